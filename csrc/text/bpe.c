@@ -1,0 +1,548 @@
+/* bpe.c - building the model and merging one piece; see bpe.h.
+ *
+ * Three ways to merge, all exact. Up to 32 bytes: an array of pair ranks, its minimum found by looking at all of it.
+ * Longer, in an ordered model: backtracking, which never merges at all. Longer, in any other: a heap of pairs. */
+#include "text/bpe.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "text/utf8.h"
+
+enum { SHORT = 32 };
+
+static inline uint64_t mix(uint64_t a, uint64_t b) {
+    const unsigned __int128 product = (unsigned __int128)a * b;
+    return (uint64_t)product ^ (uint64_t)(product >> 64);
+}
+
+static uint64_t hash_bytes(const uint8_t *p, size_t n) {
+    uint64_t h = 0x243F6A8885A308D3u ^ n, a, b = 0;
+    for (; n >= 16; p += 16, n -= 16) {
+        memcpy(&a, p, 8), memcpy(&b, p + 8, 8);
+        h = mix(h ^ a, 0x9E3779B97F4A7C15u ^ b);
+    }
+    a = b = 0;
+    memcpy(&a, p, n < 8 ? n : 8);
+    if (n > 8) memcpy(&b, p + 8, n - 8);
+    return mix(h ^ a, 0xC2B2AE3D27D4EB4Fu ^ b);
+}
+
+static inline size_t token_length(const lf_bpe *m, uint32_t t) { return (size_t)(m->offsets[t + 1] - m->offsets[t]); }
+static inline const uint8_t *token_bytes(const lf_bpe *m, uint32_t t) { return m->blob + m->offsets[t]; }
+
+/* The slot of a token: where it is, or the free one where it would be. */
+static uint32_t *token_slot(const lf_bpe *m, const uint8_t *bytes, size_t n) {
+    const size_t mask = ((size_t)1 << m->token_bits) - 1;
+    for (size_t at = (size_t)(hash_bytes(bytes, n) >> (64 - m->token_bits));; at = (at + 1) & mask) {
+        uint32_t *slot = &m->token_slots[at];
+        if (!*slot || (token_length(m, *slot - 1) == n && !memcmp(token_bytes(m, *slot - 1), bytes, n))) return slot;
+    }
+}
+
+uint32_t lf_bpe_find(const lf_bpe *m, const uint8_t *bytes, size_t n) {
+    if (n == 0 || n > m->longest) return LF_NO_SYMBOL;
+    return *token_slot(m, bytes, n) - 1; /* 0 - 1 is LF_NO_SYMBOL */
+}
+
+/* Merging with symbols. */
+
+/* Merges the symbols of at most SHORT bytes in place; returns how many are left. rank[i] is the symbol that symbols i
+ * and i + 1 form. */
+static unsigned merge_short(const lf_bpe *m, const uint8_t *piece, unsigned n, uint32_t *symbol) {
+    uint32_t rank[SHORT + 1];
+    for (unsigned i = 0; i < n; i++) symbol[i] = piece[i];
+    for (unsigned i = 0; i + 1 < n; i++) rank[i] = m->byte_pairs[piece[i] | piece[i + 1] << 8];
+    while (n > 1) {
+        uint32_t best = rank[0];
+        unsigned at = 0;
+        for (unsigned i = 1; i < n - 1; i++)
+            if (rank[i] < best) best = rank[i], at = i;
+        if (best == LF_NO_SYMBOL) break;
+        symbol[at] = best;
+        n--;
+        memmove(symbol + at + 1, symbol + at + 2, (n - at - 1) * sizeof *symbol);
+        memmove(rank + at, rank + at + 1, (n - at - 1) * sizeof *rank);
+        if (at + 1 < n) rank[at] = lf_bpe_pair(m, best, symbol[at + 1]);
+        if (at) rank[at - 1] = lf_bpe_pair(m, symbol[at - 1], best);
+    }
+    return n;
+}
+
+/* Merging with a heap, for any rules.
+ *
+ * Symbols stand in a linked list of places: the symbol at place i covers bytes [i, next[i]). A heap holds candidates;
+ * one whose rank is no longer the rank of its place is stale and skipped. Each symbol is pushed at most three times:
+ * once at the start, twice by merges. Time n log n. */
+typedef struct {
+    uint32_t rank, at;
+} candidate;
+
+typedef struct {
+    const lf_bpe *model;
+    const uint8_t *piece;
+    uint32_t n;
+    candidate *heap; /* 3 * n */
+    size_t n_heap;
+    uint32_t *symbol, *next, *previous, *rank; /* n each */
+    uint32_t last_left, last_right;            /* the two symbols of the last merge */
+    const struct merge_list *list;             /* for rank_by_list */
+} heap_merge;
+
+/* The rank of the pair at places i and j, LF_NO_SYMBOL if it does not merge; and what a merge of that rank makes. */
+typedef uint32_t rank_function(const heap_merge *h, uint32_t i, uint32_t j);
+typedef uint32_t made_function(const heap_merge *h, uint32_t rank);
+
+static size_t heap_bytes(size_t n) { return n * (4 * sizeof(uint32_t) + 3 * sizeof(candidate)); }
+
+static heap_merge heap_in(const lf_bpe *m, const uint8_t *piece, size_t n, void *scratch) {
+    heap_merge h = {.model = m, .piece = piece, .n = (uint32_t)n, .heap = scratch};
+    h.symbol = (uint32_t *)(h.heap + 3 * n);
+    h.next = h.symbol + n;
+    h.previous = h.next + n;
+    h.rank = h.previous + n;
+    return h;
+}
+
+static inline int before(candidate a, candidate b) { return a.rank != b.rank ? a.rank < b.rank : a.at < b.at; }
+
+static void push(heap_merge *h, candidate c) {
+    size_t i = h->n_heap++;
+    for (; i && before(c, h->heap[(i - 1) / 2]); i = (i - 1) / 2) h->heap[i] = h->heap[(i - 1) / 2];
+    h->heap[i] = c;
+}
+
+static candidate pop(heap_merge *h) {
+    const candidate top = h->heap[0], last = h->heap[--h->n_heap];
+    size_t i = 0;
+    for (size_t child = 1; child < h->n_heap; child = 2 * i + 1) {
+        if (child + 1 < h->n_heap && before(h->heap[child + 1], h->heap[child])) child++;
+        if (!before(h->heap[child], last)) break;
+        h->heap[i] = h->heap[child], i = child;
+    }
+    h->heap[i] = last;
+    return top;
+}
+
+static inline void rank_place(heap_merge *h, uint32_t i, rank_function *rank_of) {
+    h->rank[i] = h->next[i] < h->n ? rank_of(h, i, h->next[i]) : LF_NO_SYMBOL;
+    if (h->rank[i] != LF_NO_SYMBOL) push(h, (candidate){h->rank[i], i});
+}
+
+/* Merges h->symbol[0..n), which the caller has set. What remains stands at places 0, next[0], ... up to n. */
+static inline void run_heap(heap_merge *h, rank_function *rank_of, made_function *made_by) {
+    for (uint32_t i = 0; i < h->n; i++) h->next[i] = i + 1, h->previous[i] = i - 1;
+    for (uint32_t i = 0; i < h->n; i++) rank_place(h, i, rank_of);
+    while (h->n_heap) {
+        const candidate c = pop(h);
+        if (h->rank[c.at] != c.rank) continue;
+        const uint32_t i = c.at, j = h->next[i];
+        h->last_left = h->symbol[i], h->last_right = h->symbol[j];
+        h->symbol[i] = made_by(h, c.rank);
+        h->rank[j] = LF_NO_SYMBOL;
+        h->next[i] = h->next[j];
+        if (h->next[i] < h->n) h->previous[h->next[i]] = i;
+        rank_place(h, i, rank_of);
+        if (i) rank_place(h, h->previous[i], rank_of);
+    }
+}
+
+static uint32_t rank_by_pair(const heap_merge *h, uint32_t i, uint32_t j) {
+    return lf_bpe_pair(h->model, h->symbol[i], h->symbol[j]);
+}
+
+static uint32_t itself(const heap_merge *h, uint32_t rank) {
+    (void)h;
+    return rank;
+}
+
+/* Merges with the pairs of the model into `symbols`; returns how many. */
+static size_t merge_with_heap(const lf_bpe *m, const uint8_t *piece, size_t n, uint32_t *symbols, void *scratch) {
+    heap_merge h = heap_in(m, piece, n, scratch);
+    for (size_t i = 0; i < n; i++) h.symbol[i] = piece[i];
+    run_heap(&h, rank_by_pair, itself);
+    size_t n_symbols = 0;
+    for (uint32_t i = 0; i < h.n; i = h.next[i]) symbols[n_symbols++] = h.symbol[i];
+    return n_symbols;
+}
+
+/* Backtracking.
+ *
+ * A sequence of symbols is what merging gives if and only if every two neighbours are: merging the bytes of both gives
+ * these two back. (Merges on either side of a boundary do not see each other until one crosses it.) So instead of
+ * merging, take the longest symbol that the rest of the text begins with, and shorter ones when it does not go with
+ * its predecessor; when none goes, undo the predecessor. A bit for each place remembers dead ends, so the work is
+ * linear in n times the length of the longest symbol. Source: the corollaries of the `bpe` crate's README. */
+
+/* Whether merging the bytes of two symbols gives the two back. Time runs backwards: the weakest merge on either side is
+ * undone first, and a merge across the boundary must never have been stronger than the next one that did happen. Of
+ * equal ranks the leftmost goes first: a merge inside the left symbol beats one across, which beats one inside the
+ * right. */
+static int stay_apart(const lf_bpe *m, uint32_t a, uint32_t b) {
+    uint32_t limit = LF_NO_SYMBOL; /* a merge across must be at least this weak */
+    for (;;) {
+        const uint32_t across = lf_bpe_pair(m, a, b);
+        if (across < limit) return 0;
+        if (a < 256 && b < 256) return 1;
+        if (a > b) limit = a, a = m->right[a];
+        else limit = b + 1, b = m->left[b];
+    }
+}
+
+static uint32_t longest_symbol(const lf_bpe *m, const uint8_t *p, const uint8_t *end) {
+    uint32_t node = 0, found = *p;
+    while (p < end && (node = lf_trie_child(&m->trie, node, *p++)))
+        if (m->trie.values[node] != LF_TRIE_NONE) found = m->trie.values[node];
+    return found;
+}
+
+static size_t merge_by_backtracking(const lf_bpe *m, const uint8_t *piece, size_t n, uint32_t *stack, uint8_t *dead) {
+    memset(dead, 0, n / 8 + 1);
+    size_t n_stack = 0, at = 0;
+    uint32_t last_a = 0, last_b = 0; /* the pair checked last: in a run of one character it is the next one too */
+    int last_answer = 0;
+    while (at < n) {
+        uint32_t symbol = longest_symbol(m, piece + at, piece + n);
+        for (;;) {
+            const size_t stop = at + m->symbol_lengths[symbol];
+            int fits = !(dead[stop / 8] >> stop % 8 & 1);
+            if (fits && n_stack) {
+                if (stack[n_stack - 1] != last_a || symbol != last_b) {
+                    last_a = stack[n_stack - 1], last_b = symbol;
+                    last_answer = stay_apart(m, last_a, last_b);
+                }
+                fits = last_answer;
+            }
+            if (fits) {
+                stack[n_stack++] = symbol;
+                at = stop;
+                break;
+            }
+            while ((symbol = m->shorter[symbol]) == LF_NO_SYMBOL) {
+                if (n_stack == 0) return 0; /* never: merging has an answer, and it is among those tried */
+                dead[at / 8] |= (uint8_t)(1u << at % 8);
+                symbol = stack[--n_stack];
+                at -= m->symbol_lengths[symbol];
+            }
+        }
+    }
+    return n_stack;
+}
+
+/* Merges a piece into symbols; returns how many. While the model is built, `ordered` is 0. */
+static size_t merge(const lf_bpe *m, const uint8_t *piece, size_t n, uint32_t *symbols, void *scratch) {
+    if (n <= SHORT) return merge_short(m, piece, (unsigned)n, symbols);
+    return m->ordered ? merge_by_backtracking(m, piece, n, symbols, scratch)
+                      : merge_with_heap(m, piece, n, symbols, scratch);
+}
+
+size_t lf_bpe_scratch_bytes(const lf_bpe *m, size_t n) {
+    return n <= SHORT ? 0 : m->ordered ? n / 8 + 1 : heap_bytes(n);
+}
+
+size_t lf_bpe_merge(const lf_bpe *m, const uint8_t *piece, size_t n, uint32_t *ids, void *scratch) {
+    uint32_t few[SHORT], *symbols = n <= SHORT ? few : ids;
+    const size_t n_ids = merge(m, piece, n, symbols, scratch);
+    for (size_t i = 0; i < n_ids; i++) ids[i] = m->symbol_ids[symbols[i]];
+    return n_ids;
+}
+
+/* Cuts. */
+
+static inline uint32_t read_upto_4(const uint8_t *p, size_t n) {
+    uint32_t v = 0;
+    memcpy(&v, p, n);
+    return v;
+}
+
+static inline size_t cut_hash(const uint8_t *text, size_t before, size_t at, size_t after) {
+    const uint64_t both = (uint64_t)read_upto_4(text + before, at - before) << 32 | read_upto_4(text + at, after - at);
+    return (size_t)(both * 0x9E3779B97F4A7C15u >> (64 - LF_BPE_CUT_BITS));
+}
+
+static inline size_t byte_pair_bit(const uint8_t *text, size_t at) { return (size_t)text[at - 1] << 8 | text[at]; }
+
+int lf_bpe_may_cut(const lf_bpe *m, const uint8_t *text, size_t n, size_t before, size_t at) {
+    const size_t bytes = byte_pair_bit(text, at);
+    if (m->joined_bytes[bytes / 8] >> bytes % 8 & 1) return 0;
+    uint32_t c;
+    const size_t characters = cut_hash(text, before, at, at + lf_utf8_read(text + at, text + n, &c));
+    return !(m->joined_characters[characters / 8] >> characters % 8 & 1);
+}
+
+/* Sets a bit for every two neighbours inside a token. Characters are as long as their first byte says here, which is at
+ * least as long as lf_utf8_read finds them in any text, where an ill-formed byte stands alone. */
+static void note_joined(lf_bpe *m, const uint8_t *token, size_t n) {
+    for (size_t at = 1; at < n; at++) {
+        const size_t bytes = byte_pair_bit(token, at);
+        uint32_t c;
+        size_t before = lf_utf8_before(token, at);
+        const unsigned length = lf_utf8_read(token + at, token + n, &c);
+        /* A byte that is ill-formed alone may be the edge of a character in a text, and then the text's character is
+         * not the one the token shows: only the bytes are certain. */
+        const int whole = c != LF_NO_CHARACTER && (at - before > 1 || token[before] < 0x80);
+        if (!whole) {
+            m->joined_bytes[bytes / 8] |= (uint8_t)(1u << bytes % 8);
+        } else {
+            const size_t h = cut_hash(token, before, at, at + length);
+            m->joined_characters[h / 8] |= (uint8_t)(1u << h % 8);
+        }
+    }
+}
+
+/* Building.
+ *
+ * Tokens are taken in order of rank. Merging the bytes of token t with the stronger merges alone shows whether its merge
+ * (a, b) is the one it forms from: in the full process too, nothing weaker than it can come before it as long as a
+ * stronger one is left. Two symbols left, and they are a and b: yes. Two others, or one: no. More than two: a weaker
+ * merge may come first, as no trained vocabulary has it, and the full process decides, with all merges from the
+ * start. */
+typedef struct merge_list {
+    const uint32_t *pairs; /* two token numbers a merge */
+    const uint32_t *made;  /* the token each makes */
+    uint32_t *slots;       /* hash table: merge number + 1 */
+    unsigned bits;
+} merge_list;
+
+typedef struct {
+    lf_bpe *model;
+    merge_list list;         /* of a merge list; list.pairs is NULL for a rank file */
+    uint32_t *token_symbols; /* per token; LF_NO_SYMBOL while it has none                              */
+    uint32_t *symbol_tokens; /* per symbol; LF_NO_SYMBOL for a number that no token forms by            */
+    uint32_t *lefts, *rights; /* per symbol: the tokens that it forms from                              */
+    uint32_t *symbols;       /* scratch: the symbols of one token */
+    void *scratch;           /* for merge_with_heap of the longest token */
+    int out_of_order;        /* a merge has been met whose parts form later: the quick test no longer tells */
+} builder;
+
+static uint32_t *list_slot(const merge_list *list, uint32_t a, uint32_t b) {
+    const size_t mask = ((size_t)1 << list->bits) - 1;
+    const uint64_t key = (uint64_t)a << 32 | b;
+    for (size_t at = (size_t)(mix(key, 0x9E3779B97F4A7C15u) >> (64 - list->bits));; at = (at + 1) & mask) {
+        uint32_t *slot = &list->slots[at];
+        if (!*slot || (list->pairs[2 * (*slot - 1)] == a && list->pairs[2 * (*slot - 1) + 1] == b)) return slot;
+    }
+}
+
+/* The full process: symbols are token numbers. A rank file's rank is the number of the token made. */
+static uint32_t rank_by_bytes(const heap_merge *h, uint32_t i, uint32_t j) {
+    return lf_bpe_find(h->model, h->piece + i, h->next[j] - i);
+}
+
+static uint32_t rank_by_list(const heap_merge *h, uint32_t i, uint32_t j) {
+    return *list_slot(h->list, h->symbol[i], h->symbol[j]) - 1; /* 0 - 1 is LF_NO_SYMBOL */
+}
+
+static uint32_t made_by_list(const heap_merge *h, uint32_t rank) { return h->list->made[rank]; }
+
+/* Whether the full process on token t ends in t, and the pair of tokens it merges last. */
+static int forms(const builder *b, uint32_t t, uint32_t *left, uint32_t *right) {
+    const lf_bpe *m = b->model;
+    const size_t n = token_length(m, t);
+    heap_merge h = heap_in(m, token_bytes(m, t), n, b->scratch);
+    h.list = &b->list;
+    for (size_t i = 0; i < n; i++) h.symbol[i] = lf_bpe_find(m, h.piece + i, 1);
+    if (b->list.pairs) run_heap(&h, rank_by_list, made_by_list);
+    else run_heap(&h, rank_by_bytes, itself);
+    *left = h.last_left, *right = h.last_right;
+    return h.next[0] == h.n;
+}
+
+static void add_pair(lf_bpe *m, uint32_t left, uint32_t right, uint32_t symbol) {
+    const uint64_t key = (uint64_t)left << 21 | right;
+    const size_t mask = ((size_t)1 << m->pair_bits) - 1;
+    size_t at = (size_t)(key * 0x9E3779B97F4A7C15u >> (64 - m->pair_bits));
+    while (m->pairs[at]) at = (at + 1) & mask;
+    m->pairs[at] = key << 22 | (symbol + 1);
+    m->left[symbol] = left, m->right[symbol] = right;
+    if (left < 256 && right < 256) m->byte_pairs[left | right << 8] = symbol;
+}
+
+/* Decides whether merge number `symbol` - 256, which makes token t, is the one that t forms from. A merge list names the
+ * merge's tokens a and c; a rank file allows any. */
+static void take_merge(builder *b, uint32_t symbol, uint32_t t, uint32_t a, uint32_t c) {
+    lf_bpe *m = b->model;
+    uint32_t left = LF_NO_SYMBOL, right = LF_NO_SYMBOL;
+    size_t n_left = 3;
+    if (!b->out_of_order) {
+        n_left = merge(m, token_bytes(m, t), token_length(m, t), b->symbols, b->scratch);
+        if (n_left == 2) left = b->symbol_tokens[b->symbols[0]], right = b->symbol_tokens[b->symbols[1]];
+    }
+    if (n_left == 1 || (n_left > 2 && !forms(b, t, &left, &right))) return;
+    if (b->list.pairs && (left != a || right != c)) return;
+    b->symbol_tokens[symbol] = t;
+    b->lefts[symbol] = left, b->rights[symbol] = right;
+    if (b->list.pairs) b->token_symbols[t] = symbol;
+    const uint32_t left_symbol = b->token_symbols[left], right_symbol = b->token_symbols[right];
+    if (left_symbol > symbol || right_symbol > symbol) b->out_of_order = 1; /* LF_NO_SYMBOL is greater too */
+    if (!b->out_of_order) add_pair(m, left_symbol, right_symbol, symbol);
+}
+
+/* Fills what depends on all symbols: their ids and lengths, and the pairs that had to wait. */
+static void finish_symbols(builder *b) {
+    lf_bpe *m = b->model;
+    size_t n_formed = 0;
+    for (uint32_t s = 0; s < m->n_symbols; s++) {
+        const uint32_t t = b->symbol_tokens[s];
+        m->symbol_ids[s] = t == LF_NO_SYMBOL ? LF_NO_ID : m->ids[t];
+        m->symbol_lengths[s] = t == LF_NO_SYMBOL ? 0 : (uint32_t)token_length(m, t);
+        if (t == LF_NO_SYMBOL) continue;
+        n_formed++;
+        if (s >= 256 && m->left[s] == LF_NO_SYMBOL)
+            add_pair(m, b->token_symbols[b->lefts[s]], b->token_symbols[b->rights[s]], s);
+    }
+    m->all_form = n_formed == m->n_tokens;
+    m->ordered = !b->out_of_order;
+}
+
+/* The trie of symbols and for each symbol the next shorter one that it begins with. */
+static lf_status build_trie(builder *b) {
+    lf_bpe *m = b->model;
+    size_t n_bytes = 0;
+    for (uint32_t s = 0; s < m->n_symbols; s++) n_bytes += m->symbol_lengths[s];
+    if (n_bytes >= LF_TRIE_MAX_NODES) m->ordered = 0; /* too large for a trie: the heap serves */
+    if (!m->ordered) return LF_OK;
+    m->shorter = malloc(m->n_symbols * sizeof *m->shorter);
+    if (!m->shorter) return LF_ENOMEM;
+    const lf_status status = lf_trie_new(&m->trie, n_bytes);
+    if (status != LF_OK) return status;
+    for (uint32_t s = 0; s < m->n_symbols; s++) {
+        const uint32_t t = b->symbol_tokens[s];
+        if (t == LF_NO_SYMBOL) continue;
+        const uint32_t node = lf_trie_insert(&m->trie, token_bytes(m, t), token_length(m, t));
+        m->trie.values[node] = s;
+        b->lefts[s] = node; /* no longer needed as the pair's token */
+    }
+    for (uint32_t s = 0; s < m->n_symbols; s++) {
+        m->shorter[s] = LF_NO_SYMBOL;
+        if (b->symbol_tokens[s] == LF_NO_SYMBOL) continue;
+        for (uint32_t node = m->trie.parents[b->lefts[s]]; node; node = m->trie.parents[node])
+            if (m->trie.values[node] != LF_TRIE_NONE) {
+                m->shorter[s] = m->trie.values[node];
+                break;
+            }
+    }
+    return LF_OK;
+}
+
+static unsigned bits_for(size_t n) {
+    unsigned bits = 4;
+    while (((size_t)1 << bits) < 2 * n) bits++;
+    return bits;
+}
+
+static lf_status build_tokens(lf_bpe *m, size_t *where) {
+    m->token_bits = bits_for(m->n_tokens);
+    m->token_slots = calloc((size_t)1 << m->token_bits, sizeof *m->token_slots);
+    if (!m->token_slots) return LF_ENOMEM;
+    for (uint32_t t = 0; t < m->n_tokens; t++) {
+        const size_t n = token_length(m, t);
+        if (n > m->longest) m->longest = n;
+        uint32_t *slot = token_slot(m, token_bytes(m, t), n);
+        if (*slot) return *where = t, LF_EVALUE;
+        *slot = t + 1;
+        note_joined(m, token_bytes(m, t), n);
+    }
+    return LF_OK;
+}
+
+/* Every merge's token, and the table of the full process. */
+static lf_status build_list(builder *b, uint32_t *made, size_t n_merges, size_t *where) {
+    const lf_bpe *m = b->model;
+    uint8_t *joined = b->scratch; /* at least twice the longest token */
+    for (size_t i = 0; i < n_merges; i++) {
+        const uint32_t left = b->list.pairs[2 * i], right = b->list.pairs[2 * i + 1];
+        *where = i;
+        if (left >= m->n_tokens || right >= m->n_tokens) return LF_EINDEX;
+        const size_t n_left = token_length(m, left), n_right = token_length(m, right);
+        memcpy(joined, token_bytes(m, left), n_left);
+        memcpy(joined + n_left, token_bytes(m, right), n_right);
+        made[i] = lf_bpe_find(m, joined, n_left + n_right);
+        if (made[i] == LF_NO_SYMBOL) return LF_EINDEX;
+        *list_slot(&b->list, left, right) = (uint32_t)i + 1; /* a pair named twice: the last rank holds */
+    }
+    b->list.made = made;
+    return LF_OK;
+}
+
+static lf_status build(builder *b, uint32_t *made, size_t n_merges, size_t *where) {
+    lf_bpe *m = b->model;
+    const int listed = b->list.pairs != NULL;
+    for (uint32_t s = 0; s < m->n_symbols; s++) m->left[s] = m->right[s] = b->symbol_tokens[s] = LF_NO_SYMBOL;
+    for (uint32_t t = 0; t < m->n_tokens; t++) b->token_symbols[t] = LF_NO_SYMBOL;
+    for (uint32_t i = 0; i < 65536; i++) m->byte_pairs[i] = LF_NO_SYMBOL;
+    for (uint32_t byte = 0; byte < 256; byte++) {
+        const uint8_t one = (uint8_t)byte;
+        const uint32_t t = lf_bpe_find(m, &one, 1);
+        if (t == LF_NO_SYMBOL) return *where = m->n_tokens + byte, LF_EVALUE;
+        b->symbol_tokens[byte] = t, b->token_symbols[t] = byte;
+        m->left[byte] = m->right[byte] = byte;
+    }
+    if (listed) {
+        const lf_status status = build_list(b, made, n_merges, where);
+        if (status != LF_OK) return status;
+        for (uint32_t i = 0; i < n_merges; i++)
+            if (*list_slot(&b->list, b->list.pairs[2 * i], b->list.pairs[2 * i + 1]) == i + 1)
+                take_merge(b, 256 + i, made[i], b->list.pairs[2 * i], b->list.pairs[2 * i + 1]);
+    } else {
+        for (uint32_t t = 0, s = 256; t < m->n_tokens; t++)
+            if (token_length(m, t) > 1) b->token_symbols[t] = s++;
+        for (uint32_t t = 0; t < m->n_tokens; t++)
+            if (token_length(m, t) > 1) take_merge(b, b->token_symbols[t], t, 0, 0);
+    }
+    finish_symbols(b);
+    return build_trie(b);
+}
+
+lf_status lf_bpe_new(lf_bpe **model, const uint8_t *blob, const int64_t *offsets, const uint32_t *ids, size_t n_tokens,
+                     const uint32_t *merges, size_t n_merges, int whole_pieces, size_t *where) {
+    *model = NULL;
+    *where = 0;
+    const size_t n_symbols = 256 + (merges ? n_merges : n_tokens);
+    if (n_symbols > LF_BPE_MAX_SYMBOLS || n_tokens > LF_BPE_MAX_SYMBOLS) return *where = n_symbols, LF_EVALUE;
+    lf_bpe *m = calloc(1, sizeof *m);
+    if (!m) return LF_ENOMEM;
+    *m = (lf_bpe){.blob = blob, .offsets = offsets, .ids = ids, .n_tokens = n_tokens, .whole_pieces = whole_pieces};
+    m->n_symbols = (uint32_t)n_symbols;
+    m->pair_bits = bits_for(n_symbols);
+    m->symbol_ids = malloc(n_symbols * sizeof(uint32_t));
+    m->symbol_lengths = malloc(n_symbols * sizeof(uint32_t));
+    m->left = malloc(n_symbols * sizeof(uint32_t));
+    m->right = malloc(n_symbols * sizeof(uint32_t));
+    m->pairs = calloc((size_t)1 << m->pair_bits, sizeof *m->pairs);
+    m->joined_characters = calloc(1, (size_t)1 << (LF_BPE_CUT_BITS - 3));
+    lf_status status = LF_ENOMEM;
+    builder b = {.model = m};
+    uint32_t *made = NULL;
+    if (!m->symbol_ids || !m->symbol_lengths || !m->left || !m->right || !m->pairs || !m->joined_characters) goto end;
+    if ((status = build_tokens(m, where)) != LF_OK) goto end;
+    const size_t n_scratch = m->longest > SHORT ? m->longest : SHORT;
+    b.list = (merge_list){.pairs = merges, .bits = bits_for(n_merges)};
+    b.list.slots = merges ? calloc((size_t)1 << b.list.bits, sizeof *b.list.slots) : NULL;
+    b.token_symbols = malloc((n_tokens + 1) * sizeof(uint32_t));
+    b.symbol_tokens = malloc(n_symbols * sizeof(uint32_t));
+    b.lefts = malloc(n_symbols * sizeof(uint32_t));
+    b.rights = malloc(n_symbols * sizeof(uint32_t));
+    b.symbols = malloc(n_scratch * sizeof(uint32_t));
+    b.scratch = malloc(heap_bytes(n_scratch));
+    made = malloc((n_merges + 1) * sizeof *made);
+    status = LF_ENOMEM;
+    if ((merges && !b.list.slots) || !b.token_symbols || !b.symbol_tokens || !b.lefts || !b.rights || !b.symbols ||
+        !b.scratch || !made)
+        goto end;
+    status = build(&b, made, n_merges, where);
+end:
+    free(b.list.slots), free(b.token_symbols), free(b.symbol_tokens), free(b.lefts), free(b.rights);
+    free(b.symbols), free(b.scratch), free(made);
+    if (status == LF_OK) *model = m;
+    else lf_bpe_free(m);
+    return status;
+}
+
+void lf_bpe_free(lf_bpe *m) {
+    if (!m) return;
+    free(m->token_slots), free(m->symbol_ids), free(m->symbol_lengths), free(m->left), free(m->right), free(m->pairs);
+    free(m->shorter), free(m->joined_characters);
+    lf_trie_free(&m->trie);
+    free(m);
+}

@@ -1,0 +1,91 @@
+/* bpe.h - byte-pair encoding of one piece: the model, built once and shared by all threads.
+ *
+ * Definition. Start from the bytes. While some two neighbours form a merge, apply the strongest merge (lowest rank), the
+ * leftmost where it occurs more than once. A rank file has one merge for every token and every way of cutting it into
+ * two tokens, with the token's id as rank; a merge list names the pairs in order of rank.
+ *
+ * Only one pair per token matters. What happens inside the bytes of a token t that ends up whole does not depend on
+ * what stands around them, so t always forms from the same last pair: the one that the bytes of t alone end in. A token
+ * that its own bytes do not end in never forms at all. The model keeps that pair for each token that has one and
+ * numbers tokens by the rank of it:
+ *
+ *     symbol 0..255            the bytes
+ *     symbol 256 + i           the token of the merge of rank order i     (so: lower symbol = earlier merge)
+ *
+ * Exactness: the ids of the definition, for any vocabulary. Limits: LF_BPE_MAX_SYMBOLS symbols. */
+#ifndef LF_TEXT_BPE_H
+#define LF_TEXT_BPE_H
+
+#include "lf.h"
+#include "text/trie.h"
+
+#define LF_BPE_MAX_SYMBOLS (1u << 21)
+#define LF_NO_SYMBOL 0xFFFFFFFFu
+#define LF_NO_ID 0xFFFFFFFFu
+
+typedef struct {
+    /* Tokens in the order given. */
+    const uint8_t *blob;      /* token t is blob[offsets[t] .. offsets[t + 1]) */
+    const int64_t *offsets;
+    const uint32_t *ids;
+    size_t n_tokens;
+    size_t longest;           /* bytes in the longest token */
+    uint32_t *token_slots;    /* hash table of token numbers + 1 by bytes; 1 << token_bits slots */
+    unsigned token_bits;
+    int whole_pieces;         /* a piece that is a token is that token */
+    int all_form;             /* every token forms from its bytes by merging */
+    int ordered;              /* no merge makes a token from one that a weaker merge makes: backtracking is exact */
+
+    /* Symbols. */
+    uint32_t n_symbols;
+    uint32_t *symbol_ids;     /* the token's id, LF_NO_ID for an unused number        */
+    uint32_t *symbol_lengths; /* bytes                                                */
+    uint32_t *left, *right;   /* the pair a symbol forms from; a byte forms from itself */
+    uint64_t *pairs;          /* hash table: left (21) | right (21) | symbol + 1 (22); 1 << pair_bits slots */
+    unsigned pair_bits;
+    uint32_t byte_pairs[65536]; /* the symbol of two bytes, first byte low; LF_NO_SYMBOL if none */
+
+    /* For long pieces: the longest symbol that a text begins with, and the next shorter one that a symbol begins with. */
+    lf_trie trie;             /* values are symbols */
+    uint32_t *shorter;        /* per symbol, LF_NO_SYMBOL if none */
+
+    /* Cuts: two characters (or two bytes) next to each other inside some token have their bit set. Where no token
+     * holds the pair, no merge crosses, so a piece may be cut there. */
+    uint8_t *joined_characters; /* 1 << LF_BPE_CUT_BITS bits, by hash of both characters */
+    uint8_t joined_bytes[8192]; /* for a token that begins or ends inside a character */
+} lf_bpe;
+
+#define LF_BPE_CUT_BITS 21
+
+/* Builds a model. The token arrays stay the caller's and must outlive it. `merges` is n_merges pairs of token numbers
+ * (not ids) in rank order, or NULL for a rank file, whose tokens must be given by rising rank.
+ * LF_EVALUE: a byte that is no token (*where = n_tokens + byte) or a token given twice (*where = its number).
+ * LF_EINDEX: merge *where whose tokens joined are no token. */
+lf_status lf_bpe_new(lf_bpe **model, const uint8_t *blob, const int64_t *offsets, const uint32_t *ids, size_t n_tokens,
+                     const uint32_t *merges, size_t n_merges, int whole_pieces, size_t *where);
+void lf_bpe_free(lf_bpe *model);
+
+/* The number of the token with these bytes, or LF_NO_SYMBOL. */
+uint32_t lf_bpe_find(const lf_bpe *model, const uint8_t *bytes, size_t n);
+
+/* Bytes of scratch that lf_bpe_merge needs for a piece of n bytes. */
+size_t lf_bpe_scratch_bytes(const lf_bpe *model, size_t n);
+
+/* The ids of a piece by merging alone; returns how many, at most n. `scratch` is 8-byte aligned. Time: linear in n for
+ * an ordered model, n log n for any other. */
+size_t lf_bpe_merge(const lf_bpe *model, const uint8_t *piece, size_t n, uint32_t *ids, void *scratch);
+
+/* Whether no merge can cross from the character [before, at) to the character that begins at `at`. */
+int lf_bpe_may_cut(const lf_bpe *model, const uint8_t *text, size_t n, size_t before, size_t at);
+
+static inline uint32_t lf_bpe_pair(const lf_bpe *model, uint32_t left, uint32_t right) {
+    const uint64_t key = (uint64_t)left << 21 | right;
+    const size_t mask = ((size_t)1 << model->pair_bits) - 1;
+    for (size_t at = (size_t)(key * 0x9E3779B97F4A7C15u >> (64 - model->pair_bits));; at = (at + 1) & mask) {
+        const uint64_t slot = model->pairs[at];
+        if (slot >> 22 == key && slot) return (uint32_t)(slot & 0x3FFFFF) - 1;
+        if (!slot) return LF_NO_SYMBOL;
+    }
+}
+
+#endif

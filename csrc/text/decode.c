@@ -1,0 +1,75 @@
+/* decode.c - ids to bytes; see decode.h. */
+#include "text/decode.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { INLINE = 15, LONG = 255 };
+
+lf_status lf_decoder_new(lf_decoder **decoder, const uint8_t *blob, const int64_t *offsets, const uint32_t *ids,
+                         size_t n_tokens, size_t n_ids) {
+    *decoder = NULL;
+    lf_decoder *d = calloc(1, sizeof *d);
+    if (!d) return LF_ENOMEM;
+    *d = (lf_decoder){.blob = blob, .n_ids = n_ids};
+    d->slots = calloc(n_ids + 1, sizeof *d->slots);
+    d->lengths = calloc(n_ids + 1, sizeof *d->lengths);
+    if (!d->slots || !d->lengths) return lf_decoder_free(d), LF_ENOMEM;
+    for (size_t i = 0; i < n_tokens; i++) {
+        const uint64_t at = (uint64_t)offsets[i];
+        const uint32_t n = (uint32_t)(offsets[i + 1] - offsets[i]);
+        uint8_t *slot = d->slots[ids[i]];
+        d->lengths[ids[i]] = n;
+        memset(slot, 0, 16);
+        if (n <= INLINE) {
+            memcpy(slot, blob + at, n);
+            slot[15] = (uint8_t)n;
+        } else {
+            memcpy(slot, &at, 8);
+            memcpy(slot + 8, &n, 4);
+            slot[15] = LONG;
+        }
+    }
+    *decoder = d;
+    return LF_OK;
+}
+
+void lf_decoder_free(lf_decoder *d) {
+    if (!d) return;
+    free(d->slots), free(d->lengths);
+    free(d);
+}
+
+lf_status lf_decode_size(const lf_decoder *d, const uint32_t *ids, size_t n, size_t *n_bytes, size_t *where) {
+    size_t total = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (LF_UNLIKELY(ids[i] >= d->n_ids || d->lengths[ids[i]] == 0)) return *where = i, LF_EINDEX;
+        total += d->lengths[ids[i]];
+    }
+    *n_bytes = total;
+    return LF_OK;
+}
+
+static size_t copy_token(const lf_decoder *d, const uint8_t *slot, uint8_t *out) {
+    uint64_t at;
+    uint32_t n = slot[15];
+    if (n != LONG) return memcpy(out, slot, n), n;
+    memcpy(&at, slot, 8);
+    memcpy(&n, slot + 8, 4);
+    return memcpy(out, d->blob + at, n), n;
+}
+
+void lf_decode(const lf_decoder *d, const uint32_t *ids, size_t n, uint8_t *out, size_t n_bytes) {
+    const uint8_t *end = out + n_bytes;
+    size_t i = 0;
+    for (; i < n && end - out >= 16; i++) { /* room for a whole slot, however short the token */
+        const uint8_t *slot = d->slots[ids[i]];
+        if (LF_LIKELY(slot[15] != LONG)) {
+            memcpy(out, slot, 16);
+            out += slot[15];
+        } else {
+            out += copy_token(d, slot, out);
+        }
+    }
+    for (; i < n; i++) out += copy_token(d, d->slots[ids[i]], out);
+}

@@ -1,0 +1,70 @@
+/* encode.h - text to ids: splitting, the piece cache and merging, over whole documents.
+ *
+ * A text is cut into pieces in batches. Each piece becomes a key - its bytes and its length in one vector register -
+ * and its line of the cache is prefetched; when the batch is keyed, the lines are probed in order. Nearly every piece
+ * is found: one compare, one 16-byte store of up to four ids, and the next piece. The others take the slow path: look
+ * further, cut where no merge can cross, merge, remember.
+ *
+ *     a line of the first table, 64 bytes, for pieces of 1..15 bytes and up to 4 ids
+ *     | bytes of piece 0 ........ length | bytes of piece 1 ........ length | id id id n+id | id id id n+id |
+ *     0                                 16                                 32              48             64
+ *
+ *     a line of the second table, for pieces of 1..31 bytes and up to 7 ids
+ *     | bytes of the piece ..................................... length | id id id id id id id | n |
+ *     0                                                                 32                    60  64
+ *
+ * A line's place is the hash of the key; a key may also stand in the lines that follow (PROBES in all). Where all of
+ * them are full, the new key takes the place of an old one, so the tables never grow. The tables begin with the
+ * vocabulary in them.
+ *
+ * Exactness: the ids of split.h, bpe.h and added.h. Memory: the workspace's tables and the caller's ids, nothing that
+ * grows with the number of distinct pieces. Threads: a workspace belongs to one thread at a time, all else is shared. */
+#ifndef LF_TEXT_ENCODE_H
+#define LF_TEXT_ENCODE_H
+
+#include "lf.h"
+#include "text/added.h"
+#include "text/bpe.h"
+#include "text/split.h"
+
+/* A compiled tokenizer: read-only, owns nothing. */
+typedef struct {
+    const lf_bpe *model;
+    const lf_unicode *unicode;
+    const lf_added *added_raw;        /* looked for in the text as given; NULL if there are none */
+    const lf_added *added_normalized; /* looked for after normalization; NULL if there are none  */
+    lf_split split;
+    int nfc;                          /* normalize to NFC                                        */
+} lf_text;
+
+/* Which special tokens a call recognises; a set bit for each token number of lf_added. */
+typedef struct {
+    const uint8_t *raw, *normalized;
+} lf_allowed;
+
+typedef struct lf_text_workspace lf_text_workspace;
+
+typedef struct {
+    lf_isa isa;
+    /* A workspace for one tokenizer, with tables of about `cache_bytes` bytes. */
+    lf_status (*workspace_new)(lf_text_workspace **w, const lf_text *text, size_t cache_bytes);
+    void (*workspace_free)(lf_text_workspace *w);
+    /* The ids of one document. `ids` has room for lf_text_bound(text, n). */
+    lf_status (*encode)(lf_text_workspace *w, const uint8_t *document, size_t n, lf_allowed allowed, uint32_t *ids,
+                        size_t *n_ids);
+    /* How many ids encode would give. */
+    lf_status (*count)(lf_text_workspace *w, const uint8_t *document, size_t n, lf_allowed allowed, size_t *n_ids);
+    /* The ids of pieces given by their ends, which rise to n: for split patterns that have no automaton. */
+    lf_status (*encode_pieces)(lf_text_workspace *w, const uint8_t *bytes, const int64_t *ends, size_t n_pieces,
+                               uint32_t *ids, size_t *n_ids);
+} lf_text_ops;
+
+/* The functions for an instruction set, NULL where this build has none. */
+const lf_text_ops *lf_text_ops_for(lf_isa isa);
+
+/* Room for the ids of n bytes: stores are 16 bytes wide, so a few more than there can be. */
+static inline size_t lf_text_bound(const lf_text *text, size_t n) {
+    return (text->nfc ? 3 * n : n) + 8; /* NFC makes UTF-8 at most three times as long */
+}
+
+#endif

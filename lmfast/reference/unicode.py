@@ -1,0 +1,98 @@
+"""Properties and normalization of one stated version of Unicode, whatever version Python and `regex` come with."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from functools import cache
+from itertools import groupby
+
+import regex
+
+from lmfast.reference.unicode_16 import AFTER_9, KINDS, RUNS
+
+__all__ = ["category", "is_boundary", "is_space", "is_word", "nfc", "stand_ins"]
+
+
+@cache
+def _letters() -> str:
+    """For every code point the letter of its kind."""
+    return "".join(letter * int(n or 1) for n, letter in re.findall(r"(\d*)(\D)", RUNS))
+
+
+def _kind(character: str) -> str:
+    return KINDS[_letters()[ord(character)]]
+
+
+def category(character: str) -> str:
+    """The general category in Unicode 16.0, two letters."""
+    return _kind(character)[:2]
+
+
+def is_space(character: str) -> bool:
+    r"""Whether it is White_Space, the `\s` of all engines."""
+    return "s" in _kind(character)[2:]
+
+
+def is_word(character: str) -> bool:
+    r"""Whether it is a word character by UTS #18, the `\w` of Rust's regex crate."""
+    return "w" in _kind(character)[2:]
+
+
+@cache
+def stand_ins() -> dict[int, str]:
+    """Characters that `regex` takes for another kind than Unicode 16.0 does, each with one of its right kind.
+
+    `text.translate(stand_ins())` has the length of `text`, and by category, white space and word-ness `regex` sees in
+    it what Unicode 16.0 says of `text`. Scripts and other properties stay those of the `regex` package.
+    """
+    letters = _letters()
+    found: dict[int, str] = {}
+    for letter, kind in KINDS.items():
+        word, space = (flag if flag.lower() in kind[2:] else flag.upper() for flag in "ws")
+        pattern = rf"(?=\p{{{kind[:2]}}})(?={_escape(word)}){_escape(space)}"
+        members = "".join(chr(m.start()) for m in re.finditer(letter, letters))
+        agreed = regex.findall(pattern, members)
+        if len(agreed) < len(members):
+            found.update(dict.fromkeys(map(ord, set(members).difference(agreed)), agreed[-1]))
+    return found
+
+
+def _escape(flag: str) -> str:
+    return "\\" + flag
+
+
+def nfc(text: str) -> str:
+    """Normalization form C of Unicode 9.0.
+
+    The data of an assigned character never changes (the stability policy of UAX #15), so this is the form that Python
+    gives, between characters that Unicode 9.0 does not know: to it they are starters that combine with nothing.
+    """
+    if text.isascii():
+        return text
+    runs = ((young, "".join(run)) for young, run in groupby(text, _is_young))
+    return "".join(run if young else unicodedata.normalize("NFC", run) for young, run in runs)
+
+
+_AFTER_9 = frozenset(chr(int(c, 16)) for c in AFTER_9.split())
+
+
+def _is_young(character: str) -> bool:
+    return character in _AFTER_9 or category(character) == "Cn"
+
+
+@cache
+def _seconds() -> frozenset[str]:
+    """The starters that compose with a character before them."""
+    primary = (chr(c) for c in range(0x30000) if unicodedata.normalize("NFC", chr(c)) == chr(c))
+    pairs = [unicodedata.decomposition(c).split() for c in primary]
+    jamo = map(chr, (*range(0x1161, 0x1176), *range(0x11A8, 0x11C3)))
+    return frozenset({chr(int(pair[1], 16)) for pair in pairs if len(pair) == 2 and pair[0][0] != "<"}.union(jamo))
+
+
+def is_boundary(character: str) -> bool:
+    """Whether text may be cut before the character, so that both parts normalize to NFC on their own."""
+    if _is_young(character):
+        return True
+    first = unicodedata.normalize("NFD", character)[0]
+    return unicodedata.combining(first) == 0 and first not in _seconds()

@@ -1,0 +1,686 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, binding=True, embedsignature=True, freethreading_compatible=True
+"""The door to csrc/text: typed arguments in, one kernel call, a status out.
+
+`Encoder` is a compiled tokenizer with its workspaces. It answers the common calls without entering Python, since 50
+bytes of text take less time than one Python call; `lmfast.Tokenizer` inherits from it and adds the rest.
+"""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.list cimport PyList_New, PyList_SET_ITEM
+from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from cpython.pythread cimport (
+    PyThread_acquire_lock, PyThread_allocate_lock, PyThread_free_lock, PyThread_release_lock, PyThread_type_lock, WAIT_LOCK,
+)
+from cpython.ref cimport Py_INCREF, PyObject
+from libc.stddef cimport size_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport free, malloc, realloc
+from libc.string cimport memcpy, memmove
+
+import os
+
+import numpy as np
+
+cdef extern from "Python.h":
+    bint PyUnicode_IS_ASCII(object text)
+    int PyUnicode_KIND(object text)
+    void *PyUnicode_DATA(object text)
+    Py_ssize_t PyUnicode_GET_LENGTH(object text)
+    object PyUnicode_DecodeUTF8(const char *data, Py_ssize_t n, const char *errors)
+
+cdef extern from "lf.h" nogil:
+    ctypedef enum lf_status:
+        LF_OK
+        LF_ENOMEM
+        LF_EINDEX
+        LF_EVALUE
+    ctypedef enum lf_isa:
+        LF_N_ISA
+    lf_isa lf_isa_best()
+
+cdef extern from "text/unicode.h" nogil:
+    ctypedef struct lf_unicode:
+        pass
+    const lf_unicode *lf_unicode_for(int major)
+    unsigned lf_class_of(const lf_unicode *unicode, uint32_t code_point)
+
+cdef extern from "text/normalize.h" nogil:
+    size_t lf_nfc_prefix(const uint8_t *text, size_t n)
+    size_t lf_nfc_next(const uint8_t *text, size_t n, size_t at)
+    size_t lf_nfc_bound(size_t n)
+    size_t lf_nfc(const uint8_t *text, size_t n, uint8_t *out)
+
+cdef extern from "text/transcode.h" nogil:
+    size_t lf_utf8_bound(size_t n, unsigned width)
+    size_t lf_utf8_from(const void *characters, unsigned width, size_t n, uint8_t *out, size_t *lone)
+
+cdef extern from "text/split.h" nogil:
+    ctypedef enum lf_split:
+        LF_SPLIT_NONE
+        LF_SPLIT_GPT2
+        LF_SPLIT_CL100K
+        LF_SPLIT_LLAMA3
+        LF_SPLIT_QWEN2
+        LF_SPLIT_O200K
+    size_t lf_split_next(lf_split split, const lf_unicode *unicode, const uint8_t *text, size_t n, size_t at)
+
+cdef extern from "text/bpe.h" nogil:
+    ctypedef struct lf_bpe:
+        size_t n_tokens
+        const uint32_t *ids
+        int all_form
+        int ordered
+    lf_status lf_bpe_new(lf_bpe **model, const uint8_t *blob, const int64_t *offsets, const uint32_t *ids, size_t n_tokens,
+                         const uint32_t *merges, size_t n_merges, int whole_pieces, size_t *where)
+    void lf_bpe_free(lf_bpe *model)
+    uint32_t lf_bpe_find(const lf_bpe *model, const uint8_t *bytes, size_t n)
+    uint32_t LF_NO_SYMBOL
+
+cdef extern from "text/added.h" nogil:
+    ctypedef struct lf_added:
+        pass
+    ctypedef struct lf_added_match:
+        size_t start
+        size_t stop
+        size_t resume
+        uint32_t id
+    lf_status lf_added_new(lf_added **added, const uint8_t *blob, const int64_t *offsets, const uint32_t *ids,
+                           const uint8_t *flags, size_t n_tokens, size_t *where)
+    void lf_added_free(lf_added *added)
+    int lf_added_next(const lf_added *added, const lf_unicode *unicode, const uint8_t *text, size_t n, size_t start,
+                      size_t done, const uint8_t *allowed, lf_added_match *match)
+
+cdef extern from "text/decode.h" nogil:
+    ctypedef struct lf_decoder:
+        uint32_t *lengths
+        size_t n_ids
+    lf_status lf_decoder_new(lf_decoder **decoder, const uint8_t *blob, const int64_t *offsets, const uint32_t *ids,
+                             size_t n_tokens, size_t n_ids)
+    void lf_decoder_free(lf_decoder *decoder)
+    lf_status lf_decode_size(const lf_decoder *decoder, const uint32_t *ids, size_t n, size_t *n_bytes, size_t *where)
+    void lf_decode(const lf_decoder *decoder, const uint32_t *ids, size_t n, uint8_t *out, size_t n_bytes)
+
+cdef extern from "text/encode.h" nogil:
+    ctypedef struct lf_text:
+        const lf_bpe *model
+        const lf_unicode *unicode
+        const lf_added *added_raw
+        const lf_added *added_normalized
+        lf_split split
+        int nfc
+    ctypedef struct lf_allowed:
+        const uint8_t *raw
+        const uint8_t *normalized
+    ctypedef struct lf_text_workspace:
+        pass
+    ctypedef struct lf_text_ops:
+        lf_isa isa
+        lf_status (*workspace_new)(lf_text_workspace **w, const lf_text *text, size_t cache_bytes) noexcept nogil
+        void (*workspace_free)(lf_text_workspace *w) noexcept nogil
+        lf_status (*encode)(lf_text_workspace *w, const uint8_t *document, size_t n, lf_allowed allowed, uint32_t *ids,
+                            size_t *n_ids) noexcept nogil
+        lf_status (*count)(lf_text_workspace *w, const uint8_t *document, size_t n, lf_allowed allowed,
+                           size_t *n_ids) noexcept nogil
+        lf_status (*encode_pieces)(lf_text_workspace *w, const uint8_t *bytes, const int64_t *ends, size_t n_pieces,
+                                   uint32_t *ids, size_t *n_ids) noexcept nogil
+    const lf_text_ops *lf_text_ops_for(lf_isa isa)
+    size_t lf_text_bound(const lf_text *text, size_t n)
+
+cdef object empty = np.empty
+cdef object uint32 = np.dtype(np.uint32)
+ISA_NAMES = ("generic", "avx2", "avx512")
+SPLITTERS = {"none": LF_SPLIT_NONE, "gpt2": LF_SPLIT_GPT2, "cl100k": LF_SPLIT_CL100K, "llama3": LF_SPLIT_LLAMA3,
+             "qwen2": LF_SPLIT_QWEN2, "o200k": LF_SPLIT_O200K}
+
+
+def isas():
+    """The instruction sets that this build and this machine have, the plainest first."""
+    return [ISA_NAMES[i] for i in range(<int>lf_isa_best() + 1) if lf_text_ops_for(<lf_isa>i) != NULL]
+
+
+def isa_best():
+    """The instruction set in use: the best one, or the one that LMFAST_ISA names."""
+    name = os.environ.get("LMFAST_ISA") or ISA_NAMES[<int>lf_isa_best()]
+    if name not in isas():
+        raise ValueError(f"LMFAST_ISA={name!r} is not available here; available: {', '.join(isas())}")
+    return name
+
+
+def unicode_class(unsigned int code_point, int major=16):
+    """The class bits of a code point; see csrc/text/unicode.h."""
+    cdef const lf_unicode *unicode = lf_unicode_for(major)
+    if unicode == NULL:
+        raise ValueError(f"Unicode {major} is not available; available: 16")
+    if code_point > 0x10FFFF:
+        raise ValueError(f"code point {code_point} is outside [0, 1114111]")
+    return lf_class_of(unicode, code_point)
+
+
+def nfc(const uint8_t[::1] text not None):
+    """Unicode normalization form C of UTF-8 bytes."""
+    cdef size_t n = <size_t>text.shape[0], n_out
+    if n == 0:
+        return b""
+    cdef uint8_t *out = <uint8_t *>malloc(lf_nfc_bound(n))
+    if out == NULL:
+        raise MemoryError(f"no memory for {lf_nfc_bound(n)} bytes")
+    try:
+        with nogil:
+            n_out = lf_nfc(&text[0], n, out)
+        return PyBytes_FromStringAndSize(<char *>out, <Py_ssize_t>n_out)
+    finally:
+        free(out)
+
+
+def nfc_segments(const uint8_t[::1] text not None):
+    """Where the parts of UTF-8 bytes that normalize on their own end, as a list of offsets."""
+    cdef size_t n = <size_t>text.shape[0], at = 0
+    ends = []
+    while at < n:
+        at = lf_nfc_next(&text[0], n, at)
+        ends.append(at)
+    return ends
+
+
+def split(str splitter, const uint8_t[::1] text not None):
+    """Where the pieces of UTF-8 bytes end by a hand-written splitter, as a list of offsets."""
+    cdef lf_split kind = SPLITTERS[splitter]
+    cdef const lf_unicode *unicode = lf_unicode_for(16)
+    cdef size_t n = <size_t>text.shape[0], at = 0
+    ends = []
+    while at < n:
+        at = lf_split_next(kind, unicode, &text[0], n, at)
+        ends.append(at)
+    return ends
+
+
+cdef struct text_view:
+    # UTF-8, or the characters of a str that are still to be transcoded (width > 0)
+    const void *data
+    size_t n
+    unsigned width
+
+
+cdef struct slot:
+    # a workspace and what a call with it needs besides
+    lf_text_workspace *workspace
+    uint8_t *text
+    size_t n_text
+    uint32_t *ids
+    size_t n_ids
+
+
+cdef inline void view_str(object text, text_view *view):
+    view.data = PyUnicode_DATA(text)
+    view.n = <size_t>PyUnicode_GET_LENGTH(text)
+    view.width = 0 if PyUnicode_IS_ASCII(text) else <unsigned>PyUnicode_KIND(text)
+
+
+cdef int need_text(slot *s, size_t n) noexcept nogil:
+    if n <= s.n_text:
+        return 1
+    free(s.text)
+    s.text = <uint8_t *>malloc(n)
+    s.n_text = n if s.text != NULL else 0
+    return s.text != NULL
+
+
+cdef int need_ids(slot *s, size_t n) noexcept nogil:
+    if n <= s.n_ids:
+        return 1
+    free(s.ids)
+    s.ids = <uint32_t *>malloc(n * sizeof(uint32_t))
+    s.n_ids = n if s.ids != NULL else 0
+    return s.ids != NULL
+
+
+cdef int transcode(slot *s, text_view *view, size_t *lone) noexcept nogil:
+    # makes the view UTF-8; 0 if there is no memory
+    cdef size_t n = view.n
+    if not need_text(s, lf_utf8_bound(n, view.width)):
+        return 0
+    view.n = lf_utf8_from(view.data, view.width, n, s.text, lone)
+    if lone[0] == n:
+        lone[0] = <size_t>-1
+    view.data = s.text
+    view.width = 0
+    return 1
+
+
+cdef class Encoder:
+    """A compiled tokenizer: the model, the added tokens, the decoder and a pool of workspaces.
+
+    vocab_*      the model's tokens, in rank order for a rank file: bytes, int64[n + 1] offsets, uint32[n] ids
+    merges       uint32[m, 2] pairs of positions in the vocabulary, or None for a rank file
+    added        two tuples (raw, normalized) of (content bytes, id, flags)
+    splitter     a name in SPLITTERS
+    cache_bytes  of each workspace; there is one for each thread that encodes at the same time
+    """
+
+    cdef lf_bpe *model
+    cdef lf_added *added_raw
+    cdef lf_added *added_normalized
+    cdef lf_decoder *decoder
+    cdef lf_text text
+    cdef const lf_text_ops *ops
+    cdef size_t cache_bytes
+    cdef object keep, int_table
+    cdef slot **idle
+    cdef Py_ssize_t n_idle, room
+    cdef PyThread_type_lock lock
+
+    def __cinit__(self):
+        self.lock = PyThread_allocate_lock()
+        if self.lock == NULL:
+            raise MemoryError("no memory for a lock")
+
+    def __dealloc__(self):
+        cdef Py_ssize_t i
+        for i in range(self.n_idle):
+            self.drop(self.idle[i])
+        free(self.idle)
+        lf_bpe_free(self.model)
+        lf_added_free(self.added_raw)
+        lf_added_free(self.added_normalized)
+        lf_decoder_free(self.decoder)
+        if self.lock != NULL:
+            PyThread_free_lock(self.lock)
+
+    def _compile(self, bytes blob not None, const int64_t[::1] offsets not None, const uint32_t[::1] ids not None,
+                 const uint32_t[:, ::1] merges, bint whole_pieces, tuple raw not None, tuple normalized not None,
+                 str splitter not None, bint nfc, size_t cache_bytes, str isa not None, int unicode):
+        cdef size_t where = 0
+        cdef lf_status status
+        cdef size_t n_merges = <size_t>merges.shape[0] if merges is not None else 0
+        cdef const uint32_t *pairs = NULL
+        cdef uint32_t nothing[2]
+        cdef const uint8_t *bytes_ = <const uint8_t *>PyBytes_AS_STRING(blob)
+        if merges is not None:
+            pairs = &merges[0, 0] if n_merges else nothing
+        if isa not in isas():
+            raise ValueError(f"isa {isa!r} is not available here; available: {', '.join(isas())}")
+        cdef int number = ISA_NAMES.index(isa)
+        self.ops = lf_text_ops_for(<lf_isa>number)
+        self.keep = (blob, np.asarray(offsets), np.asarray(ids))
+        self.cache_bytes = cache_bytes
+        cdef size_t n_tokens = <size_t>ids.shape[0]
+        with nogil:
+            status = lf_bpe_new(&self.model, bytes_, &offsets[0], &ids[0], n_tokens, pairs, n_merges, whole_pieces, &where)
+        if status == LF_EVALUE and where >= n_tokens + 256:
+            raise ValueError(f"{where} tokens and merges are too many: at most {1 << 21} are allowed")
+        if status == LF_EVALUE and where >= n_tokens:
+            raise ValueError(f"byte 0x{where - n_tokens:02x} is no token: all 256 single bytes must be")
+        if status == LF_EVALUE:
+            raise ValueError(f"token {blob[offsets[where]:offsets[where + 1]]!r} appears twice")
+        if status == LF_EINDEX:
+            raise ValueError(f"merges[{where}] joins tokens whose concatenation is no token")
+        if status != LF_OK:
+            raise MemoryError("no memory for the model")
+        self.added_raw = new_added(raw)
+        self.added_normalized = new_added(normalized)
+        self.make_decoder(raw + normalized)
+        self.text.model = self.model
+        self.text.unicode = lf_unicode_for(unicode)
+        if self.text.unicode == NULL:
+            raise ValueError(f"Unicode {unicode} is not available; available: 16")
+        self.text.added_raw = self.added_raw
+        self.text.added_normalized = self.added_normalized
+        self.text.split = SPLITTERS[splitter]
+        self.text.nfc = nfc
+
+    cdef int make_decoder(self, tuple added) except -1:
+        blob, offsets, ids = self.keep
+        all_ids = np.concatenate([ids, np.array([i for _, i, _ in added], np.uint32)])
+        lengths = np.array([len(content) for content, _, _ in added], np.int64)
+        all_offsets = np.concatenate([offsets, len(blob) + np.cumsum(lengths)]).astype(np.int64)
+        blob = blob + b"".join(content for content, _, _ in added)
+        self.keep += (blob,)
+        cdef const uint32_t[::1] id_view = all_ids
+        cdef const int64_t[::1] at = all_offsets
+        if lf_decoder_new(&self.decoder, <const uint8_t *>PyBytes_AS_STRING(blob), &at[0], &id_view[0], len(all_ids),
+                          <size_t>all_ids.max() + 1) != LF_OK:
+            raise MemoryError("no memory for the decoder")
+        return 0
+
+    # Workspaces: a stack of idle ones. A thread takes one for the length of a call.
+
+    cdef slot *take(self) except NULL:
+        cdef slot *s = NULL
+        PyThread_acquire_lock(self.lock, WAIT_LOCK)
+        if self.n_idle:
+            self.n_idle -= 1
+            s = self.idle[self.n_idle]
+        PyThread_release_lock(self.lock)
+        if s != NULL:
+            return s
+        if self.ops == NULL:
+            raise ValueError("the tokenizer has not been compiled")
+        s = <slot *>malloc(sizeof(slot))
+        if s == NULL:
+            raise MemoryError("no memory for a workspace")
+        s[0] = slot(NULL, NULL, 0, NULL, 0)
+        cdef lf_status status
+        with nogil:
+            status = self.ops.workspace_new(&s.workspace, &self.text, self.cache_bytes)
+        if status != LF_OK:
+            free(s)
+            raise MemoryError(f"no memory for a workspace of {self.cache_bytes} bytes")
+        return s
+
+    cdef int give(self, slot *s) except -1:
+        cdef slot **more
+        if s.n_text > 1 << 20:
+            free(s.text)
+            s.text, s.n_text = NULL, 0
+        if s.n_ids > 1 << 18:
+            free(s.ids)
+            s.ids, s.n_ids = NULL, 0
+        PyThread_acquire_lock(self.lock, WAIT_LOCK)
+        if self.n_idle == self.room:
+            more = <slot **>realloc(self.idle, (self.room + 8) * sizeof(slot *))
+            if more == NULL:
+                PyThread_release_lock(self.lock)
+                self.drop(s)
+                return 0
+            self.idle = more
+            self.room += 8
+        self.idle[self.n_idle] = s
+        self.n_idle += 1
+        PyThread_release_lock(self.lock)
+        return 0
+
+    cdef void drop(self, slot *s) noexcept:
+        self.ops.workspace_free(s.workspace)
+        free(s.text)
+        free(s.ids)
+        free(s)
+
+    # One text.
+
+    cdef int prepare(self, slot *s, object text, text_view *view, bint strict) except -1:
+        cdef size_t lone = <size_t>-1
+        view_str(text, view)
+        if view.width:
+            if not transcode(s, view, &lone):
+                raise MemoryError(f"no memory for the UTF-8 of {view.n} characters")
+            if strict and lone != <size_t>-1:
+                raise UnicodeEncodeError("utf-8", text, <Py_ssize_t>lone, <Py_ssize_t>lone + 1, "surrogates not allowed")
+        return 0
+
+    cdef size_t run(self, slot *s, text_view *view, lf_allowed allowed, uint32_t *ids) except? <size_t>-1:
+        # ids is NULL for a count. Without the GIL where that is worth its price.
+        cdef size_t n_ids = 0
+        cdef lf_status status
+        if view.n < 4096:
+            if ids == NULL:
+                status = self.ops.count(s.workspace, <const uint8_t *>view.data, view.n, allowed, &n_ids)
+            else:
+                status = self.ops.encode(s.workspace, <const uint8_t *>view.data, view.n, allowed, ids, &n_ids)
+        else:
+            with nogil:
+                if ids == NULL:
+                    status = self.ops.count(s.workspace, <const uint8_t *>view.data, view.n, allowed, &n_ids)
+                else:
+                    status = self.ops.encode(s.workspace, <const uint8_t *>view.data, view.n, allowed, ids, &n_ids)
+        if status != LF_OK:
+            raise MemoryError(f"no memory to encode {view.n} bytes")
+        return n_ids
+
+    cdef object encode_view(self, slot *s, text_view *view, lf_allowed allowed, bint as_list):
+        cdef size_t bound = lf_text_bound(&self.text, view.n), n_ids
+        cdef uint32_t[::1] out
+        if as_list or bound <= 65536:
+            if not need_ids(s, bound):
+                raise MemoryError(f"no memory for {bound} ids")
+            n_ids = self.run(s, view, allowed, s.ids)
+            if as_list:
+                return self.int_list(s.ids, n_ids)
+            ids = empty(n_ids, uint32)
+            if n_ids:
+                out = ids
+                memcpy(&out[0], s.ids, n_ids * sizeof(uint32_t))
+            return ids
+        ids = empty(bound, uint32)
+        out = ids
+        n_ids = self.run(s, view, allowed, &out[0])
+        out = None
+        ids.resize(n_ids, refcheck=False)
+        return ids
+
+    def _encode(self, text, bint as_list, bint counting, const uint8_t[::1] allowed_raw,
+                const uint8_t[::1] allowed_normalized, bint strict):
+        """The ids of a str or of bytes, as an array or a list, or only how many there are."""
+        cdef lf_allowed allowed = lf_allowed(NULL, NULL)
+        if allowed_raw is not None and allowed_raw.shape[0]:
+            allowed.raw = &allowed_raw[0]
+        if allowed_normalized is not None and allowed_normalized.shape[0]:
+            allowed.normalized = &allowed_normalized[0]
+        cdef text_view view
+        cdef Py_buffer buffer
+        cdef bint is_str = isinstance(text, str)
+        if not is_str:
+            PyObject_GetBuffer(text, &buffer, PyBUF_SIMPLE)
+            view.data, view.n, view.width = buffer.buf, <size_t>buffer.len, 0
+        cdef slot *s = NULL
+        try:
+            s = self.take()
+            if is_str:
+                self.prepare(s, text, &view, strict)
+            if counting:
+                return self.run(s, &view, allowed, NULL)
+            return self.encode_view(s, &view, allowed, as_list)
+        finally:
+            if not is_str:
+                PyBuffer_Release(&buffer)
+            if s != NULL:
+                self.give(s)
+
+    cdef list int_list(self, const uint32_t *ids, size_t n):
+        # from a table of ready-made ints: a reference costs a sixth of a new object
+        if self.int_table is None:
+            self.int_table = list(range(self.decoder.n_ids))
+        cdef list result = PyList_New(<Py_ssize_t>n)
+        cdef list table = self.int_table
+        cdef size_t i
+        cdef object item
+        for i in range(n):
+            item = table[ids[i]]
+            Py_INCREF(item)
+            PyList_SET_ITEM(result, <Py_ssize_t>i, item)
+        return result
+
+    def _int_list(self, const uint32_t[::1] ids not None):
+        """Ids as a list of ints."""
+        return self.int_list(&ids[0], <size_t>ids.shape[0]) if ids.shape[0] else []
+
+    # Many texts.
+
+    def _encode_range(self, list texts not None, Py_ssize_t start, Py_ssize_t stop, uint32_t[::1] ids, size_t at,
+                      int64_t[::1] counts not None, const uint8_t[::1] allowed_raw,
+                      const uint8_t[::1] allowed_normalized, bint strict):
+        """Encodes texts[start:stop], str or bytes, to ids[at:]; counts[i] is the number of text i's ids. Where `ids` is
+        None only the counts are made. The caller has seen to the room. Returns how many ids it wrote."""
+        cdef Py_ssize_t n = stop - start, i
+        cdef size_t total = 0, lone = <size_t>-1
+        cdef text_view *views = <text_view *>malloc(<size_t>(n + 1) * sizeof(text_view))
+        if views == NULL:
+            raise MemoryError(f"no memory for {n} texts")
+        try:
+            for i in range(n):
+                item = texts[start + i]
+                if isinstance(item, str):
+                    view_str(item, &views[i])
+                else:
+                    views[i] = text_view(PyBytes_AS_STRING(item), <size_t>len(<bytes>item), 0)
+            i = self.encode_views(views, n, &ids[0] + at if ids is not None else NULL, &counts[start] if n else NULL,
+                                  allowed_raw, allowed_normalized, &total, &lone if strict else NULL)
+            if i < n:
+                raise UnicodeEncodeError("utf-8", texts[start + i], <Py_ssize_t>lone, <Py_ssize_t>lone + 1,
+                                         f"surrogates not allowed (in text {start + i})")
+            return total
+        finally:
+            free(views)
+
+    def _encode_spans(self, bytes data not None, const int64_t[:, ::1] spans not None, Py_ssize_t start, Py_ssize_t stop,
+                      uint32_t[::1] ids, size_t at, int64_t[::1] counts not None, const uint8_t[::1] allowed_raw,
+                      const uint8_t[::1] allowed_normalized, bint strict):
+        """The same for the texts data[spans[i, 0]:spans[i, 1]]."""
+        cdef Py_ssize_t n = stop - start, i
+        cdef size_t total = 0
+        cdef text_view *views = <text_view *>malloc(<size_t>(n + 1) * sizeof(text_view))
+        if views == NULL:
+            raise MemoryError(f"no memory for {n} texts")
+        try:
+            for i in range(n):
+                views[i] = text_view(PyBytes_AS_STRING(data) + spans[start + i, 0],
+                                     <size_t>(spans[start + i, 1] - spans[start + i, 0]), 0)
+            self.encode_views(views, n, &ids[0] + at if ids is not None else NULL, &counts[start] if n else NULL,
+                              allowed_raw, allowed_normalized, &total, NULL)
+            return total
+        finally:
+            free(views)
+
+    cdef Py_ssize_t encode_views(self, text_view *views, Py_ssize_t n, uint32_t *ids, int64_t *counts,
+                                 const uint8_t[::1] allowed_raw, const uint8_t[::1] allowed_normalized, size_t *total,
+                                 size_t *lone) except -1:
+        # Encodes n texts without the GIL; returns n, or where `lone` is given the number of the text with a lone surrogate.
+        cdef lf_allowed allowed = lf_allowed(NULL, NULL)
+        if allowed_raw is not None and allowed_raw.shape[0]:
+            allowed.raw = &allowed_raw[0]
+        if allowed_normalized is not None and allowed_normalized.shape[0]:
+            allowed.normalized = &allowed_normalized[0]
+        cdef size_t n_ids = 0, where = 0
+        cdef lf_status status = LF_OK
+        cdef Py_ssize_t i
+        cdef bint found = False
+        cdef slot *s = self.take()
+        try:
+            with nogil:
+                for i in range(n):
+                    if views[i].width:
+                        if not transcode(s, &views[i], &where):
+                            status = LF_ENOMEM
+                            break
+                        if lone != NULL and where != <size_t>-1:
+                            lone[0] = where
+                            found = True
+                            break
+                    if ids == NULL:
+                        status = self.ops.count(s.workspace, <const uint8_t *>views[i].data, views[i].n, allowed, &n_ids)
+                    else:
+                        status = self.ops.encode(s.workspace, <const uint8_t *>views[i].data, views[i].n, allowed,
+                                                 ids + total[0], &n_ids)
+                    if status != LF_OK:
+                        break
+                    counts[i] = <int64_t>n_ids
+                    total[0] += n_ids
+        finally:
+            self.give(s)
+        if status != LF_OK:
+            raise MemoryError("no memory to encode a text")
+        return i if found else n
+
+    def _bound(self, size_t n_bytes):
+        """Room for the ids of a text of n bytes."""
+        return lf_text_bound(&self.text, n_bytes)
+
+    # What patterns without an automaton need: the steps of a call one by one.
+
+    def _matches(self, bint normalized, const uint8_t[::1] text not None, const uint8_t[::1] allowed):
+        """The added tokens found in UTF-8 bytes, raw or normalized ones: a list of (start, stop, id)."""
+        cdef const lf_added *added = self.added_normalized if normalized else self.added_raw
+        cdef const uint8_t *bits = &allowed[0] if allowed is not None and allowed.shape[0] else NULL
+        cdef size_t n = <size_t>text.shape[0], start = 0, done = 0
+        cdef lf_added_match match
+        found = []
+        while n and added != NULL and lf_added_next(added, self.text.unicode, &text[0], n, start, done, bits, &match):
+            found.append((match.start, match.stop, match.id))
+            done = max(done, match.stop)
+            start = match.resume
+        return found
+
+    def _encode_pieces(self, const uint8_t[::1] text not None, const int64_t[::1] ends not None):
+        """The ids of bytes that are already split into pieces, which end at `ends`."""
+        cdef size_t n = <size_t>text.shape[0], n_ids = 0
+        ids = empty(n + 8, uint32)
+        if n == 0:
+            return ids[:0].copy()
+        cdef uint32_t[::1] out = ids
+        cdef lf_status status
+        cdef slot *s = self.take()
+        try:
+            with nogil:
+                status = self.ops.encode_pieces(s.workspace, &text[0], &ends[0], <size_t>ends.shape[0], &out[0], &n_ids)
+        finally:
+            self.give(s)
+        if status != LF_OK:
+            raise MemoryError(f"no memory to encode {n} bytes")
+        out = None
+        ids.resize(n_ids, refcheck=False)
+        return ids
+
+    # Decoding.
+
+    def _decode(self, const uint32_t[::1] ids not None, errors):
+        """The bytes of ids where `errors` is None, else their text."""
+        cdef size_t n = <size_t>ids.shape[0], n_bytes = 0, where = 0
+        if n == 0:
+            return b"" if errors is None else ""
+        cdef lf_status status
+        cdef const uint32_t *data = &ids[0]
+        with nogil:
+            status = lf_decode_size(self.decoder, data, n, &n_bytes, &where)
+        if status != LF_OK:
+            raise IndexError(f"ids[{where}] = {ids[where]} is no token: ids are below {self.decoder.n_ids}, without gaps"
+                             f" in this vocabulary excepted")
+        result = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>n_bytes)
+        cdef uint8_t *out = <uint8_t *>PyBytes_AS_STRING(result)
+        with nogil:
+            lf_decode(self.decoder, data, n, out, n_bytes)
+        if errors is None:
+            return result
+        cdef bytes policy = errors.encode()
+        return PyUnicode_DecodeUTF8(<const char *>out, <Py_ssize_t>n_bytes, PyBytes_AS_STRING(policy))
+
+    def _token_lengths(self):
+        """uint32[n]: the bytes of each id's token; 0 for an id that has none."""
+        lengths = empty(self.decoder.n_ids, uint32)
+        cdef uint32_t[::1] out = lengths
+        memcpy(&out[0], self.decoder.lengths, self.decoder.n_ids * sizeof(uint32_t))
+        return lengths
+
+    def _find(self, bytes token not None):
+        """The id of the model's token with these bytes, or None."""
+        cdef uint32_t t = lf_bpe_find(self.model, <const uint8_t *>PyBytes_AS_STRING(token), <size_t>len(token))
+        return None if t == LF_NO_SYMBOL else self.model.ids[t]
+
+    def _properties(self):
+        """What the model turned out to be: (every token forms by merging, merges are in order)."""
+        return bool(self.model.all_form), bool(self.model.ordered)
+
+
+cdef lf_added *new_added(tuple tokens) except? NULL:
+    # NULL for no tokens
+    if not tokens:
+        return NULL
+    blob = b"".join([content for content, _, _ in tokens])
+    cdef int64_t[::1] offsets = np.cumsum([0] + [len(content) for content, _, _ in tokens]).astype(np.int64)
+    cdef uint32_t[::1] ids = np.array([i for _, i, _ in tokens], np.uint32)
+    cdef uint8_t[::1] flags = np.array([f for _, _, f in tokens], np.uint8)
+    cdef lf_added *added = NULL
+    cdef size_t where = 0
+    cdef lf_status status = lf_added_new(&added, <const uint8_t *>PyBytes_AS_STRING(blob), &offsets[0], &ids[0],
+                                         &flags[0], <size_t>len(tokens), &where)
+    if status == LF_EVALUE:
+        raise ValueError(f"added token {tokens[where][0]!r} appears twice")
+    if status != LF_OK:
+        raise MemoryError("no memory for the added tokens")
+    return added
+
+
+def move(uint32_t[::1] ids not None, Py_ssize_t to, Py_ssize_t start, Py_ssize_t n):
+    """ids[to:to + n] = ids[start:start + n], which may overlap."""
+    if n:
+        with nogil:
+            memmove(&ids[to], &ids[start], <size_t>n * sizeof(uint32_t))

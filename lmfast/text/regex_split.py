@@ -1,0 +1,117 @@
+"""Pre-tokenizers without a hand-written splitter: any pattern, by the `regex` package. Exact and slow.
+
+Text here is a str in which each byte that is not UTF-8 stands as a lone surrogate (`errors="surrogateescape"`): a
+character that is neither letter, number nor white space, which is lmfast's rule for such bytes.
+
+Patterns see characters with the properties of Unicode 16.0, whatever version `regex` comes with: a character that it
+takes for another kind is shown to it as one of the right kind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+import regex
+
+from lmfast.reference.unicode import stand_ins
+from lmfast.text.spec import PrefixSpace, PreTokenizer, Split
+
+__all__ = ["pieces", "steps_of"]
+
+Step = Callable[[str], Iterable[str]]
+Span = tuple[int, int, bool]
+
+
+def steps_of(pre_tokenizer: tuple[PreTokenizer, ...]) -> list[Step]:
+    """The steps of a pre-tokenizer as functions from a piece to its pieces."""
+    return [_prefix_space if isinstance(step, PrefixSpace) else _splitter(step) for step in pre_tokenizer]
+
+
+def pieces(text: str, steps: list[Step]) -> Iterable[str]:
+    """The pieces of a text, none of them empty, after all steps."""
+    parts: Iterable[str] = [text]
+    for step in steps:
+        parts = [piece for part in parts for piece in step(part) if piece]
+    return parts
+
+
+def _prefix_space(text: str) -> Iterable[str]:
+    return [text if text.startswith(" ") else " " + text]
+
+
+def _splitter(split: Split) -> Step:
+    pattern = regex.compile(regex.escape(split.pattern) if split.literal else split.pattern)
+    shown = {} if split.literal else stand_ins()
+    joined = _BEHAVIORS[split.behavior]
+
+    def step(text: str) -> Iterable[str]:
+        return [text[start:stop] for start, stop in joined(list(_spans(pattern, text.translate(shown), split.invert)))]
+
+    return step
+
+
+def _spans(pattern: regex.Pattern[str], text: str, invert: bool) -> Iterator[Span]:
+    """Cuts [start, stop) of a text and whether each is a match; what lies between matches is a cut too."""
+    done = 0
+    for match in pattern.finditer(text):
+        start, stop = match.span()
+        if start > done:
+            yield done, start, invert
+        if stop > start:
+            yield start, stop, not invert
+        done = stop
+    if done < len(text):
+        yield done, len(text), invert
+
+
+def _isolated(spans: list[Span]) -> list[tuple[int, int]]:
+    return [(start, stop) for start, stop, _ in spans]
+
+
+def _removed(spans: list[Span]) -> list[tuple[int, int]]:
+    return [(start, stop) for start, stop, match in spans if not match]
+
+
+def _contiguous(spans: list[Span]) -> list[tuple[int, int]]:
+    """Neighbouring matches are one piece."""
+    joined: list[tuple[int, int]] = []
+    before: bool | None = None
+    for start, stop, match in spans:
+        if match == before:
+            start = joined.pop()[0]
+        joined.append((start, stop))
+        before = match
+    return joined
+
+
+def _merged_with_previous(spans: list[Span]) -> list[tuple[int, int]]:
+    """A match joins the piece before it; the second of two neighbouring matches stands alone."""
+    joined: list[tuple[int, int]] = []
+    before = False
+    for start, stop, match in spans:
+        if match and not before and joined:
+            start = joined.pop()[0]
+        joined.append((start, stop))
+        before = match
+    return joined
+
+
+def _merged_with_next(spans: list[Span]) -> list[tuple[int, int]]:
+    """A match joins the piece after it; the first of two neighbouring matches stands alone."""
+    joined: list[tuple[int, int]] = []
+    after = False
+    for start, stop, match in reversed(spans):
+        if match and not after and joined:
+            stop = joined.pop()[1]
+        joined.append((start, stop))
+        after = match
+    return joined[::-1]
+
+
+_BEHAVIORS = {
+    "isolated": _isolated,
+    "removed": _removed,
+    "contiguous": _contiguous,
+    "merged_with_previous": _merged_with_previous,
+    "merged_with_next": _merged_with_next,
+}

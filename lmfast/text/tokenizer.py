@@ -1,0 +1,713 @@
+"""The tokenizer: a spec, compiled.
+
+The life of one call, `tok.encode("Hello, Wörld")`: the str becomes UTF-8 (an ASCII str is read where it lies); added
+tokens are cut out; what is between them is normalized, split into pieces, and each piece is looked up in a cache or
+merged; the ids come back as one array. All of that is one call into C (csrc/text/encode.h), without the GIL where the
+text is long. A spec whose split pattern has no hand-written splitter takes the same steps one by one from here.
+"""
+
+from __future__ import annotations
+
+import codecs
+import os
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from functools import partial
+from itertools import accumulate
+from typing import Literal, NamedTuple, TypeAlias, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lmfast import _checking as checking
+from lmfast import threads as _threads
+from lmfast.text import _text
+from lmfast.text.patterns import splitter_of
+from lmfast.text.ragged import Ragged
+from lmfast.text.spec import AddedToken, Split, TokenizerSpec
+
+__all__ = ["Offsets", "StreamDecoder", "Tokenizer"]
+
+Text: TypeAlias = str | bytes | bytearray | memoryview
+AllowedSpecial: TypeAlias = Literal["all"] | Collection[str]
+Errors: TypeAlias = Literal["replace", "strict"]
+Bits: TypeAlias = NDArray[np.uint8] | None
+T = TypeVar("T", str, bytes)
+
+CACHE_BYTES = 24 << 20
+_LEAST_CACHE = 1 << 16
+_PART_BYTES = 1 << 20  # the least text worth a thread
+_GROUP_BYTES = 1 << 27  # the text whose ids get one array; more is encoded in groups
+_FLAGS = (("special", 1), ("single_word", 2), ("lstrip", 4), ("rstrip", 8))
+
+
+class Offsets(NamedTuple):
+    """Ids and where each comes from: token i is text[start:stop] with (start, stop) = offsets[i]."""
+
+    ids: NDArray[np.uint32]
+    """uint32[n]"""
+    bytes: NDArray[np.int64]
+    """int64[n, 2]: in the UTF-8 of the text"""
+    characters: NDArray[np.int64]
+    """int64[n, 2]: in characters; a token that holds part of a character has all of it"""
+
+
+class Tokenizer(_text.Encoder):
+    """A tokenizer compiled from a `TokenizerSpec`.
+
+    Immutable: threads share it freely, it survives `fork`, pickles by its spec and is equal to, and hashes as, any
+    tokenizer with the same contents. `cache_bytes` bounds the piece cache of each thread that encodes at the same time.
+
+    Text is str, or bytes in UTF-8. Bytes that are not UTF-8 are encoded too, and decode to themselves: each byte that
+    belongs to no well-formed sequence counts as a character of its own that is neither letter, number nor white space.
+    Surrogates in a str join where a high one precedes a low one; any other becomes U+FFFD, or with errors="strict"
+    raises UnicodeEncodeError.
+
+    Special tokens in the text are plain text unless `allowed_special` names them ("all": every one). Added tokens that
+    are not special are always found. Nothing is put before or after the ids unless add_special_tokens=True, which
+    applies the spec's post-processor.
+
+    Exactness: the ids of tiktoken 0.14.0 for rank files and of tokenizers 0.23.3 for tokenizer.json files.
+    """
+
+    def __init__(self, spec: TokenizerSpec, *, cache_bytes: int = CACHE_BYTES, isa: str | None = None) -> None:
+        if cache_bytes < _LEAST_CACHE:
+            raise ValueError(f"cache_bytes = {cache_bytes}; want at least {_LEAST_CACHE}")
+        model = spec.model
+        merges = None
+        if model.merges is not None:
+            merges = np.searchsorted(model.vocab.ids, model.merges).astype(np.uint32)
+            known = np.append(model.vocab.ids, np.uint32(0xFFFFFFFF))
+            if not np.array_equal(known[merges], model.merges):
+                bad = int(np.argmax((known[merges] != model.merges).any(axis=1)))
+                raise ValueError(f"merges[{bad}] = {model.merges[bad].tolist()} names an id that is no token")
+        splitter, self._steps = "none", None
+        match spec.pre_tokenizer:
+            case ():
+                pass
+            case (Split(pattern=pattern, behavior="isolated", invert=False, literal=False),) if splitter_of(pattern):
+                splitter = splitter_of(pattern) or "none"
+            case steps:
+                from lmfast.text.regex_split import steps_of
+
+                self._steps = steps_of(steps)
+        added = [_added(spec.added_tokens, normalized) for normalized in (False, True)]
+        self._spec = spec
+        self._cache_bytes = cache_bytes
+        self._isa = isa
+        self._splitter = splitter
+        self._allowed: dict[frozenset[str] | str, tuple[Bits, Bits]] = {}
+        self._special = {token.content: token.id for token in spec.added_tokens if token.special}
+        self._contents = {token.content.encode(): token.id for token in spec.added_tokens}
+        self._compile(
+            model.vocab.blob,
+            model.vocab.offsets,
+            model.vocab.ids,
+            merges,
+            model.ignore_merges or merges is None,
+            added[0],
+            added[1],
+            splitter,
+            bool(spec.normalizer),
+            cache_bytes,
+            isa or _text.isa_best(),
+            int(spec.unicode.split(".")[0]),
+        )
+        self._lengths: NDArray[np.uint32] = self._token_lengths()
+
+    @classmethod
+    def from_file(
+        cls,
+        path: str | os.PathLike[str],
+        pattern: str | None = None,
+        special_tokens: dict[str, int] | None = None,
+    ) -> Tokenizer:
+        """A tokenizer from a `tokenizer.json` or a `.tiktoken` rank file; the content tells which.
+
+        A rank file has no split pattern: `pattern` is a name in `lmfast.text.patterns.PATTERNS` or a regular expression,
+        and `special_tokens` maps contents to ids. Errors: `TokenizerFileError` names the file and the place in it.
+        """
+        from lmfast.text import formats
+
+        return cls(formats.read(path, pattern=pattern, special_tokens=special_tokens))
+
+    @classmethod
+    def from_pretrained(cls, name: str, *, revision: str | None = None, token: str | None = None) -> Tokenizer:
+        """The tokenizer of a model on the Hugging Face hub. Needs the extra `hub`."""
+        from lmfast.text.pretrained import from_pretrained
+
+        return from_pretrained(name, revision=revision, token=token)
+
+    # Encoding.
+
+    def encode(
+        self,
+        text: Text,
+        *,
+        allowed_special: AllowedSpecial = (),
+        add_special_tokens: bool = False,
+        errors: Errors = "replace",
+    ) -> NDArray[np.uint32]:
+        """The ids of a text: uint32[n]."""
+        raw, normalized = self._bits(allowed_special) if allowed_special else (None, None)
+        strict = errors != "replace" and _is_strict(errors)
+        if self._steps is None:
+            ids: NDArray[np.uint32] = self._encode(text, False, False, raw, normalized, strict)
+        else:
+            ids = self._encode_steps(_utf8(text, strict), raw, normalized)
+        if add_special_tokens:
+            ids = self._post_process(ids)
+        if checking.on:
+            checking.verify_encode(self._spec, text, ids, allowed_special, add_special_tokens)
+        return ids
+
+    def encode_list(
+        self,
+        text: Text,
+        *,
+        allowed_special: AllowedSpecial = (),
+        add_special_tokens: bool = False,
+        errors: Errors = "replace",
+    ) -> list[int]:
+        """The ids of a text as a list of ints, taken from a table of ready-made ints."""
+        if self._steps is not None or add_special_tokens or checking.on:
+            return self._int_list(
+                self.encode(text, allowed_special=allowed_special, add_special_tokens=add_special_tokens, errors=errors)
+            )
+        raw, normalized = self._bits(allowed_special) if allowed_special else (None, None)
+        strict = errors != "replace" and _is_strict(errors)
+        ids: list[int] = self._encode(text, True, False, raw, normalized, strict)
+        return ids
+
+    def count(self, text: Text, *, allowed_special: AllowedSpecial = (), errors: Errors = "replace") -> int:
+        """How many ids a text has. No ids are built."""
+        raw, normalized = self._bits(allowed_special) if allowed_special else (None, None)
+        strict = errors != "replace" and _is_strict(errors)
+        if self._steps is not None:
+            return len(self._encode_steps(_utf8(text, strict), raw, normalized))
+        n: int = self._encode(text, False, True, raw, normalized, strict)
+        if checking.on:
+            checking.verify_count(self._spec, text, n, allowed_special)
+        return n
+
+    def encode_batch(
+        self,
+        texts: Iterable[Text],
+        *,
+        threads: int | None = None,
+        allowed_special: AllowedSpecial = (),
+        add_special_tokens: bool = False,
+        errors: Errors = "replace",
+    ) -> Ragged:
+        """The ids of many texts. `threads`: how many to use, None for one per processor."""
+        items = _texts(texts)
+        if self._steps is not None or add_special_tokens:
+            rows = [
+                self.encode(t, allowed_special=allowed_special, add_special_tokens=add_special_tokens, errors=errors)
+                for t in items
+            ]
+            return Ragged(np.concatenate([np.empty(0, np.uint32), *rows]), _offsets(np.array([len(r) for r in rows])))
+        rooms = [self._room(item) for item in items]
+        ragged = self._encode_parts(
+            partial(self._encode_range, items), rooms, threads, *self._bits(allowed_special), _is_strict(errors)
+        )
+        if checking.on:
+            for item, ids in zip(items, ragged, strict=True):
+                checking.verify_encode(self._spec, item, ids, allowed_special, False)
+        return ragged
+
+    def count_batch(
+        self,
+        texts: Iterable[Text],
+        *,
+        threads: int | None = None,
+        allowed_special: AllowedSpecial = (),
+        errors: Errors = "replace",
+    ) -> NDArray[np.int64]:
+        """How many ids each of many texts has: int64[n]. No ids are built."""
+        items = _texts(texts)
+        if self._steps is not None or checking.on:
+            return np.array([self.count(t, allowed_special=allowed_special, errors=errors) for t in items], np.int64)
+        counts = np.zeros(len(items), np.int64)
+        raw, normalized = self._bits(allowed_special)
+        strict = _is_strict(errors)
+        workers = _threads.count(threads)
+        parts = _parts([self._room(item) for item in items], workers)
+        calls = [partial(self._encode_range, items, a, b, None, 0, counts, raw, normalized, strict) for a, b in parts]
+        _threads.run(calls, workers)
+        return counts
+
+    def encode_files(
+        self,
+        paths: Iterable[str | os.PathLike[str]],
+        *,
+        separator: str | bytes | None = None,
+        threads: int | None = None,
+        allowed_special: AllowedSpecial = (),
+    ) -> Ragged:
+        """The ids of files, one row for each document.
+
+        A file is one document, or with `separator` as many as it separates; the separator belongs to none, and no empty
+        document follows one that ends the file. Files are read as bytes; nothing is decoded.
+        """
+        if isinstance(paths, (str, bytes, os.PathLike)):
+            raise TypeError(f"paths: want several paths, got one: [{os.fspath(paths)!r}] encodes it")
+        mark = separator.encode() if isinstance(separator, str) else separator
+        if mark is not None and not mark:
+            raise ValueError("separator is empty; want at least one byte, or None for one document a file")
+        groups = []
+        for path in paths:
+            with open(path, "rb") as file:
+                data = file.read()
+            ends = list(_ends(data, mark)) if mark else [(0, len(data))]
+            if self._steps is not None or checking.on:
+                documents = [data[start:stop] for start, stop in ends]
+                groups.append(self.encode_batch(documents, threads=threads, allowed_special=allowed_special))
+                continue
+            spans = np.array(ends, np.int64).reshape(-1, 2)
+            rooms = [self._bound(stop - start) for start, stop in ends]
+            bits = self._bits(allowed_special)
+            groups.append(self._encode_parts(partial(self._encode_spans, data, spans), rooms, threads, *bits, False))
+        return _joined(groups)
+
+    def _encode_parts(
+        self,
+        encode: Callable[..., int],
+        rooms: list[int],
+        workers: int | None,
+        raw: Bits,
+        normalized: Bits,
+        strict: bool,
+    ) -> Ragged:
+        """Runs `encode(start, stop, ids, at, counts, raw, normalized, strict)` over parts of len(rooms) texts, each with
+        room for its ids, on threads, and closes the gaps between their ids."""
+        n_workers = _threads.count(workers)
+        groups = []
+        for first, last in _groups(rooms):
+            here = rooms[first:last]
+            counts = np.zeros(len(rooms), np.int64)
+            ids = np.empty(sum(here), np.uint32)
+            at = [0, *accumulate(here)]
+            parts = _parts(here, n_workers)
+            calls = [
+                partial(encode, first + a, first + b, ids, at[a], counts, raw, normalized, strict) for a, b in parts
+            ]
+            filled = 0
+            for (a, _), n in zip(parts, _threads.run(calls, n_workers), strict=True):
+                if at[a] != filled:
+                    _text.move(ids, filled, at[a], n)
+                filled += n
+            ids.resize(filled, refcheck=False)
+            groups.append(Ragged(ids, _offsets(counts[first:last])))
+        return _joined(groups)
+
+    def _room(self, text: str | bytes) -> int:
+        """Room for the ids of a text."""
+        width = 1 if isinstance(text, bytes) or text.isascii() else 4
+        return self._bound(width * len(text))
+
+    # Encoding by steps, where the pattern has no hand-written splitter or more than ids is asked for.
+
+    def _segments(self, data: bytes, raw: Bits, normalized: Bits) -> Iterator[tuple[bytes, int, int, int | None]]:
+        """Stretches of text in order: (normalized bytes, start, stop, id). start and stop are where it lies in `data`;
+        for an added token the id is given, for plain text it is None. Plain text may come in several stretches only
+        where added tokens are between them."""
+        for start, stop, token in _gaps(len(data), self._matches(False, data, raw)):
+            if token is not None:
+                yield data[start:stop], start, stop, token
+                continue
+            text = data[start:stop]
+            if not self._spec.normalizer:
+                for a, b, inner in _gaps(len(text), self._matches(True, text, normalized)):
+                    yield text[a:b], start + a, start + b, inner
+                continue
+            new = _text.nfc(text)
+            back = _alignment(text, new)
+            for a, b, inner in _gaps(len(new), self._matches(True, new, normalized)):
+                yield new[a:b], start + int(back[a, 0]), start + int(back[b, 1] if b else 0), inner
+
+    def _pieces(self, text: bytes) -> tuple[bytes, NDArray[np.int64]]:
+        """Normalized plain text as the pieces that the model sees: their bytes, one after another, and their ends."""
+        if self._steps is None:
+            return text, np.array(_text.split(self._splitter, text), np.int64)
+        from lmfast.text.regex_split import pieces
+
+        parts = [
+            p.encode("utf-8", "surrogateescape") for p in pieces(text.decode("utf-8", "surrogateescape"), self._steps)
+        ]
+        return b"".join(parts), np.cumsum([len(p) for p in parts], dtype=np.int64)
+
+    def _encode_steps(self, data: bytes, raw: Bits, normalized: Bits) -> NDArray[np.uint32]:
+        ids = [np.empty(0, np.uint32)]
+        for text, _, _, token in self._segments(data, raw, normalized):
+            ids.append(self._encode_pieces(*self._pieces(text)) if token is None else np.array([token], np.uint32))
+        return np.concatenate(ids)
+
+    def encode_with_offsets(
+        self, text: Text, *, allowed_special: AllowedSpecial = (), errors: Errors = "replace"
+    ) -> Offsets:
+        """The ids of a text and where each comes from, in bytes of its UTF-8 and in characters.
+
+        Offsets refer to the text as given: where normalization changed it, a token has the whole of the characters that
+        were normalized together; an added token has the white space that it took along. Byte offsets of a text without
+        either partition it. Not for specs with a PrefixSpace or a pattern that removes text (ValueError).
+        """
+        data = _utf8(text, _is_strict(errors))
+        raw, normalized = self._bits(allowed_special)
+        ids, spans = [np.empty(0, np.uint32)], [np.empty((0, 2), np.int64)]
+        for stretch, start, stop, token in self._segments(data, raw, normalized):
+            if token is not None:
+                ids.append(np.array([token], np.uint32))
+                spans.append(np.array([[start, stop]], np.int64))
+                continue
+            pieces, ends = self._pieces(stretch)
+            if pieces != stretch:
+                raise ValueError("offsets need a pre-tokenizer that keeps the text: this one adds or removes some")
+            found = self._encode_pieces(pieces, ends)
+            at = _offsets(self._lengths[found].astype(np.int64))
+            ids.append(found)
+            original = data[start:stop]
+            if stretch == original:
+                spans.append(start + np.stack([at[:-1], at[1:]], axis=1))
+            else:
+                back = _alignment(original, stretch)
+                spans.append(start + np.stack([back[at[:-1], 0], back[at[1:], 1]], axis=1))
+        span = np.concatenate(spans)
+        # Characters that begin at or before each byte; a token's first and last byte say which it touches.
+        starts = np.cumsum(_character_starts(data))
+        characters = np.zeros_like(span)
+        if len(span):
+            filled = span[:, 1] > span[:, 0]
+            first, last = span[filled, 0], span[filled, 1] - 1
+            characters[filled] = np.stack([starts[first] - 1, starts[last]], axis=1)
+            bare = np.append(starts, starts[-1:] + 1) if len(starts) else np.ones(1, np.int64)
+            characters[~filled] = (bare[span[~filled, 0]] - 1)[:, None]
+        result = Offsets(np.concatenate(ids), span, characters)
+        if checking.on:
+            checking.verify_encode(self._spec, text, result.ids, allowed_special, False)
+        return result
+
+    def truncate(self, text: T, max_tokens: int, *, allowed_special: AllowedSpecial = ()) -> T:
+        """The longest beginning of a text, up to a token and a character boundary of its, that has at most `max_tokens`
+        ids."""
+        if max_tokens < 0:
+            raise ValueError(f"max_tokens = {max_tokens}; want 0 or more")
+        data = _utf8(text, False)
+        # No id stands for more bytes than the longest token does, white space around added tokens excepted.
+        found = self.encode_with_offsets(data, allowed_special=allowed_special)
+        if len(found.ids) <= max_tokens:
+            return text
+        stop = int(found.bytes[max_tokens - 1, 1]) if max_tokens else 0
+        boundaries = np.flatnonzero(np.append(_character_starts(data), True))
+        at = int(np.searchsorted(boundaries, stop, side="right")) - 1
+        # What follows a cut decides where the last piece ends, so a beginning may need one id more than it had.
+        while at and self.count(data[: boundaries[at]], allowed_special=allowed_special) > max_tokens:
+            at -= 1
+        kept = data[: boundaries[at]]
+        if isinstance(text, str):
+            return text[:at]
+        return kept
+
+    def _post_process(self, ids: NDArray[np.uint32]) -> NDArray[np.uint32]:
+        template = self._spec.post_processor
+        if template is None:
+            return ids
+        return np.concatenate([ids if p.kind == "sequence" else np.array(p.ids, np.uint32) for p in template.single])
+
+    def _bits(self, allowed: AllowedSpecial) -> tuple[Bits, Bits]:
+        """For each of the raw and the normalized added tokens, the bits of the special ones that are allowed."""
+        if not allowed:
+            return None, None
+        if isinstance(allowed, str) and allowed != "all":
+            raise TypeError(f"allowed_special = {allowed!r}: want 'all' or a collection of special tokens")
+        key = allowed if isinstance(allowed, str) else frozenset(allowed)
+        bits = self._allowed.get(key)
+        if bits is None:
+            if key != "all" and (unknown := sorted(set(key) - self._special.keys())):
+                raise ValueError(
+                    f"allowed_special: {unknown[0]!r} is no special token; these are: {list(self._special)}"
+                )
+            bits = _allowed_bits(self._spec.added_tokens, key, False), _allowed_bits(self._spec.added_tokens, key, True)
+            if len(self._allowed) < 64:
+                self._allowed[key] = bits
+        return bits
+
+    # Decoding.
+
+    def decode(self, ids: ArrayLike, errors: str = "replace", *, skip_special_tokens: bool = False) -> str:
+        """The text of ids. `errors` is what `bytes.decode` takes, for bytes that are not UTF-8.
+
+        Errors: IndexError names the first id that is no token.
+        """
+        array = self._ids(ids, skip_special_tokens)
+        text: str = self._decode(array, errors)
+        if checking.on:
+            checking.verify_decode(self._spec, array, text.encode("utf-8", "surrogatepass"), errors)
+        return text
+
+    def decode_bytes(self, ids: ArrayLike, *, skip_special_tokens: bool = False) -> bytes:
+        """The bytes of ids, exactly: `decode_bytes(encode(x)) == x` for every text that normalization leaves alone."""
+        array = self._ids(ids, skip_special_tokens)
+        data: bytes = self._decode(array, None)
+        if checking.on:
+            checking.verify_decode(self._spec, array, data, None)
+        return data
+
+    def decode_batch(
+        self, rows: Iterable[ArrayLike], errors: str = "replace", *, skip_special_tokens: bool = False
+    ) -> list[str]:
+        """The text of each row of ids."""
+        return [self.decode(row, errors, skip_special_tokens=skip_special_tokens) for row in rows]
+
+    def decoder(self, errors: str = "replace") -> StreamDecoder:
+        """A decoder that takes ids as they come."""
+        return StreamDecoder(self, errors)
+
+    def _ids(self, ids: ArrayLike, skip_special_tokens: bool) -> NDArray[np.uint32]:
+        array = np.asarray(ids)
+        if array.ndim != 1:
+            raise ValueError(f"ids: want one dimension, got shape {array.shape}")
+        if array.dtype != np.uint32:
+            if array.size == 0:
+                return np.empty(0, np.uint32)
+            if array.dtype.kind not in "iu":
+                raise TypeError(f"ids: want integers, got {array.dtype}")
+            if int(array.min()) < 0 or int(array.max()) >= len(self._lengths):
+                bad = int(np.argmax((array < 0) | (array >= len(self._lengths))))
+                raise IndexError(f"ids[{bad}] = {array[bad]} is outside [0, {len(self._lengths)})")
+            array = array.astype(np.uint32)
+        if skip_special_tokens and self._special:
+            array = array[~np.isin(array, np.array(list(self._special.values()), np.uint32))]
+        return np.ascontiguousarray(array)
+
+    # The vocabulary.
+
+    def id_to_bytes(self, token_id: int) -> bytes:
+        """The bytes of an id. Errors: IndexError for an id that no token has."""
+        if not 0 <= token_id < len(self._lengths) or not self._lengths[token_id]:
+            raise IndexError(f"id {token_id} is no token; ids are in [0, {len(self._lengths)})")
+        data: bytes = self._decode(np.array([token_id], np.uint32), None)
+        return data
+
+    def bytes_to_id(self, token: bytes) -> int:
+        """The id of a token of the model, or of an added token. Errors: KeyError for bytes that are no token."""
+        added = self._contents.get(token)
+        found: int | None = self._find(token) if added is None else added
+        if found is None:
+            raise KeyError(f"{token!r} is no token")
+        return found
+
+    @property
+    def vocab_size(self) -> int:
+        """One more than the largest id: the rows that an embedding needs."""
+        return len(self._lengths)
+
+    @property
+    def special_tokens(self) -> dict[str, int]:
+        """The special tokens and their ids."""
+        return dict(self._special)
+
+    @property
+    def spec(self) -> TokenizerSpec:
+        """The spec that this tokenizer is compiled from."""
+        return self._spec
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes `tokenizer.json` or, where the name ends so, a `.tiktoken` rank file; the file is whole or not there.
+
+        Errors: ValueError with the reason where the format cannot hold the spec.
+        """
+        from lmfast.text import formats
+
+        formats.write(self._spec, path)
+
+    def explain(self) -> str:
+        """Which path each part of the tokenizer takes, a line each."""
+        spec, (all_form, ordered) = self._spec, self._properties()
+        slow = "regex package: exact, slow"
+        return "\n".join(
+            [
+                f"added tokens   {len(spec.added_tokens)} ({len(self._special)} special)",
+                f"normalizer     {', '.join(type(n).__name__ for n in spec.normalizer) or 'none'}",
+                f"pre-tokenizer  {slow if self._steps is not None else f'{self._splitter}, compiled'}",
+                f"model          BPE by {'ranks' if spec.model.merges is None else 'merges'}, {len(spec.model.vocab)} "
+                f"tokens{'' if all_form else ', some of which no merge makes'}",
+                f"long pieces    {'backtracking, linear' if ordered else 'heap, n log n'}",
+                f"unicode        {spec.unicode}",
+                f"isa            {self._isa or _text.isa_best()}",
+                f"cache          {self._cache_bytes} bytes a thread",
+            ]
+        )
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Tokenizer) and self._spec == other._spec
+
+    def __hash__(self) -> int:
+        return hash(self._spec)
+
+    def __reduce__(self) -> tuple[Callable[..., Tokenizer], tuple[object, ...]]:
+        return partial(type(self), cache_bytes=self._cache_bytes, isa=self._isa), (self._spec,)
+
+    def __repr__(self) -> str:
+        return f"Tokenizer({self._spec.name or 'BPE'}, {self.vocab_size} ids)"
+
+
+class StreamDecoder:
+    """Text from ids one at a time. A character is given out when its last byte has come.
+
+    The texts of `push` and `finish` joined are what `decode` gives for all ids together.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, errors: str = "replace") -> None:
+        self._tokenizer = tokenizer
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors)
+
+    def push(self, token_id: int) -> str:
+        """The text that an id completes, possibly none. Errors: IndexError for an id that no token has."""
+        return self._decoder.decode(self._tokenizer.id_to_bytes(token_id))
+
+    def finish(self) -> str:
+        """The text of bytes still held back, by the rule of `errors`; the decoder can be used anew."""
+        text = self._decoder.decode(b"", final=True)
+        self._decoder.reset()
+        return text
+
+
+def _is_strict(errors: str) -> bool:
+    if errors not in ("replace", "strict"):
+        raise ValueError(f"errors = {errors!r}; want 'replace' or 'strict'")
+    return errors == "strict"
+
+
+def _utf8(text: Text, strict: bool) -> bytes:
+    if not isinstance(text, str):
+        return bytes(text)
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        if strict:
+            raise
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace").encode()
+
+
+def _texts(texts: Iterable[Text]) -> list[str | bytes]:
+    if isinstance(texts, (str, bytes, bytearray, memoryview)):
+        raise TypeError(f"texts: want several texts, got one {type(texts).__name__}; encode([text]) takes a list")
+    items = []
+    for i, text in enumerate(texts):
+        if isinstance(text, (bytearray, memoryview)):
+            text = bytes(text)
+        if not isinstance(text, (str, bytes)):
+            raise TypeError(f"texts[{i}]: want str or bytes, got {type(text).__name__}")
+        items.append(text)
+    return items
+
+
+def _added(tokens: Sequence[AddedToken], normalized: bool) -> tuple[tuple[bytes, int, int], ...]:
+    """The added tokens of one kind as the compiled search takes them."""
+    return tuple(
+        (token.content.encode(), token.id, sum(bit for name, bit in _FLAGS if getattr(token, name)))
+        for token in tokens
+        if token.normalized == normalized
+    )
+
+
+def _allowed_bits(tokens: Sequence[AddedToken], allowed: Collection[str] | str, normalized: bool) -> NDArray[np.uint8]:
+    mine = [token for token in tokens if token.normalized == normalized]
+    return np.packbits([allowed == "all" or token.content in allowed for token in mine], bitorder="little")
+
+
+def _offsets(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    offsets = np.zeros(len(counts) + 1, np.int64)
+    np.cumsum(counts, out=offsets[1:])
+    return offsets
+
+
+def _joined(groups: list[Ragged]) -> Ragged:
+    if len(groups) == 1:
+        return groups[0]
+    starts = accumulate((group.ids.size for group in groups), initial=0)
+    offsets = [np.zeros(1, np.int64), *(group.offsets[1:] + at for group, at in zip(groups, starts, strict=False))]
+    return Ragged(np.concatenate([np.empty(0, np.uint32), *(g.ids for g in groups)]), np.concatenate(offsets))
+
+
+def _ranges(sizes: list[int], most: int) -> list[tuple[int, int]]:
+    """Consecutive ranges of items, each of about `most` in sum."""
+    ranges, start, total = [], 0, 0
+    for i, size in enumerate(sizes):
+        total += size
+        if total >= most:
+            ranges.append((start, i + 1))
+            start, total = i + 1, 0
+    if start < len(sizes) or not ranges:
+        ranges.append((start, len(sizes)))
+    return ranges
+
+
+def _groups(rooms: list[int]) -> list[tuple[int, int]]:
+    return _ranges(rooms, _GROUP_BYTES)
+
+
+def _parts(rooms: list[int], workers: int) -> list[tuple[int, int]]:
+    """Ranges of texts for threads: several for each, so that none waits long for another."""
+    if workers == 1:
+        return [(0, len(rooms))]
+    return _ranges(rooms, max(_PART_BYTES, sum(rooms) // (8 * workers)))
+
+
+def _ends(data: bytes, separator: bytes) -> Iterator[tuple[int, int]]:
+    """Where the documents of a file lie."""
+    start = 0
+    while (stop := data.find(separator, start)) >= 0:
+        yield start, stop
+        start = stop + len(separator)
+    if start < len(data) or start == 0:
+        yield start, len(data)
+
+
+def _gaps(n: int, matches: list[tuple[int, int, int]]) -> Iterator[tuple[int, int, int | None]]:
+    """Matches (start, stop, id) and the gaps between them, (start, stop, None), in order."""
+    done = 0
+    for start, stop, token in matches:
+        if start > done:
+            yield done, start, None
+        yield start, stop, token
+        done = max(done, stop)
+    if done < n:
+        yield done, n, None
+
+
+def _character_starts(data: bytes) -> NDArray[np.bool_]:
+    """bool[n]: where a character begins; a byte that is not UTF-8 is one."""
+    bytes_ = np.frombuffer(data, np.uint8)
+    starts = (bytes_ & 0xC0) != 0x80
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        # Rare: every byte of the text's ill-formed parts begins a character.
+        at = 0
+        for character in data.decode("utf-8", "surrogateescape"):
+            if "\udc80" <= character <= "\udcff":
+                starts[at] = True
+                at += 1
+            else:
+                at += len(character.encode())
+    return starts
+
+
+def _alignment(text: bytes, normalized: bytes) -> NDArray[np.int64]:
+    """int64[len(normalized) + 1, 2]: for a token that begins at byte i of the normalized text, row i has where it begins
+    in the text; for one that ends there, where it ends."""
+    back = np.empty((len(normalized) + 1, 2), np.int64)
+    at = start = 0
+    back[0] = 0
+    for stop in _text.nfc_segments(text):
+        new = _text.nfc(text[start:stop])
+        if new == text[start:stop]:
+            back[at + 1 : at + len(new) + 1, 1] = np.arange(start + 1, stop + 1)
+            back[at : at + len(new), 0] = np.arange(start, stop)
+        else:
+            back[at + 1 : at + len(new) + 1, 1] = stop
+            back[at : at + len(new), 0] = start
+        at, start = at + len(new), stop
+    back[at, 0] = len(text)
+    return back
