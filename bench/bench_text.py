@@ -40,7 +40,7 @@ CASES = ("array", "primed", "new", "list", "texts", "short", "count", "decode", 
 PEERS = ("gigatoken", "tiktoken", "tokenizers", "quicktok", "splintr")
 SLOW = ("tiktoken", "tokenizers")
 
-# (case, metric) -> what it is, its unit, whether more is better
+# (case, metric) -> what it is, its unit, whether more is better (None: not a race)
 METRICS = {
     ("array", "first"): ("first pass", "MB/s", True),
     ("array", "repeat"): ("repeat pass", "MB/s", True),
@@ -60,8 +60,8 @@ METRICS = {
     ("threads", "first"): ("two cores, first pass", "MB/s", True),
     ("threads", "repeat"): ("two cores, repeat pass", "MB/s", True),
     ("hostile", "ns_byte"): ("hostile", "ns/byte", False),
-    ("hostile", "ordinary"): ("hostile, times English", "x", False),
-    ("hostile", "growth"): ("hostile, T(2n) / T(n)", "x", False),
+    ("hostile", "ordinary"): ("hostile, time a byte over that of English", "x", None),
+    ("hostile", "growth"): ("hostile, T(2n) / T(n)", "x", None),
 }
 
 
@@ -109,9 +109,9 @@ def kind_of(row):
 def cell(row: Row, metric: str, side: str) -> str:
     value = row.median(metric, side)
     if value is None:
-        return row.notes.get(side, "")
+        return "-"
     _, _, higher = METRICS[kind_of(row), metric]
-    ratio = row.ratio(metric, side, higher)
+    ratio = None if higher is None else row.ratio(metric, side, higher)
     number = f"{value:,.0f}" if value >= 100 else f"{value:,.1f}" if value >= 10 else f"{value:,.2f}"
     return number + (f" ({ratio:,.{1 if ratio >= 0.95 else 2}f}x)" if ratio else "")
 
@@ -133,15 +133,24 @@ def table(rows: list[Row], sides: list[str]) -> str:
     lines = []
     for title, unit, metric, found in blocks(rows):
         heads = [f"{title}, {unit}", *(f"{s}*" if s in SLOW else s for s in sides)]
-        body = [[setting_of(row), *(cell(row, metric, side)[:24] for side in sides)] for row in found]
+        body = [[setting_of(row), *(cell(row, metric, side) for side in sides)] for row in found]
         widths = [max(len(line[i]) for line in [heads, *body]) for i in range(len(heads))]
         for line in (heads, *body):
             first, *rest = zip(line, widths, strict=True)
             lines.append("  ".join([first[0].ljust(first[1]), *(text.rjust(width) for text, width in rest)]).rstrip())
         lines.append("")
+    return "\n".join(lines + footnotes(rows, sides))
+
+
+def footnotes(rows: list[Row], sides: list[str]) -> list[str]:
+    lines = ["(2.0x): lmfast is 2.0 times better."]
     if any(side in SLOW for side in sides):
-        lines.append(f"* on the first {SAMPLE >> 20} MB only (hostile: 1 MB). (2.0x): lmfast is 2.0 times better.")
-    return "\n".join(lines)
+        lines.append(f"* on the first {SAMPLE >> 20} MB only (hostile: 1 MB).")
+    reasons: dict[str, list[str]] = {}
+    for row in rows:
+        for side, note in row.notes.items():
+            reasons.setdefault(f"{side}: {note}", []).append(f"{row.case} {row.vocab} {row.corpus}")
+    return lines + [f"- {reason} ({', '.join(places)})" for reason, places in reasons.items()]
 
 
 PAGE = """<!doctype html>
@@ -160,7 +169,8 @@ svg { display: block; margin: .6rem 0 }
 revision {{ report.revision }}<br>
 {% for name, version in report.versions.items() %}{{ name }} {{ version }}{{ ", " if not loop.last }}{% endfor %}.
 Medians of {{ report.runs }} runs, each in a fresh process pinned to a core, the sides taking turns; outputs compared
-before any time is taken. In brackets: how many times better lmfast is. * on the first {{ sample }} MB only.</p>
+before any time is taken.<br>
+{% for line in footnotes %}{{ line }}<br>{% endfor %}</p>
 {% for title, unit, metric, rows in blocks %}
 <h2>{{ title }}, {{ unit }}</h2>
 {{ bars(rows[0], metric) | safe }}
@@ -191,14 +201,14 @@ def page(report: dict, rows: list[Row], sides: list[str]) -> str:
     import jinja2
 
     return (
-        jinja2.Environment(autoescape=True)
+        jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
         .from_string(PAGE)
         .render(
             report=report,
             blocks=list(blocks(rows)),
             sides=sides,
             slow=SLOW,
-            sample=SAMPLE >> 20,
+            footnotes=footnotes(rows, sides),
             cell=cell,
             setting=setting_of,
             bars=lambda row, metric: bars(row, metric, sides),
@@ -225,8 +235,12 @@ def main(against, cases, vocabs, corpora, runs, megabytes, timeout, interpreter,
     pythons = dict(item.split("=", 1) for item in interpreter)
     here = [peer for peer in PEERS if peer in pythons or has(peer)]
     peers = {"all": here, "none": []}.get(against, against.split(","))
-    if unknown := set(peers) - set(PEERS):
-        raise click.UsageError(f"unknown peers: {', '.join(sorted(unknown))}")
+    for given, known in ((peers, PEERS), (cases.split(","), CASES), (vocabs.split(","), VOCABS)):
+        if unknown := set(given) - set(known):
+            raise click.UsageError(f"unknown: {', '.join(sorted(unknown))}; want some of {', '.join(known)}")
+    if report_path:
+        import jinja2  # noqa: F401  (now rather than after the races)
+
     entries = [
         Entry(side, pythons.get(side, sys.executable), SAMPLE if side in SLOW else None) for side in (HOME, *peers)
     ]
@@ -247,7 +261,7 @@ def main(against, cases, vocabs, corpora, runs, megabytes, timeout, interpreter,
                 mine = [replace(e, limit=1_000_000) if e.limit else e for e in entries]
             rows.append(race(job, mine, runs=runs, timeout=timeout, say=say))
             say("")
-            print(table(rows[-1:], sides).partition("\n*")[0], file=sys.stderr, flush=True)
+            print(table(rows[-1:], sides), file=sys.stderr, flush=True)
     report = report_of(rows, runs=runs, command=sys.argv[1:])
     print("\n" + json.dumps(report["machine"]) + "\n\n" + table(rows, sides))
     if keep:

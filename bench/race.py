@@ -96,7 +96,7 @@ def race(job: dict, entries: list[Entry], *, runs: int, timeout: float, say=lamb
         if "note" in found:
             row.notes[entry.side] = found["note"]
         elif want is not None and found["check"] != want:
-            row.notes[entry.side] = "other output"
+            row.notes[entry.side] = f"not the ids of {HOME}"
         else:
             want = found["check"]
             alive.append(entry)
@@ -110,7 +110,7 @@ def race(job: dict, entries: list[Entry], *, runs: int, timeout: float, say=lamb
             found = child(entry, {**job, "limit": limit, "hostile_bytes": hostile}, timeout)
             # Those who were given the same bytes must give the same output, in every run.
             if "note" not in found and whole.setdefault(found["bytes"], found["check"]) != found["check"]:
-                found = {"note": "other output"}
+                found = {"note": "other ids than before"}
             if "note" in found:
                 row.notes[entry.side] = found["note"]
                 for sides in row.values.values():

@@ -251,7 +251,10 @@ def read_documents(job, limit):
 
 
 def as_taken(side, docs):
-    return docs if side.takes is bytes else [doc.decode() for doc in docs]
+    try:
+        return docs if side.takes is bytes else [doc.decode() for doc in docs]
+    except UnicodeDecodeError:
+        raise ValueError("takes only what is UTF-8") from None
 
 
 def as_rows(side, out):

@@ -26,6 +26,7 @@ lf_status lf_added_new(lf_added **added, const uint8_t *blob, const int64_t *off
         a->trie.values[node] = (uint32_t)t;
         a->ids[t] = ids[t];
         a->flags[t] = flags[t];
+        a->n_plain += !(flags[t] & LF_ADDED_SPECIAL);
         a->first_byte[token[0]] = 1;
         if (n == 1) a->single_byte[token[0]] = 1;
         else a->first_two[token[0] << 5 | token[1] >> 3] |= (uint8_t)(1u << (token[1] & 7));

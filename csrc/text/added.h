@@ -19,7 +19,7 @@ typedef struct {
     lf_trie trie; /* values are token numbers */
     uint32_t *ids;
     uint8_t *flags;
-    size_t n_tokens;
+    size_t n_tokens, n_plain; /* plain: not special */
     uint8_t first_two[8192];  /* a set bit: some token begins with these two bytes (first byte high) */
     uint8_t first_byte[256];  /* 1: some token begins with this byte */
     uint8_t single_byte[256]; /* 1: this byte alone is a token       */

@@ -6,6 +6,7 @@
 
 #include "text/encode.h"
 #include "text/normalize.h"
+#include "text/split_run.h"
 #include "text/utf8.h"
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -18,13 +19,12 @@
 #define LF_CAT(a, b) LF_CAT_(a, b)
 
 enum {
-    BATCH = 1024,      /* pieces keyed before the first is probed */
+    BATCH = 512,       /* pieces keyed before the first is probed */
     PROBES = 4,        /* lines a key may stand in */
     SHORT_KEY = 15,    /* bytes of a piece in the first table */
     LONG_KEY = 31,     /* ... and in the second */
     SHORT_IDS = 4,     /* ids of a piece in the first table */
     LONG_IDS = 7,      /* ... and in the second */
-    GIANT = 1u << 30,  /* a piece longer than this is not put into a batch: offsets there have 32 bits */
     COUNT_SHIFT = 28,  /* the top four bits of a line's last id hold how many there are */
     ID_MASK = (1 << COUNT_SHIFT) - 1,
 };
@@ -58,8 +58,8 @@ struct lf_text_workspace {
     void *merge_scratch;
     uint32_t *ids;
     size_t n_normalized, n_merge_scratch, n_ids;
-    uint32_t bounds[BATCH + 1]; /* of the pieces of a batch: piece i is [bounds[i], bounds[i + 1]) */
-    uint32_t at[BATCH];         /* their lines */
+    uint32_t bounds[LF_SPLIT_BATCH]; /* of pieces, from the splitter */
+    uint32_t at[BATCH];              /* the lines and the keys of a batch of them */
     key16 keys[BATCH];
 };
 
@@ -99,16 +99,22 @@ static void *grown(lf_text_workspace *w, void *buffer, size_t *have, size_t n) {
 
 /* Keys. */
 
+/* Row n keeps the first n bytes of a key and row n of LENGTHS puts n into the last; row 16 is any longer piece. */
+#define UPTO(n) {n > 0 ? 255 : 0, n > 1 ? 255 : 0, n > 2 ? 255 : 0, n > 3 ? 255 : 0, n > 4 ? 255 : 0, n > 5 ? 255 : 0, \
+                 n > 6 ? 255 : 0, n > 7 ? 255 : 0, n > 8 ? 255 : 0, n > 9 ? 255 : 0, n > 10 ? 255 : 0, n > 11 ? 255 : 0, \
+                 n > 12 ? 255 : 0, n > 13 ? 255 : 0, n > 14 ? 255 : 0, 0}
+static const uint8_t KEPT[17][16] __attribute__((aligned(16))) = {
+    UPTO(0), UPTO(1), UPTO(2),  UPTO(3),  UPTO(4),  UPTO(5),  UPTO(6),  UPTO(7), UPTO(8),
+    UPTO(9), UPTO(10), UPTO(11), UPTO(12), UPTO(13), UPTO(14), UPTO(15), UPTO(16)};
+#undef UPTO
+
 static inline key16 key16_of(const uint8_t *p, size_t n, const uint8_t *end) {
-    const unsigned length = n > SHORT_KEY ? SHORT_KEY + 1 : (unsigned)n;
-    key16 key = {0};
+    const uint64_t length = n > SHORT_KEY ? SHORT_KEY + 1 : n;
+    key16 key = {0}, kept;
     if (LF_LIKELY(end - p >= 16)) memcpy(&key, p, 16);
     else memcpy(&key, p, (size_t)(end - p));
-    const unsigned bits = length > SHORT_KEY ? 120 : 8 * length;
-    key[0] &= bits >= 64 ? ~0ull : (1ull << bits) - 1;
-    key[1] &= bits <= 64 ? 0 : (1ull << (bits - 64)) - 1;
-    key[1] |= (uint64_t)length << 56;
-    return key;
+    memcpy(&kept, KEPT[length], 16);
+    return (key & kept) | (key16){0, length << 56};
 }
 
 static inline key32 key32_of(const uint8_t *p, size_t n) {
@@ -120,13 +126,23 @@ static inline key32 key32_of(const uint8_t *p, size_t n) {
     return key;
 }
 
+#if defined(__VAES__)
+#define AES_KEY_1 _mm_set_epi64x((long long)0x9E3779B97F4A7C15u, (long long)0xC2B2AE3D27D4EB4Fu)
+#define AES_KEY_2 _mm_set_epi64x((long long)0x165667B19E3779F9u, (long long)0x27D4EB2F165667C5u)
+#endif
+
 static inline uint64_t mix(uint64_t a, uint64_t b) {
     const unsigned __int128 product = (unsigned __int128)a * b;
     return (uint64_t)product ^ (uint64_t)(product >> 64);
 }
 
 static inline uint64_t hash16(key16 key) {
+#if defined(__VAES__)
+    const __m128i round = _mm_aesenc_si128((__m128i)key, AES_KEY_1);
+    return (uint64_t)_mm_cvtsi128_si64(_mm_aesenc_si128(round, AES_KEY_2)) & 0xFFFFFFFF; /* as key_four has it */
+#else
     return mix(key[0] ^ 0x9E3779B97F4A7C15u, key[1] ^ 0xC2B2AE3D27D4EB4Fu);
+#endif
 }
 
 static inline uint64_t hash32(key32 key) {
@@ -270,66 +286,101 @@ static size_t slow_count(lf_text_workspace *w, const uint8_t *p, size_t n, const
 
 /* Batches. `ids` is NULL where only the number is asked for. */
 
-static void key_batch(lf_text_workspace *w, const uint8_t *base, const uint8_t *end, size_t n_pieces) {
-    for (size_t i = 0; i < n_pieces; i++) {
-        const key16 key = key16_of(base + w->bounds[i], w->bounds[i + 1] - w->bounds[i], end);
+#if defined(__VAES__)
+/* Four keys at a time: the masked load of key16_of in each quarter of a register, two AES rounds as the hash. Only for
+ * pieces with 16 bytes to read. */
+static inline void key_four(lf_text_workspace *w, const uint32_t *bounds, const uint8_t *base, size_t i) {
+    __m512i v = _mm512_castsi128_si512(_mm_loadu_si128((const void *)(base + bounds[i])));
+    v = _mm512_inserti32x4(v, _mm_loadu_si128((const void *)(base + bounds[i + 1])), 1);
+    v = _mm512_inserti32x4(v, _mm_loadu_si128((const void *)(base + bounds[i + 2])), 2);
+    v = _mm512_inserti32x4(v, _mm_loadu_si128((const void *)(base + bounds[i + 3])), 3);
+    const __m128i starts = _mm_loadu_si128((const void *)(bounds + i)), stops = _mm_loadu_si128((const void *)(bounds + i + 1));
+    const __m128i lengths = _mm_min_epu32(_mm_sub_epi32(stops, starts), _mm_set1_epi32(SHORT_KEY + 1));
+    /* Each length in all bytes of its quarter: byte 4k of `lengths` is the length of piece k. */
+    const __m512i quarter = _mm512_set_epi64(0x0C0C0C0C0C0C0C0C, 0x0C0C0C0C0C0C0C0C, 0x0808080808080808, 0x0808080808080808,
+                                             0x0404040404040404, 0x0404040404040404, 0, 0);
+    const __m512i length = _mm512_permutexvar_epi8(quarter, _mm512_castsi128_si512(lengths));
+    const __m512i index = _mm512_broadcast_i32x4(_mm_set_epi8(127, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0));
+    v = _mm512_maskz_mov_epi8(_mm512_cmplt_epi8_mask(index, length), v);
+    v = _mm512_mask_mov_epi8(v, 0x8000800080008000u, length);
+    _mm512_storeu_si512(w->keys + i, v);
+    __m512i h = _mm512_aesenc_epi128(v, _mm512_broadcast_i32x4(AES_KEY_1));
+    h = _mm512_aesenc_epi128(h, _mm512_broadcast_i32x4(AES_KEY_2));
+    const __m512i firsts = _mm512_set_epi32(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 12, 8, 4, 0);
+    const __m128i line = _mm512_castsi512_si128(_mm512_permutexvar_epi32(firsts, h));
+    _mm_storeu_si128((void *)(w->at + i), _mm_and_si128(line, _mm_set1_epi32((int)w->line_mask)));
+    for (size_t k = i; k < i + 4; k++) __builtin_prefetch(&w->lines[w->at[k]]);
+}
+#endif
+
+/* Piece i of a batch is base[bounds[i] .. bounds[i + 1]). */
+static void key_batch(lf_text_workspace *w, const uint32_t *bounds, const uint8_t *base, const uint8_t *end,
+                      size_t n_pieces) {
+    size_t i = 0;
+#if defined(__VAES__)
+    for (; i + 4 <= n_pieces && end - (base + bounds[i + 3]) >= 16; i += 4) key_four(w, bounds, base, i);
+#endif
+    for (; i < n_pieces; i++) {
+        const key16 key = key16_of(base + bounds[i], bounds[i + 1] - bounds[i], end);
         w->keys[i] = key;
         w->at[i] = (uint32_t)(hash16(key) & w->line_mask);
         __builtin_prefetch(&w->lines[w->at[i]]);
     }
 }
 
-static inline size_t emit_batch(lf_text_workspace *w, const uint8_t *base, const uint8_t *end, size_t n_pieces,
-                                uint32_t *ids) {
+/* The ids of a line that holds the key, NULL if it does not. */
+static inline const ids4 *probe(const short_line *line, const key16 *key) {
+#if defined(__AVX512VL__)
+    static const uint8_t offset[16] = {[3] = 32, [7] = 32, [11] = 32, [15] = 32, [12] = 48, [13] = 48, [14] = 48};
+    const __m256i both = _mm256_broadcastsi128_si256((__m128i)*key);
+    const unsigned at = offset[_mm256_cmpeq_epi64_mask(_mm256_load_si256((const void *)line->key), both)];
+    return at ? (const ids4 *)((const uint8_t *)line + at) : NULL;
+#else
+    if (same16(line->key[0], *key)) return &line->ids[0];
+    return same16(line->key[1], *key) ? &line->ids[1] : NULL;
+#endif
+}
+
+static inline size_t emit_batch(lf_text_workspace *w, const uint32_t *bounds, const uint8_t *base, const uint8_t *end,
+                                size_t n_pieces, uint32_t *ids) {
     size_t n_ids = 0;
     for (size_t i = 0; i < n_pieces; i++) {
-        const short_line *line = &w->lines[w->at[i]];
-        const key16 key = w->keys[i];
-        const int slot = same16(line->key[1], key);
-        if (LF_LIKELY(slot || same16(line->key[0], key))) {
-            if (ids) n_ids += take4(line->ids[slot], ids + n_ids);
-            else n_ids += line->ids[slot][3] >> COUNT_SHIFT;
+        const ids4 *found = probe(&w->lines[w->at[i]], &w->keys[i]);
+        if (LF_LIKELY(found)) {
+            n_ids += ids ? take4(*found, ids + n_ids) : (*found)[3] >> COUNT_SHIFT;
         } else {
-            const uint8_t *p = base + w->bounds[i];
-            const size_t n = w->bounds[i + 1] - w->bounds[i];
+            const uint8_t *p = base + bounds[i];
+            const size_t n = bounds[i + 1] - bounds[i];
             n_ids += ids ? slow_piece(w, p, n, end, ids + n_ids) : slow_count(w, p, n, end);
         }
     }
     return n_ids;
 }
 
-static size_t run_batch(lf_text_workspace *w, const uint8_t *base, const uint8_t *end, size_t n_pieces, uint32_t *ids) {
-    key_batch(w, base, end, n_pieces);
-    return ids ? emit_batch(w, base, end, n_pieces, ids) : emit_batch(w, base, end, n_pieces, NULL);
+static size_t run_batch(lf_text_workspace *w, const uint32_t *bounds, const uint8_t *base, const uint8_t *end,
+                        size_t n_pieces, uint32_t *ids) {
+    key_batch(w, bounds, base, end, n_pieces);
+    return ids ? emit_batch(w, bounds, base, end, n_pieces, ids) : emit_batch(w, bounds, base, end, n_pieces, NULL);
 }
 
 /* Plain text: no added token in it, already normalized. */
 static size_t plain(lf_text_workspace *w, const uint8_t *text, size_t n, uint32_t *ids) {
-    const lf_text *t = w->text;
     const uint8_t *end = text + n;
-    size_t at = 0, n_ids = 0;
-    while (at < n) {
-        const uint8_t *base = text + at;
-        size_t n_pieces = 0;
-        w->bounds[0] = 0;
-        size_t giant = 0;
-        while (n_pieces < BATCH && at < n) {
-            const size_t stop = lf_split_next(t->split, t->unicode, text, n, at);
-            if (LF_UNLIKELY(stop - at > GIANT)) {
-                giant = stop - at;
-                break;
-            }
-            at = stop;
-            w->bounds[++n_pieces] = (uint32_t)(text + at - base);
-            if (LF_UNLIKELY(w->bounds[n_pieces] > GIANT)) break;
+    size_t n_ids = 0;
+    lf_split_run run;
+    lf_split_begin(&run, w->text->split, w->text->unicode, text, n);
+    for (;;) {
+        const lf_split_batch batch = LF_CAT(lf_split_fill, LF_ISA)(&run, w->bounds);
+        const uint8_t *base = text + batch.base;
+        for (size_t i = 0; i < batch.n_pieces; i += BATCH) {
+            const size_t rest = batch.n_pieces - i;
+            n_ids += run_batch(w, w->bounds + i, base, end, rest < BATCH ? rest : BATCH, ids ? ids + n_ids : NULL);
         }
-        n_ids += run_batch(w, base, end, n_pieces, ids ? ids + n_ids : NULL);
-        if (LF_UNLIKELY(giant)) {
-            n_ids += ids ? slow_piece(w, text + at, giant, end, ids + n_ids) : slow_count(w, text + at, giant, end);
-            at += giant;
-        }
+        if (LF_UNLIKELY(batch.giant))
+            n_ids += ids ? slow_piece(w, base, batch.giant, end, ids + n_ids) : slow_count(w, base, batch.giant, end);
+        else if (batch.n_pieces == 0)
+            return n_ids;
     }
-    return n_ids;
 }
 
 /* Calls `rest` on what lies between added tokens and takes their ids. */
@@ -339,7 +390,7 @@ static inline size_t around_added(lf_text_workspace *w, const lf_added *added, c
                                   size_t n, lf_allowed allowed, uint32_t *ids, stretch *rest) {
     size_t n_ids = 0, done = 0, from = 0;
     lf_added_match match;
-    while (added && lf_added_next(added, w->text->unicode, text, n, from, done, bits, &match)) {
+    while (added && (bits || added->n_plain) && lf_added_next(added, w->text->unicode, text, n, from, done, bits, &match)) {
         if (match.start > done)
             n_ids += rest(w, text + done, match.start - done, allowed, ids ? ids + n_ids : NULL);
         if (ids) ids[n_ids] = match.id;

@@ -1,6 +1,7 @@
 /* split.c - the pre-tokenizers, a character at a time: the truth that vector splitters are held to; see split.h. */
 #include "text/split.h"
 
+#include "text/split_run.h"
 #include "text/utf8.h"
 
 typedef struct {
@@ -163,4 +164,19 @@ size_t lf_split_next(lf_split split, const lf_unicode *unicode, const uint8_t *t
     case LF_SPLIT_NONE: break;
     }
     return n;
+}
+
+lf_split_batch lf_split_fill_pieces(lf_split_run *run, uint32_t *bounds) {
+    lf_split_batch batch = {.base = run->at};
+    bounds[0] = 0;
+    while (run->at < run->n && batch.n_pieces < 1024) {
+        const size_t stop = lf_split_next(run->split, run->unicode, run->text, run->n, run->at);
+        if (LF_UNLIKELY(stop - batch.base > LF_SPLIT_GIANT)) {
+            if (batch.n_pieces == 0) batch.giant = stop - run->at, run->at = stop;
+            break;
+        }
+        run->at = stop;
+        bounds[++batch.n_pieces] = (uint32_t)(stop - batch.base);
+    }
+    return batch;
 }

@@ -519,7 +519,7 @@ def apply_merge(ids: Any, pair: tuple[int, int], new_id: int) -> Any:
         at = torch.arange(len(found), device=ids.device)
         last_miss = torch.where(found, -1, at).cummax(0).values
         found &= (at - last_miss) % 2 == 1
-    end = torch.zeros(1, dtype=torch.bool, device=ids.device)
+    end = found.new_zeros(min(1, len(ids)))
     kept = ~torch.cat([end, found])
     return torch.where(torch.cat([found, end]), new_id, ids)[kept]
 

@@ -93,8 +93,11 @@ def _rank_file(download: Download) -> tuple[bytes, str]:
 def _fetch(url: str) -> bytes:
     with urllib.request.urlopen(url, timeout=TIMEOUT_S) as response:
         data: bytes = response.read(MAX_FILE_BYTES + 1)
+        missing = response.length or 0  # a chunked answer has no length and raises by itself
     if len(data) > MAX_FILE_BYTES:
         raise OSError(f"{url} sends more than {MAX_FILE_BYTES} bytes")
+    if missing:
+        raise OSError(f"{url} stopped {missing} bytes before its end")
     return data
 
 
@@ -114,8 +117,7 @@ def _check_hash(data: bytes, download: Download, where: str) -> None:
     if found != download.sha256:
         raise TokenizerFileError(
             f"{where}: the SHA-256 of these {len(data)} bytes is {found}, the published file's is {download.sha256}; "
-            "remove the file to have it downloaded again, or read a vocabulary of your own with "
-            "lmfast.Tokenizer.from_file"
+            "a vocabulary of your own is read by lmfast.Tokenizer.from_file"
         )
 
 

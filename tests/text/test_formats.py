@@ -233,7 +233,7 @@ def test_unit_merges_of_ranks() -> None:
     st.lists(st.text("abc", min_size=1, max_size=24), min_size=1, max_size=8),
 )
 def test_peer_merges_encode_as_ranks(tokens: list[str], texts: list[str]) -> None:
-    """tiktoken with any table of ranks, however odd, against tokenizers with the merges made of it."""
+    """With any table of ranks, however odd, tiktoken gives the ids that tokenizers gives with the merges made of it."""
     their_tiktoken, their_tokenizers = pytest.importorskip("tiktoken"), pytest.importorskip("tokenizers")
     ranks = SINGLE | {token.encode(): 256 + i for i, token in enumerate(tokens)}
     spec = TokenizerSpec(BPE(Vocab.from_items(ranks)), (Split("[a-z]+"),))
@@ -469,7 +469,7 @@ def test_unit_written_tokenizer_json() -> None:
 
 
 def test_unit_added_tokens_that_need_the_vocabulary() -> None:
-    """tokenizers numbers added tokens itself, from the size of the vocabulary on."""
+    """The library numbers added tokens itself, from the size of the vocabulary on."""
     tokens = (AddedToken("<a>", 299), AddedToken("<b>", 310), AddedToken("<c>", 311))
     vocab = json.loads(huggingface.to_bytes(rank_spec(SMALL, added_tokens=tokens)))["model"]["vocab"]
     assert {key: vocab[key] for key in ("<a>", "<b>", "<c>")} == {"<a>": 299, "<b>": 310, "<c>": 311}
@@ -495,9 +495,9 @@ def test_unit_added_tokens_that_need_the_vocabulary() -> None:
         (TokenizerSpec(BPE(Vocab.from_items(SMALL))), "the pre-tokenizer"),
         (TokenizerSpec(BPE(Vocab.from_items(SMALL)), (PrefixSpace(), Split("x"))), "the pre-tokenizer"),
         (TokenizerSpec(BPE(Vocab.from_items(SMALL)), (Split("x", "removed"),)), "the pre-tokenizer"),
-        (merge_spec([[98, 99], [97, 98]], {b"ab": 256, b"bc": 257}), "merges in an order of their own"),
-        (merge_spec([[97, 98], [97, 257]], {b"ab": 256, b"bc": 257, b"abc": 258}), "no merge makes"),
-        (merge_spec([[97, 98], [98, 99], [97, 257]], {b"ab": 256, b"bc": 257, b"abc": 258}), "of their own"),
+        (merge_spec([[98, 99], [97, 98]], {b"ab": 256, b"bc": 257}), "merges other than those"),
+        (merge_spec([[97, 98], [97, 257]], {b"ab": 256, b"bc": 257, b"abc": 258}), "merges other than those"),
+        (merge_spec([[97, 98], [98, 99], [97, 257]], {b"ab": 256, b"bc": 257, b"abc": 258}), "merges other than those"),
         (merge_spec([[97, 98]], {b"ab": 256, b"xyz": 257}), "without ignore_merges"),
     ],
 )

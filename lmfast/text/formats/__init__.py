@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from functools import partial
+from itertools import islice
 from pathlib import Path
 
 from lmfast.files import atomic_write
@@ -39,7 +41,9 @@ def read(
     """
     where = os.fspath(path)
     with open(path, "rb") as file:
-        data = file.read(MAX_FILE_BYTES + 1)
+        # In pieces, for one large read reserves what it asks for.
+        pieces = iter(partial(file.read, 1 << 20), b"")
+        data = b"".join(islice(pieces, (MAX_FILE_BYTES >> 20) + 1))
     if len(data) > MAX_FILE_BYTES:
         raise TokenizerFileError(f"{where}: larger than {MAX_FILE_BYTES} bytes, the limit for a tokenizer file")
     name, suffix = Path(path).name.removesuffix(".tokenizer.json"), Path(path).suffix
@@ -47,12 +51,12 @@ def read(
     start = data[:4096].lstrip()
     if not start:
         raise TokenizerFileError(f"{where}: the file is empty; want {_FORMATS}")
-    if data[:1] == b"\n" and re.search(rb"[^\t\n\r -~]", start):  # field 1 of a protobuf message, then lengths
-        raise TokenizerFileError(f"{where}: looks like a sentencepiece model, which is not supported yet")
     if start[:1] == b"{" or start.startswith(b"\xef\xbb\xbf{") or suffix == ".json":
         if pattern is not None or special_tokens is not None:
             raise ValueError(f"{where}: a tokenizer.json holds its own pattern and special tokens; pass neither")
         return huggingface.read_bytes(data, where=where, name=name)
+    if data[:1] == b"\n" and re.search(rb"[^\t\n\r -~]", start):  # field 1 of a protobuf message
+        raise TokenizerFileError(f"{where}: looks like a sentencepiece model, which is not supported yet")
     if suffix == ".tiktoken" or re.match(rb"[A-Za-z0-9+/]+={0,2} [0-9]+\r?(\n|$)", start):
         return tiktoken.read_bytes(data, where=where, pattern=pattern, special_tokens=special_tokens, name=name)
     raise TokenizerFileError(f"{where}: begins with {start[:16]!r}, which is neither {_FORMATS}")

@@ -90,7 +90,7 @@ def read_bytes(data: bytes, *, where: str, name: str | None = None) -> Tokenizer
         top["version"].fail(f'want "1.0", got {shown(top["version"].value)}')
     model = top["model"]
     _check_model(model)
-    added = _read_added_tokens(top, model["vocab"])
+    added = _read_added_tokens(top["added_tokens"]) if "added_tokens" in top.value else []
     bpe = _read_bpe(model, added)
     _check_ids(top, bpe.vocab, added)
     normalizer = top.get("normalizer")
@@ -260,6 +260,8 @@ def _check_model(model: Node) -> None:
     """Everything about the model but its vocabulary and merges."""
     if type(model.value) is dict and model.value.get("type", "BPE") != "BPE":
         model["type"].fail(f"{shown(model['type'].value)} is not supported yet; supported: BPE")
+    if type(model.value) is dict and not model.value.keys() & {"type", "merges"}:
+        model.fail("neither a type nor merges: not a BPE model, and no other is supported yet")
     affixes = ("continuing_subword_prefix", "end_of_word_suffix")
     flags = ("fuse_unk", "byte_fallback", "ignore_merges")
     model.object(("vocab", "merges"), ("type", "dropout", "unk_token", *affixes, *flags))
@@ -276,52 +278,49 @@ def _check_model(model: Node) -> None:
         node.string()
 
 
-def _read_added_tokens(top: Node, vocab: Node) -> list[AddedToken]:
-    """The added tokens in file order, each with the id that the library gives it, which is the one in the file."""
-    if type(vocab.value) is not dict:
-        vocab.fail(f"want an object, got {shown(vocab.value)}")
-    nodes = top["added_tokens"].array() if "added_tokens" in top.value else []
-    tokens = []
-    seen: set[str] = set()
-    next_id = len(vocab.value)
-    for node in nodes:
-        node.object(("id", "content", *_FLAGS))
-        content = node["content"].string()
+def _read_added_tokens(node: Node) -> list[AddedToken]:
+    """The added tokens in file order."""
+    tokens: dict[str, AddedToken] = {}
+    for item in node.array():
+        item.object(("id", "content", *_FLAGS))
+        content = item["content"].string()
         if not content:
-            node["content"].fail("an added token is empty")
-        if content in seen:
-            node["content"].fail(f"{shown(content)} is already an added token")
-        seen.add(content)
-        expected = vocab.value.get(content)
-        if expected is None:
-            expected, next_id = next_id, next_id + 1
-        if node["id"].integer() != expected:
-            node["id"].fail(f"{node['id'].value} for {shown(content)}, which tokenizers would give the id {expected}")
-        tokens.append(AddedToken(content, expected, **{flag: node[flag].boolean() for flag in _FLAGS}))
-    return tokens
+            item["content"].fail("an added token is empty")
+        if content in tokens:
+            item["content"].fail(f"{shown(content)} is already an added token")
+        tokens[content] = AddedToken(content, item["id"].integer(), **{flag: item[flag].boolean() for flag in _FLAGS})
+    return list(tokens.values())
 
 
 def _check_ids(top: Node, vocab: Vocab, added: list[AddedToken]) -> None:
-    """An id belongs to one token, and none is so large that tables sized by it would not fit in memory."""
+    """The ids of added tokens are those that the library gives, and no id needs tables that do not fit in memory."""
+    ids_of: dict[str, int] = top["model"]["vocab"].value
+    taken = set(ids_of.values())
+    next_id = len(ids_of)
+    for i, token in enumerate(added):
+        expected = ids_of.get(token.content, next_id)
+        next_id += token.content not in ids_of
+        here = top["added_tokens"][i]["id"]
+        if token.id != expected:
+            here.fail(f"{token.id} for {shown(token.content)}, which tokenizers would give the id {expected}")
+        if token.id in taken and token.content not in ids_of:
+            here.fail(f"{token.id} is already the id of another token")
+    largest = max(int(vocab.ids[-1]), *(token.id for token in added), 0)
     limit = min(MAX_ID, 2 * (len(vocab) + len(added)) + 131_072)
-    largest = max(int(vocab.ids[-1]), max((token.id for token in added), default=0))
     if largest > limit:
         top["model"]["vocab"].fail(f"id {largest} is too large for {len(vocab) + len(added)} tokens: at most {limit}")
-    raw_vocab = top["model"]["vocab"].value
-    taken = set(raw_vocab.values())
-    for i, token in enumerate(added):
-        if token.id in taken and raw_vocab.get(token.content) != token.id:
-            top["added_tokens"][i]["id"].fail(f"{token.id} is already the id of another token")
 
 
 def _read_bpe(model: Node, added: list[AddedToken]) -> BPE:
     node = model["vocab"]
+    if type(node.value) is not dict:
+        node.fail(f"want an object, got {shown(node.value)}")
     _check_vocab_ids(node)
     ids_of: dict[str, int] = dict(node.value)
     pairs, made = _read_merges(model["merges"], ids_of)
     in_merges = {*np.intersect1d([token.id for token in added], np.append(pairs, made)).tolist()}
     for token in added:
-        if token.content in ids_of and token.id not in in_merges:
+        if ids_of.get(token.content) == token.id and token.id not in in_merges:
             always_found = token.special and not token.single_word and len(token.content) > 1
             if always_found or _to_bytes([token.content]) is None:
                 del ids_of[token.content]
@@ -335,7 +334,7 @@ def _read_bpe(model: Node, added: list[AddedToken]) -> BPE:
 
 def _check_vocab_ids(node: Node) -> None:
     ids = list(node.value.values())
-    if set(map(type, ids)) != {int} or min(ids) < 0 or max(ids) > MAX_ID:
+    if set(map(type, ids)) - {int} or min(ids, default=0) < 0 or max(ids, default=0) > MAX_ID:
         for token in node.value:
             node[token].integer()
     if len(set(ids)) != len(ids):
@@ -375,7 +374,7 @@ def _to_vocab(node: Node, ids_of: dict[str, int]) -> Vocab:
 def _to_bytes(strings: list[str]) -> bytes | None:
     """The bytes that the characters of all strings stand for; None where a character stands for none."""
     try:
-        characters = np.frombuffer("".join(strings).encode("utf-32-le"), np.uint32)
+        characters = np.frombuffer("".join(strings).encode("utf-32-le"), "<u4")
     except UnicodeEncodeError:
         return None
     blob = _BYTE_OF[np.minimum(characters, _BYTE_OF.size - 1)]
@@ -530,7 +529,7 @@ def _write_model(spec: TokenizerSpec, unk_token: str | None) -> dict[str, Any]:
 
 
 def _to_strings(vocab: Vocab) -> list[str]:
-    text = _CHARACTER_OF[np.frombuffer(vocab.blob, np.uint8)].tobytes().decode("utf-16-le")
+    text = _CHARACTER_OF[np.frombuffer(vocab.blob, np.uint8)].astype("<u2").tobytes().decode("utf-16-le")
     at = vocab.offsets.tolist()
     return [text[a:b] for a, b in pairwise(at)]
 

@@ -127,7 +127,7 @@ def _check_merges_are_ranks(model: BPE) -> None:
     order = np.array(made, np.int64)
     first = np.unique(order, return_index=True)[1]
     if bool(np.any(np.diff(order) < 0)) or not np.array_equal(model.merges[first], from_ranks):
-        raise _cannot_hold("merges in an order of their own: there, the token with the lowest id merges first")
+        raise _cannot_hold("merges other than those that the order of the ids gives")
 
 
 def _regex(pattern: str | None) -> str:
@@ -155,6 +155,8 @@ def _added_tokens(special_tokens: Mapping[str, int], vocab: Vocab, where: str) -
         here = f"{where}: special token {content!r}"
         if not isinstance(content, str) or not content:
             raise TokenizerFileError(f"{here}: want a string of one character or more")
+        if any("\ud800" <= char <= "\udfff" for char in content):
+            raise TokenizerFileError(f"{here}: half a surrogate pair is no text")
         if type(token_id) is not int or not 0 <= token_id <= limit:
             raise TokenizerFileError(f"{here}: id {token_id!r} is not an integer in [0, {limit}]")
         token = vocab.find(token_id)
@@ -295,7 +297,7 @@ def _inspect(text: bytes, where: str) -> Vocab:
             raise wrong(f"want a token in base64, one space and its rank, got {_shown(line)}")
         if not word:
             raise wrong(f"the token is empty: {_shown(line)}")
-        if not re.fullmatch(rb"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{4}|[A-Za-z0-9+/]{3}=|[A-Za-z0-9+/]{2}==)", word):
+        if len(word) % 4 or not re.fullmatch(rb"[A-Za-z0-9+/]+={0,2}", word):
             raise wrong(f"{_shown(word)} is not base64")
         token = base64.b64decode(word)
         if base64.b64encode(token) != word:

@@ -1,0 +1,351 @@
+/* split_blocks.h - pre-tokenizers, 64 bytes at a time; included by split_<isa>.c, which gives the vector operations.
+ *
+ * A block of 64 bytes becomes a few 64-bit masks (split_run.h). Which bytes begin a piece then follows from shifts,
+ * additions and boolean algebra on the masks, with a few bits carried from block to block. The algebra is exact for what
+ * text is made of; a byte for which it would have to look further is put in doubt, and the automaton of split.c decides: a
+ * byte in doubt begins a piece if and only if the piece that begins last before it ends there.
+ *
+ * Read a mask as a row of bytes, the first byte lowest. Then
+ *
+ *     x << 1 | carry            the byte before is in x
+ *     x >> 1 | next << 63       the byte after is in x
+ *     (run + first) & ~run      for runs whose first byte is in `first`: the byte after the run
+ *     run & ~(run + first)      the bytes of those runs
+ *
+ * since the addition carries through a run of ones. Text must be UTF-8: the block before the first that is not hands over
+ * to split.c for good. */
+#include <string.h>
+
+#include "text/split_run.h"
+#include "text/utf8.h"
+
+typedef uint64_t mask;
+typedef lf_block_masks masks;
+typedef lf_block_carry carry;
+
+enum { BLOCK = 64, BLOCKS = LF_SPLIT_BATCH / BLOCK };
+
+/* The including file gives: a vector `block` of 64 bytes; load_block(p, left), which fills with zeros past `left` bytes;
+ * equal(b, c), in_range(b, low, high), high(b): the bytes that are c, in [low, high], above 127; and
+ * append(bounds, offset, starts): writes offset + i for each bit i of `starts`, returns how many. */
+
+static inline int lowest(mask m) { return __builtin_ctzll(m); }
+static inline int highest(mask m) { return 63 - __builtin_clzll(m); }
+static inline mask bit(size_t i) { return (mask)1 << i; }
+
+/* Sets the class of one character of `length` bytes at byte i; what goes past the block goes to the spill. */
+static inline void set_class(masks *m, masks *spill, unsigned class, int i, unsigned length) {
+    const mask bytes = bit(length) - 1, here = bytes << i, there = i + length > BLOCK ? bytes >> (BLOCK - i) : 0;
+    if (class & LF_LETTER) {
+        m->letter |= here, spill->letter |= there;
+        if (class & LF_UPPER) m->upper |= here, spill->upper |= there;
+        if (class & LF_LOWER) m->lower |= here, spill->lower |= there;
+    } else if (class & LF_NUMBER) {
+        m->number |= here, spill->number |= there;
+        m->odd_number |= here;
+    } else if (class & LF_SPACE) {
+        m->space |= here, spill->space |= there;
+        m->odd_space |= bit((size_t)i);
+    } else if (class & LF_MARK) {
+        m->mark |= here, spill->mark |= there;
+    }
+}
+
+/* The classes of the characters outside ASCII, and whether they are well formed. */
+static int beyond_ascii(lf_split_run *r, block b, mask above, const uint8_t *p, size_t left, masks *m) {
+    masks *spill = &r->spill;
+    m->inside = in_range(b, 0x80, 0xBF);
+    m->letter |= spill->letter, m->number |= spill->number, m->space |= spill->space;
+    m->upper |= spill->upper, m->lower |= spill->lower, m->mark |= spill->mark;
+    mask expected = spill->inside; /* bytes that must continue a character */
+    memset(spill, 0, sizeof *spill);
+    for (mask firsts = above & ~m->inside; firsts; firsts &= firsts - 1) {
+        const int i = lowest(firsts);
+        uint32_t c;
+        const unsigned length = lf_utf8_read(p + i, p + left, &c);
+        if (c == LF_NO_CHARACTER) return 0;
+        expected |= (bit(length) - 2) << i;
+        if (i + length > BLOCK) spill->inside = (bit(length) - 1) >> (BLOCK - i);
+        set_class(m, spill, lf_class_of(r->unicode, c), i, length);
+    }
+    return expected == m->inside;
+}
+
+/* The masks of the block at `at`; 0 if it is not UTF-8. */
+static inline int classify(lf_split_run *r, size_t at, masks *m) {
+    memset(m, 0, sizeof *m);
+    if (LF_UNLIKELY(at >= r->n)) return r->spill.inside == 0;
+    const uint8_t *p = r->text + at;
+    const size_t left = r->n - at;
+    const block b = load_block(p, left);
+    const mask above = high(b);
+    m->upper = in_range(b, 'A', 'Z');
+    m->lower = in_range(b, 'a', 'z');
+    m->letter = m->upper | m->lower;
+    m->number = in_range(b, '0', '9');
+    m->blank = equal(b, ' ');
+    m->newline = equal(b, '\n') | equal(b, '\r');
+    m->space = m->blank | in_range(b, '\t', '\r');
+    m->apostrophe = equal(b, '\'');
+    m->slash = equal(b, '/');
+    if (LF_LIKELY(!above)) return r->spill.inside == 0;
+    return beyond_ascii(r, b, above, p, left, m);
+}
+
+/* '(?:[sdmt]|ll|ve|re) at byte `at`: its length, 0 if it is none. */
+static inline unsigned contraction(const lf_split_run *r, size_t at, int ignore_case) {
+    const uint8_t *p = r->text + at;
+    const size_t left = r->n - at;
+    const unsigned fold = ignore_case ? 0x20 : 0;
+    if (left < 2) return 0;
+    const unsigned a = p[1] | fold;
+    if (a == 's' || a == 'd' || a == 'm' || a == 't') return 2;
+    if (left < 3) return 0;
+    const unsigned c = p[2] | fold;
+    if ((a == 'l' && c == 'l') || (a == 'v' && c == 'e') || (a == 'r' && c == 'e')) return 3;
+    return ignore_case && p[1] == 0xC5 && p[2] == 0xBF ? 3 : 0;
+}
+
+/* Sets a bit of this block's mask or of the carry to the next. */
+static inline void set_bit(mask *here, mask *next, size_t i) {
+    if (i < BLOCK) *here |= bit(i);
+    else *next |= bit(i - BLOCK);
+}
+
+static inline int has_bit(mask here, mask next, size_t i) { return (i < BLOCK ? here >> i : next >> (i - BLOCK)) & 1; }
+
+/* The bytes that begin a group of three digits: every third of a run. */
+static inline mask groups_of_three(mask number, carry *c) {
+    const mask before = number << 1 | c->number >> 63;
+    const mask fourth = number & before & (number << 2 | c->number >> 62) & (number << 3 | c->number >> 61);
+    mask found = (number & ~before) | (c->groups & fourth), all = found;
+    while ((found = found << 3 & fourth)) all |= found;
+    c->groups = all >> 61;
+    return all;
+}
+
+static inline mask gpt2(lf_split_run *r, size_t base, mask valid, mask end, const masks *m, const masks *x, mask *doubt) {
+    carry *c = &r->carry;
+    const mask symbol = valid & ~(m->letter | m->number | m->space);
+    const mask before_number = m->number << 1 | c->number >> 63;
+    const mask first = (m->letter & ~(m->letter << 1 | c->letter)) | (m->number & ~before_number) |
+                       (symbol & ~(symbol << 1 | c->symbol));
+    const mask space_after = (m->space | end) >> 1 | ((x->space | (base + BLOCK == r->n)) << 63);
+    mask starts = first & ~(m->blank << 1 | c->blank);
+    starts |= m->space & ~(m->space << 1 | c->space);
+    starts |= m->space & ~space_after & ~m->inside & ~m->odd_space;
+    *doubt |= m->odd_space;
+    starts = (starts & ~c->drop) | c->begin;
+    c->drop = c->begin = 0;
+    mask letters_after = m->letter >> 1 | x->letter << 63;
+    for (mask found = m->apostrophe & starts & letters_after; found; found &= found - 1) {
+        const size_t i = (size_t)lowest(found);
+        const unsigned length = contraction(r, base + i, 0);
+        if (!length) continue;
+        mask drop = 0;
+        set_bit(&drop, &c->drop, i + 1);
+        starts &= ~drop;
+        if (has_bit(m->letter, x->letter, i + length)) set_bit(&starts, &c->begin, i + length);
+    }
+    c->letter = m->letter >> 63, c->symbol = symbol >> 63, c->space = m->space >> 63, c->blank = m->blank >> 63;
+    c->number = m->number;
+    return starts;
+}
+
+/* White space where newlines end pieces, after the newlines that symbols absorb. */
+static inline mask white_space(lf_split_run *r, size_t base, mask end, mask absorbed, const masks *m, const masks *x,
+                               mask *doubt) {
+    carry *c = &r->carry;
+    const mask open = m->space & ~absorbed, plain = m->space & ~m->newline;
+    const mask space_after = (m->space | end) >> 1 | ((x->space | (base + BLOCK == r->n)) << 63);
+    mask starts = open & ~(open << 1 | c->open_space);
+    starts |= plain & ~space_after & ~m->inside & ~m->odd_space;
+    *doubt |= m->odd_space;
+    mask indent = plain & (m->newline << 1 | c->newline); /* begins a piece if no newline follows in its run */
+    if (indent) {
+        const mask sum = plain + indent, after = sum & ~plain;
+        if (LF_UNLIKELY(after & (m->newline | end))) {
+            *doubt |= indent;
+        } else {
+            const mask cut_off = sum < plain ? bit((size_t)highest(indent)) : 0;
+            *doubt |= cut_off;
+            starts |= indent & ~cut_off;
+        }
+    }
+    c->open_space = open >> 63, c->newline = m->newline >> 63, c->space = m->space >> 63;
+    return starts;
+}
+
+static inline mask cl100k(lf_split_run *r, size_t base, mask valid, mask end, const masks *m, const masks *x, int digits,
+                          mask *doubt) {
+    carry *c = &r->carry;
+    const mask symbol = valid & ~(m->letter | m->number | m->space);
+    const mask absorbing = m->newline & (symbol << 1 | c->symbol | c->absorbed);
+    const mask absorbed = m->newline & ~(m->newline + absorbing);
+    const mask plain_before = (m->space << 1 | c->space) & ~(m->newline << 1 | c->newline);
+    const mask symbols = symbol & ~(symbol << 1 | c->symbol) & ~(m->blank << 1 | c->blank);
+    mask prefix = symbols;
+    if (LF_UNLIKELY(m->inside)) {
+        const mask rest = m->inside & symbol;
+        prefix |= c->prefix & rest;
+        for (int i = 0; i < 3; i++) prefix |= prefix << 1 & rest;
+    }
+    mask starts = symbols | (m->letter & ~(m->letter << 1 | c->letter) & ~(prefix << 1 | c->prefix) & ~plain_before);
+    if (digits == 1) {
+        starts |= m->number & ~m->inside;
+    } else if (LF_UNLIKELY(m->odd_number || (c->odd_number && m->number & 1))) {
+        *doubt |= m->number & ~m->inside;
+        c->odd_number = m->number >> 63, c->groups = 0;
+    } else {
+        starts |= groups_of_three(m->number, c);
+        c->odd_number = 0;
+    }
+    starts |= white_space(r, base, end, absorbed, m, x, doubt);
+    starts |= c->begin;
+    c->begin = 0;
+    const mask letters_after = m->letter >> 1 | x->letter << 63;
+    for (mask found = m->apostrophe & symbols & letters_after; found; found &= found - 1) {
+        const size_t i = (size_t)lowest(found);
+        const unsigned length = contraction(r, base + i, 1);
+        if (length && has_bit(m->letter, x->letter, i + length)) set_bit(&starts, &c->begin, i + length);
+    }
+    c->letter = m->letter >> 63, c->symbol = symbol >> 63, c->blank = m->blank >> 63;
+    c->prefix = prefix >> 63, c->absorbed = absorbed >> 63, c->number = m->number;
+    return starts;
+}
+
+static inline mask o200k(lf_split_run *r, size_t base, mask valid, mask end, const masks *m, const masks *x, mask *doubt) {
+    carry *c = &r->carry;
+    const mask word = m->letter | m->mark, both = word & ~(m->upper | m->lower);
+    const mask symbol = valid & ~(word | m->number | m->space);
+    const mask word_before = word << 1 | c->word;
+    mask absorbed = m->newline & ~(m->newline + (m->newline & (symbol << 1 | c->symbol | c->absorbed)));
+    if (LF_UNLIKELY(m->slash & (absorbed << 1 | c->absorbed))) { /* slashes and newlines after an absorbed newline */
+        const mask either = m->slash | m->newline;
+        for (mask more; (more = either & (absorbed << 1 | c->absorbed) & ~absorbed);) absorbed |= more;
+    }
+    const mask open_symbol = symbol & ~absorbed;
+    const mask plain_before = (m->space << 1 | c->space) & ~(m->newline << 1 | c->newline);
+    const mask symbols = open_symbol & ~(open_symbol << 1 | c->symbol) & ~(m->blank << 1 | c->blank);
+    mask prefix = symbols;
+    if (LF_UNLIKELY(m->inside)) {
+        const mask rest = m->inside & symbol;
+        prefix |= c->prefix & rest;
+        for (int i = 0; i < 3; i++) prefix |= prefix << 1 & rest;
+    }
+    mask starts = symbols | (word & ~word_before & ~(prefix << 1 | c->prefix) & ~plain_before);
+    starts |= m->upper & (m->lower << 1 | c->lower);
+    *doubt |= m->upper & (both << 1 | c->both);
+    if (LF_UNLIKELY(m->odd_number || (c->odd_number && m->number & 1))) {
+        *doubt |= m->number & ~m->inside;
+        c->odd_number = m->number >> 63, c->groups = 0;
+    } else {
+        starts |= groups_of_three(m->number, c);
+        c->odd_number = 0;
+    }
+    starts |= white_space(r, base, end, absorbed & m->newline, m, x, doubt);
+    starts = (starts & ~c->drop) | c->begin;
+    c->drop = c->begin = 0;
+    /* A contraction belongs to the word before it, unless that is a contraction itself. */
+    const mask letters_after = m->letter >> 1 | x->letter << 63;
+    for (mask found = m->apostrophe & word_before & letters_after; found; found &= found - 1) {
+        const size_t i = (size_t)lowest(found);
+        const unsigned length = contraction(r, base + i, 1);
+        if (!length || c->contraction == base + i) continue;
+        mask drop = 0;
+        for (unsigned k = 0; k < length; k++) set_bit(&drop, &c->drop, i + k);
+        starts &= ~drop;
+        *doubt &= ~drop;
+        c->contraction = base + i + length;
+        if (has_bit(word, x->letter | x->mark, i + length)) set_bit(&starts, &c->begin, i + length);
+    }
+    /* A mark after none of a word's characters may begin a word or belong to symbols; what follows depends on it. */
+    const mask stray = m->mark & ~word_before;
+    if (LF_UNLIKELY(stray || c->unsure)) {
+        *doubt = valid & ~m->inside;
+        c->drop = c->begin = 0;
+        const mask sync = m->blank & (m->letter & ~m->inside & ~both) >> 1;
+        c->unsure = !sync || (stray && highest(stray) > highest(sync)) || c->contraction != (size_t)-1;
+        c->contraction = (size_t)-1;
+    }
+    c->word = word >> 63, c->lower = m->lower >> 63, c->both = both >> 63, c->letter = m->letter >> 63;
+    c->symbol = open_symbol >> 63, c->blank = m->blank >> 63, c->number = m->number;
+    c->prefix = prefix >> 63, c->absorbed = absorbed >> 63;
+    return starts;
+}
+
+/* Decides the bytes in doubt, the first one first. */
+static mask settle(lf_split_run *r, size_t base, mask starts, mask doubt) {
+    starts &= ~doubt;
+    for (; doubt; doubt &= doubt - 1) {
+        const int i = lowest(doubt);
+        const mask before = starts & (bit((size_t)i) - 1);
+        const size_t from = before ? base + (size_t)highest(before) : r->last;
+        if (from != r->doubt_from) {
+            r->doubt_from = from;
+            r->doubt_to = lf_split_next(r->split, r->unicode, r->text, r->n, from);
+        }
+        if (r->doubt_to == base + (size_t)i) starts |= bit((size_t)i);
+    }
+    return starts;
+}
+
+/* The starts of the block at `base`, whose masks are m and whose next block's are x. */
+static inline mask starts_of(lf_split_run *r, size_t base, const masks *m, const masks *x, lf_split split) {
+    const size_t left = r->n - base;
+    const mask valid = left >= BLOCK ? ~(mask)0 : bit(left) - 1, end = left < BLOCK ? bit(left) : 0;
+    mask doubt = 0, starts = 0;
+    switch (split) {
+    case LF_SPLIT_GPT2: starts = gpt2(r, base, valid, end, m, x, &doubt); break;
+    case LF_SPLIT_CL100K:
+    case LF_SPLIT_LLAMA3: starts = cl100k(r, base, valid, end, m, x, 3, &doubt); break;
+    case LF_SPLIT_QWEN2: starts = cl100k(r, base, valid, end, m, x, 1, &doubt); break;
+    case LF_SPLIT_O200K: starts = o200k(r, base, valid, end, m, x, &doubt); break;
+    case LF_SPLIT_NONE: break;
+    }
+    starts &= valid;
+    if (base == 0) starts |= 1, doubt &= ~(mask)1;
+    if (LF_UNLIKELY(doubt & valid)) starts = settle(r, base, starts, doubt & valid);
+    if (starts) r->last = base + (size_t)highest(starts);
+    return starts;
+}
+
+/* Blocks until a batch is full. Hands over to split.c where the text is not UTF-8 or a piece is a giant. */
+static inline lf_split_batch fill_blocks(lf_split_run *r, uint32_t *bounds, lf_split split) {
+    lf_split_batch batch = {.base = r->last};
+    size_t n_bounds = r->at > 0; /* the piece that the batch before left open */
+    bounds[0] = 0;
+    masks now = r->ahead;
+    while (r->at < r->n && n_bounds <= LF_SPLIT_BATCH - 2 * BLOCK) {
+        if (LF_UNLIKELY(r->at - batch.base > LF_SPLIT_GIANT || !classify(r, r->at + BLOCK, &r->ahead))) {
+            r->vector = 0;
+            break;
+        }
+        const mask starts = starts_of(r, r->at, &now, &r->ahead, split);
+        n_bounds += append(bounds + n_bounds, (uint32_t)(r->at - batch.base), starts);
+        now = r->ahead;
+        r->at += BLOCK;
+    }
+    batch.n_pieces = n_bounds - (n_bounds > 0);
+    if (!r->vector) r->at = r->last;
+    else if (r->at >= r->n) bounds[n_bounds] = (uint32_t)(r->n - batch.base), batch.n_pieces = n_bounds, r->vector = 0, r->at = r->n;
+    return batch;
+}
+
+static inline lf_split_batch fill(lf_split_run *r, uint32_t *bounds) {
+    if (LF_UNLIKELY(r->vector < 0)) /* the first batch */
+        r->vector = r->split != LF_SPLIT_NONE && r->n > 0 && classify(r, 0, &r->ahead);
+    while (r->vector) {
+        lf_split_batch batch = {0};
+        switch (r->split) {
+        case LF_SPLIT_GPT2: batch = fill_blocks(r, bounds, LF_SPLIT_GPT2); break;
+        case LF_SPLIT_CL100K: batch = fill_blocks(r, bounds, LF_SPLIT_CL100K); break;
+        case LF_SPLIT_LLAMA3: batch = fill_blocks(r, bounds, LF_SPLIT_LLAMA3); break;
+        case LF_SPLIT_QWEN2: batch = fill_blocks(r, bounds, LF_SPLIT_QWEN2); break;
+        case LF_SPLIT_O200K: batch = fill_blocks(r, bounds, LF_SPLIT_O200K); break;
+        case LF_SPLIT_NONE: break;
+        }
+        if (batch.n_pieces) return batch;
+    }
+    return lf_split_fill_pieces(r, bounds);
+}
