@@ -262,7 +262,7 @@ def main(against, cases, vocabs, corpora, runs, megabytes, timeout, interpreter,
             rows.append(race(job, mine, runs=runs, timeout=timeout, say=say))
             say("")
             print(table(rows[-1:], sides), file=sys.stderr, flush=True)
-    report = report_of(rows, runs=runs, command=sys.argv[1:])
+    report = report_of(rows, runs=runs, megabytes=megabytes)
     print("\n" + json.dumps(report["machine"]) + "\n\n" + table(rows, sides))
     if keep:
         print(f"saved {save(report)}")

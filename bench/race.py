@@ -120,7 +120,7 @@ def race(job: dict, entries: list[Entry], *, runs: int, timeout: float, say=lamb
             row.bytes[entry.side] = found["bytes"]
             row.versions[entry.side] = found["version"]
             for metric, value in found["metrics"].items():
-                row.values.setdefault(metric, {}).setdefault(entry.side, []).append(value)
+                row.values.setdefault(metric, {}).setdefault(entry.side, []).append(float(f"{value:.4g}"))
     return row
 
 

@@ -97,8 +97,11 @@ def run(
     lengths = np.bincount(np.diff(tokenizer.spec.model.vocab.offsets)[np.searchsorted(spec.model.vocab.ids, ids)])
     with atomic_write(folder / "demo.svg", "w") as stream:
         stream.write(svg(rows, lengths))
-    say("\nOne thread each, all ids equal. Wrote tokenizer.json, demo.tiktoken and demo.svg into")
-    say(f"{folder}, in {time.perf_counter() - began:.1f} s.")
+    absent = ", ".join(name for name in PEERS if not any(row["name"].startswith(name) for row in rows))
+    say("\nOne thread each" + (", all ids equal." if len(rows) > 1 else "."))
+    if absent:
+        say(f"Not installed, or they would be compared too: {absent}.")
+    say(f"Wrote tokenizer.json, demo.tiktoken and demo.svg into {folder}, in {time.perf_counter() - began:.1f} s.")
     return {"bytes": n_bytes, "files": len(texts), "tokens": len(ids), "entropy": entropy, "rows": rows}
 
 
@@ -219,7 +222,7 @@ def svg(rows: Sequence[dict[str, Any]], lengths: NDArray[Any]) -> str:
 
     shown = lengths[1:17].astype(float) / max(1, lengths.sum())
     text(30, y + 40, "Token length, bytes", 17)
-    text(30, y + 60, "share of the tokens of the encoded corpus; the rest is longer", 12, soft)
+    text(30, y + 60, "share of the tokens of the encoded corpus; those not shown are longer", 12, soft)
     base, width = y + 200, 540 / max(1, len(shown))
     for i, share in enumerate(shown):
         height = 105 * share / shown.max()

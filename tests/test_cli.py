@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -254,7 +255,7 @@ def test_safety_interrupt_from_the_keyboard(ranks, tmp_path):
         *("encode", ranks, "-", "--pattern", "gpt2", "--separator", "|", "-o", folder / "x.npy"), stdin=subprocess.PIPE
     )
     while process.poll() is None and not os.listdir(folder):  # until it has begun to write
-        pass
+        time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert said.splitlines()[-1] == b"lmfast: interrupted"

@@ -83,9 +83,15 @@ int lf_added_next(const lf_added *a, const lf_unicode *u, const uint8_t *text, s
                 if (!(class_at(u, text, n, before, &end) & LF_SPACE)) break;
                 start = before;
             }
-        if (start < done) start = done;
-        if (a->flags[token] & LF_ADDED_RSTRIP)
-            while (stop < n && class_at(u, text, n, stop, &end) & LF_SPACE) stop = end;
+        if (a->flags[token] & LF_ADDED_RSTRIP) {
+            if (match->space_from <= stop && stop < match->space_to) {
+                stop = match->space_to;
+            } else {
+                match->space_from = stop;
+                while (stop < n && class_at(u, text, n, stop, &end) & LF_SPACE) stop = end;
+                match->space_to = stop;
+            }
+        }
         match->start = start;
         match->stop = stop;
         match->id = a->ids[token];

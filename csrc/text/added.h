@@ -25,9 +25,11 @@ typedef struct {
     uint8_t single_byte[256]; /* 1: this byte alone is a token       */
 } lf_added;
 
-/* A found token: text [start, stop) becomes `id`. The search for the next goes on at `resume`. */
+/* A found token: text [start, stop) becomes `id`. The search for the next goes on at `resume`, which may lie before
+ * `stop`: tokens may begin in the white space that rstrip took, and what follows them is text again. All zero at first. */
 typedef struct {
     size_t start, stop, resume;
+    size_t space_from, space_to; /* the white space that rstrip looked over last, so that it need not again */
     uint32_t id;
 } lf_added_match;
 

@@ -40,6 +40,15 @@ static uint32_t *token_slot(const lf_bpe *m, const uint8_t *bytes, size_t n) {
     }
 }
 
+static inline int never_in_utf8(uint8_t byte) { return byte == 0xC0 || byte == 0xC1 || byte >= 0xF5; }
+
+size_t lf_bpe_unknown_byte(const lf_bpe *m, const uint8_t *text, size_t n) {
+    size_t at = n;
+    for (size_t i = 0; m->lacks_bytes && at == n && i < n; i++)
+        if (never_in_utf8(text[i]) && lf_bpe_find(m, text + i, 1) == LF_NO_SYMBOL) at = i;
+    return at;
+}
+
 uint32_t lf_bpe_find(const lf_bpe *m, const uint8_t *bytes, size_t n) {
     if (n == 0 || n > m->longest) return LF_NO_SYMBOL;
     return *token_slot(m, bytes, n) - 1; /* 0 - 1 is LF_NO_SYMBOL */
@@ -474,9 +483,10 @@ static lf_status build(builder *b, uint32_t *made, size_t n_merges, size_t *wher
     for (uint32_t byte = 0; byte < 256; byte++) {
         const uint8_t one = (uint8_t)byte;
         const uint32_t t = lf_bpe_find(m, &one, 1);
-        if (t == LF_NO_SYMBOL) return *where = m->n_tokens + byte, LF_EVALUE;
-        b->symbol_tokens[byte] = t, b->token_symbols[t] = byte;
         m->left[byte] = m->right[byte] = byte;
+        if (t != LF_NO_SYMBOL) b->symbol_tokens[byte] = t, b->token_symbols[t] = byte;
+        else if (never_in_utf8(one)) m->lacks_bytes = 1;
+        else return *where = m->n_tokens + byte, LF_EVALUE;
     }
     if (listed) {
         const lf_status status = build_list(b, made, n_merges, where);

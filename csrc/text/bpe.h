@@ -32,6 +32,7 @@ typedef struct {
     size_t longest;           /* bytes in the longest token */
     uint32_t *token_slots;    /* hash table of token numbers + 1 by bytes; 1 << token_bits slots */
     unsigned token_bits;
+    int lacks_bytes;          /* some byte that UTF-8 never has is no token */
     int whole_pieces;         /* a piece that is a token is that token */
     int all_form;             /* every token forms from its bytes by merging */
     int ordered;              /* no merge makes a token from one that a weaker merge makes: backtracking is exact */
@@ -59,11 +60,15 @@ typedef struct {
 
 /* Builds a model. The token arrays stay the caller's and must outlive it. `merges` is n_merges pairs of token numbers
  * (not ids) in rank order, or NULL for a rank file, whose tokens must be given by rising rank.
- * LF_EVALUE: a byte that is no token (*where = n_tokens + byte) or a token given twice (*where = its number).
+ * LF_EVALUE: a byte that is no token though UTF-8 has it (*where = n_tokens + byte) or a token given twice (*where = its number).
  * LF_EINDEX: merge *where whose tokens joined are no token. */
 lf_status lf_bpe_new(lf_bpe **model, const uint8_t *blob, const int64_t *offsets, const uint32_t *ids, size_t n_tokens,
                      const uint32_t *merges, size_t n_merges, int whole_pieces, size_t *where);
 void lf_bpe_free(lf_bpe *model);
+
+/* The offset of the first byte that is no token, n if there is none. Only bytes that UTF-8 never has may be missing, so
+ * only text that is not UTF-8 need be asked about; its ids cannot be had where there is one. */
+size_t lf_bpe_unknown_byte(const lf_bpe *model, const uint8_t *text, size_t n);
 
 /* The number of the token with these bytes, or LF_NO_SYMBOL. */
 uint32_t lf_bpe_find(const lf_bpe *model, const uint8_t *bytes, size_t n);

@@ -389,13 +389,13 @@ typedef size_t stretch(lf_text_workspace *w, const uint8_t *text, size_t n, lf_a
 static inline size_t around_added(lf_text_workspace *w, const lf_added *added, const uint8_t *bits, const uint8_t *text,
                                   size_t n, lf_allowed allowed, uint32_t *ids, stretch *rest) {
     size_t n_ids = 0, done = 0, from = 0;
-    lf_added_match match;
+    lf_added_match match = {0};
     while (added && (bits || added->n_plain) && lf_added_next(added, w->text->unicode, text, n, from, done, bits, &match)) {
         if (match.start > done)
             n_ids += rest(w, text + done, match.start - done, allowed, ids ? ids + n_ids : NULL);
         if (ids) ids[n_ids] = match.id;
         n_ids++;
-        if (match.stop > done) done = match.stop;
+        done = match.stop;
         from = match.resume;
     }
     if (done < n) n_ids += rest(w, text + done, n - done, allowed, ids ? ids + n_ids : NULL);

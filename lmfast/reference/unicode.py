@@ -49,17 +49,13 @@ def stand_ins() -> dict[int, str]:
     letters = _letters()
     found: dict[int, str] = {}
     for letter, kind in KINDS.items():
-        word, space = (flag if flag.lower() in kind[2:] else flag.upper() for flag in "ws")
-        pattern = rf"(?=\p{{{kind[:2]}}})(?={_escape(word)}){_escape(space)}"
+        word, space = (flag if flag in kind[2:] else flag.upper() for flag in "ws")
+        pattern = rf"(?=\p{{{kind[:2]}}})(?=\{word})\{space}"
         members = "".join(chr(m.start()) for m in re.finditer(letter, letters))
         agreed = regex.findall(pattern, members)
         if len(agreed) < len(members):
             found.update(dict.fromkeys(map(ord, set(members).difference(agreed)), agreed[-1]))
     return found
-
-
-def _escape(flag: str) -> str:
-    return "\\" + flag
 
 
 def nfc(text: str) -> str:

@@ -69,11 +69,13 @@ cdef extern from "text/bpe.h" nogil:
     ctypedef struct lf_bpe:
         size_t n_tokens
         const uint32_t *ids
+        int lacks_bytes
         int all_form
         int ordered
     lf_status lf_bpe_new(lf_bpe **model, const uint8_t *blob, const int64_t *offsets, const uint32_t *ids, size_t n_tokens,
                          const uint32_t *merges, size_t n_merges, int whole_pieces, size_t *where)
     void lf_bpe_free(lf_bpe *model)
+    size_t lf_bpe_unknown_byte(const lf_bpe *model, const uint8_t *text, size_t n)
     uint32_t lf_bpe_find(const lf_bpe *model, const uint8_t *bytes, size_t n)
     uint32_t LF_NO_SYMBOL
 
@@ -84,6 +86,8 @@ cdef extern from "text/added.h" nogil:
         size_t start
         size_t stop
         size_t resume
+        size_t space_from
+        size_t space_to
         uint32_t id
     lf_status lf_added_new(lf_added **added, const uint8_t *blob, const int64_t *offsets, const uint32_t *ids,
                            const uint8_t *flags, size_t n_tokens, size_t *where)
@@ -310,7 +314,7 @@ cdef class Encoder:
         if status == LF_EVALUE and where >= n_tokens + 256:
             raise ValueError(f"{where} tokens and merges are too many: at most {1 << 21} are allowed")
         if status == LF_EVALUE and where >= n_tokens:
-            raise ValueError(f"byte 0x{where - n_tokens:02x} is no token: all 256 single bytes must be")
+            raise ValueError(f"byte 0x{where - n_tokens:02x} is no token: every single byte that UTF-8 has must be")
         if status == LF_EVALUE:
             raise ValueError(f"token {blob[offsets[where]:offsets[where + 1]]!r} appears twice")
         if status == LF_EINDEX:
@@ -408,6 +412,16 @@ cdef class Encoder:
                 raise UnicodeEncodeError("utf-8", text, <Py_ssize_t>lone, <Py_ssize_t>lone + 1, "surrogates not allowed")
         return 0
 
+    cdef int refuse_unknown(self, const void *text, size_t n, str where) except -1:
+        # only for bytes: a str becomes UTF-8
+        cdef size_t at
+        if self.model != NULL and self.model.lacks_bytes:
+            at = lf_bpe_unknown_byte(self.model, <const uint8_t *>text, n)
+            if at < n:
+                raise ValueError(f"byte 0x{(<const uint8_t *>text)[at]:02x} at offset {at}{where} is not UTF-8, and this"
+                                 f" vocabulary has no token for it")
+        return 0
+
     cdef size_t run(self, slot *s, text_view *view, lf_allowed allowed, uint32_t *ids) except? <size_t>-1:
         # ids is NULL for a count. Without the GIL where that is worth its price.
         cdef size_t n_ids = 0
@@ -467,6 +481,8 @@ cdef class Encoder:
             s = self.take()
             if is_str:
                 self.prepare(s, text, &view, strict)
+            else:
+                self.refuse_unknown(view.data, view.n, "")
             if counting:
                 return self.run(s, &view, allowed, NULL)
             return self.encode_view(s, &view, allowed, as_list)
@@ -513,6 +529,7 @@ cdef class Encoder:
                     view_str(item, &views[i])
                 else:
                     views[i] = text_view(PyBytes_AS_STRING(item), <size_t>len(<bytes>item), 0)
+                    self.refuse_unknown(views[i].data, views[i].n, f" of text {start + i}" if self.model.lacks_bytes else "")
             i = self.encode_views(views, n, &ids[0] + at if ids is not None else NULL, &counts[start] if n else NULL,
                                   allowed_raw, allowed_normalized, &total, &lone if strict else NULL)
             if i < n:
@@ -535,6 +552,7 @@ cdef class Encoder:
             for i in range(n):
                 views[i] = text_view(PyBytes_AS_STRING(data) + spans[start + i, 0],
                                      <size_t>(spans[start + i, 1] - spans[start + i, 0]), 0)
+                self.refuse_unknown(views[i].data, views[i].n, f" of text {start + i}" if self.model.lacks_bytes else "")
             self.encode_views(views, n, &ids[0] + at if ids is not None else NULL, &counts[start] if n else NULL,
                               allowed_raw, allowed_normalized, &total, NULL)
             return total
@@ -592,11 +610,11 @@ cdef class Encoder:
         cdef const lf_added *added = self.added_normalized if normalized else self.added_raw
         cdef const uint8_t *bits = &allowed[0] if allowed is not None and allowed.shape[0] else NULL
         cdef size_t n = <size_t>text.shape[0], start = 0, done = 0
-        cdef lf_added_match match
+        cdef lf_added_match match = lf_added_match(0, 0, 0, 0, 0, 0)
         found = []
         while n and added != NULL and lf_added_next(added, self.text.unicode, &text[0], n, start, done, bits, &match):
             found.append((match.start, match.stop, match.id))
-            done = max(done, match.stop)
+            done = match.stop
             start = match.resume
         return found
 
@@ -606,6 +624,7 @@ cdef class Encoder:
         ids = empty(n + 8, uint32)
         if n == 0:
             return ids[:0].copy()
+        self.refuse_unknown(&text[0], n, "")
         cdef uint32_t[::1] out = ids
         cdef lf_status status
         cdef slot *s = self.take()

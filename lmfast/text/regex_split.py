@@ -51,14 +51,13 @@ def _splitter(split: Split) -> Step:
 
 
 def _spans(pattern: regex.Pattern[str], text: str, invert: bool) -> Iterator[Span]:
-    """Cuts [start, stop) of a text and whether each is a match; what lies between matches is a cut too."""
+    """Cuts [start, stop) of a text and whether each is a match, empty ones too; what lies between matches is a cut."""
     done = 0
     for match in pattern.finditer(text):
         start, stop = match.span()
         if start > done:
             yield done, start, invert
-        if stop > start:
-            yield start, stop, not invert
+        yield start, stop, not invert
         done = stop
     if done < len(text):
         yield done, len(text), invert

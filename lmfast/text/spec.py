@@ -120,7 +120,8 @@ class Vocab:
 
 @dataclass(frozen=True, eq=False)
 class BPE:
-    """Byte-level byte-pair encoding. All 256 single bytes are tokens.
+    """Byte-level byte-pair encoding. All single bytes are tokens; only those that UTF-8 never has (C0, C1, F5..FF) may be
+    missing, and then text that is not UTF-8 may have no ids.
 
     merges          uint32[m, 2] pairs of ids, in the order in which they apply (first = strongest), each naming two
                     tokens whose concatenation is a token. None: a rank file, where any two neighbours whose

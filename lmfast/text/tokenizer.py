@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import codecs
 import os
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import accumulate
@@ -31,6 +32,7 @@ Text: TypeAlias = str | bytes | bytearray | memoryview
 AllowedSpecial: TypeAlias = Literal["all"] | Collection[str]
 Errors: TypeAlias = Literal["replace", "strict"]
 Bits: TypeAlias = NDArray[np.uint8] | None
+Origin: TypeAlias = int | NDArray[np.int64]  # where a stretch begins, or _alignment's rows for each of its bytes
 T = TypeVar("T", str, bytes)
 
 CACHE_BYTES = 24 << 20
@@ -90,7 +92,9 @@ class Tokenizer(_text.Encoder):
                 from lmfast.text.regex_split import steps_of
 
                 self._steps = steps_of(steps)
-        added = [_added(spec.added_tokens, normalized) for normalized in (False, True)]
+        raw, normalized = _added(spec.added_tokens, False), _added(spec.added_tokens, True)
+        if spec.normalizer:  # what is looked for in normalized text is normalized itself
+            normalized = tuple((_text.nfc(content), *rest) for content, *rest in normalized)
         self._spec = spec
         self._cache_bytes = cache_bytes
         self._isa = isa
@@ -104,8 +108,8 @@ class Tokenizer(_text.Encoder):
             model.vocab.ids,
             merges,
             model.ignore_merges or merges is None,
-            added[0],
-            added[1],
+            raw,
+            normalized,
             splitter,
             bool(spec.normalizer),
             cache_bytes,
@@ -307,23 +311,16 @@ class Tokenizer(_text.Encoder):
 
     # Encoding by steps, where the pattern has no hand-written splitter or more than ids is asked for.
 
-    def _segments(self, data: bytes, raw: Bits, normalized: Bits) -> Iterator[tuple[bytes, int, int, int | None]]:
-        """Stretches of text in order: (normalized bytes, start, stop, id). start and stop are where it lies in `data`;
-        for an added token the id is given, for plain text it is None. Plain text may come in several stretches only
-        where added tokens are between them."""
+    def _segments(self, data: bytes, raw: Bits, normalized: Bits) -> Iterator[tuple[bytes, Origin, int | None]]:
+        """Stretches of text in order, as the model sees them: (bytes, where they come from in `data`, id). Added tokens
+        have their id, plain text has None."""
         for start, stop, token in _gaps(len(data), self._matches(False, data, raw)):
-            if token is not None:
-                yield data[start:stop], start, stop, token
-                continue
-            text = data[start:stop]
-            if not self._spec.normalizer:
-                for a, b, inner in _gaps(len(text), self._matches(True, text, normalized)):
-                    yield text[a:b], start + a, start + b, inner
-                continue
-            new = _text.nfc(text)
-            back = _alignment(text, new)
-            for a, b, inner in _gaps(len(new), self._matches(True, new, normalized)):
-                yield new[a:b], start + int(back[a, 0]), start + int(back[b, 1] if b else 0), inner
+            text, back = data[start:stop], None
+            if token is None and self._spec.normalizer and (new := _text.nfc(text)) != text:
+                text, back = new, start + _alignment(text, new)
+            inner = self._matches(True, text, normalized) if token is None else [(0, len(text), token)]
+            for a, b, found in _gaps(len(text), inner):
+                yield text[a:b], start + a if back is None else back[a : b + 1], found
 
     def _pieces(self, text: bytes) -> tuple[bytes, NDArray[np.int64]]:
         """Normalized plain text as the pieces that the model sees: their bytes, one after another, and their ends."""
@@ -338,7 +335,7 @@ class Tokenizer(_text.Encoder):
 
     def _encode_steps(self, data: bytes, raw: Bits, normalized: Bits) -> NDArray[np.uint32]:
         ids = [np.empty(0, np.uint32)]
-        for text, _, _, token in self._segments(data, raw, normalized):
+        for text, _, token in self._segments(data, raw, normalized):
             ids.append(self._encode_pieces(*self._pieces(text)) if token is None else np.array([token], np.uint32))
         return np.concatenate(ids)
 
@@ -354,23 +351,20 @@ class Tokenizer(_text.Encoder):
         data = _utf8(text, _is_strict(errors))
         raw, normalized = self._bits(allowed_special)
         ids, spans = [np.empty(0, np.uint32)], [np.empty((0, 2), np.int64)]
-        for stretch, start, stop, token in self._segments(data, raw, normalized):
+        for stretch, origin, token in self._segments(data, raw, normalized):
             if token is not None:
-                ids.append(np.array([token], np.uint32))
-                spans.append(np.array([[start, stop]], np.int64))
-                continue
-            pieces, ends = self._pieces(stretch)
-            if pieces != stretch:
-                raise ValueError("offsets need a pre-tokenizer that keeps the text: this one adds or removes some")
-            found = self._encode_pieces(pieces, ends)
-            at = _offsets(self._lengths[found].astype(np.int64))
-            ids.append(found)
-            original = data[start:stop]
-            if stretch == original:
-                spans.append(start + np.stack([at[:-1], at[1:]], axis=1))
+                found, at = np.array([token], np.uint32), np.array([0, len(stretch)], np.int64)
             else:
-                back = _alignment(original, stretch)
-                spans.append(start + np.stack([back[at[:-1], 0], back[at[1:], 1]], axis=1))
+                pieces, ends = self._pieces(stretch)
+                if pieces != stretch:
+                    raise ValueError("offsets need a pre-tokenizer that keeps the text: this one adds or removes some")
+                found = self._encode_pieces(pieces, ends)
+                at = _offsets(self._lengths[found].astype(np.int64))
+            ids.append(found)
+            if isinstance(origin, int):
+                spans.append(origin + np.stack([at[:-1], at[1:]], axis=1))
+            else:
+                spans.append(np.stack([origin[at[:-1], 0], origin[at[1:], 1]], axis=1))
         span = np.concatenate(spans)
         # Characters that begin at or before each byte; a token's first and last byte say which it touches.
         starts = np.cumsum(_character_starts(data))
@@ -383,7 +377,7 @@ class Tokenizer(_text.Encoder):
             characters[~filled] = (bare[span[~filled, 0]] - 1)[:, None]
         result = Offsets(np.concatenate(ids), span, characters)
         if checking.on:
-            checking.verify_encode(self._spec, text, result.ids, allowed_special, False)
+            checking.verify_offsets(self._spec, text, *result, allowed_special)
         return result
 
     def truncate(self, text: T, max_tokens: int, *, allowed_special: AllowedSpecial = ()) -> T:
@@ -402,9 +396,9 @@ class Tokenizer(_text.Encoder):
         # What follows a cut decides where the last piece ends, so a beginning may need one id more than it had.
         while at and self.count(data[: boundaries[at]], allowed_special=allowed_special) > max_tokens:
             at -= 1
-        kept = data[: boundaries[at]]
-        if isinstance(text, str):
-            return text[:at]
+        kept = text[: _str_index(text, at)] if isinstance(text, str) else text[: boundaries[at]]
+        if checking.on:
+            checking.verify_truncate(self._spec, text, max_tokens, kept, allowed_special)
         return kept
 
     def _post_process(self, ids: NDArray[np.uint32]) -> NDArray[np.uint32]:
@@ -589,6 +583,16 @@ def _utf8(text: Text, strict: bool) -> bytes:
         return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace").encode()
 
 
+def _str_index(text: str, n: int) -> int:
+    """The index in a str of its character number n, where a pair of surrogates is one character."""
+    pairs = re.finditer("[\ud800-\udbff][\udc00-\udfff]", text)
+    for before, pair in enumerate(pairs):
+        if pair.start() - before >= n:
+            break
+        n += 1
+    return n
+
+
 def _texts(texts: Iterable[Text]) -> list[str | bytes]:
     if isinstance(texts, (str, bytes, bytearray, memoryview)):
         raise TypeError(f"texts: want several texts, got one {type(texts).__name__}; encode([text]) takes a list")
@@ -613,7 +617,8 @@ def _added(tokens: Sequence[AddedToken], normalized: bool) -> tuple[tuple[bytes,
 
 def _allowed_bits(tokens: Sequence[AddedToken], allowed: Collection[str] | str, normalized: bool) -> NDArray[np.uint8]:
     mine = [token for token in tokens if token.normalized == normalized]
-    return np.packbits([allowed == "all" or token.content in allowed for token in mine], bitorder="little")
+    wanted = [allowed == "all" or token.content in allowed for token in mine]
+    return np.packbits(np.array(wanted, np.bool_), bitorder="little")
 
 
 def _offsets(counts: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -671,7 +676,7 @@ def _gaps(n: int, matches: list[tuple[int, int, int]]) -> Iterator[tuple[int, in
         if start > done:
             yield done, start, None
         yield start, stop, token
-        done = max(done, stop)
+        done = stop
     if done < n:
         yield done, n, None
 
