@@ -397,6 +397,7 @@ static void finish_symbols(builder *b) {
         m->symbol_lengths[s] = t == LF_NO_SYMBOL ? 0 : (uint32_t)token_length(m, t);
         if (t == LF_NO_SYMBOL) continue;
         n_formed++;
+        m->forms[t / 8] |= (uint8_t)(1u << t % 8);
         if (s >= 256 && m->left[s] == LF_NO_SYMBOL)
             add_pair(m, b->token_symbols[b->lefts[s]], b->token_symbols[b->rights[s]], s);
     }
@@ -515,6 +516,7 @@ lf_status lf_bpe_new(lf_bpe **model, const uint8_t *blob, const int64_t *offsets
     *m = (lf_bpe){.blob = blob, .offsets = offsets, .ids = ids, .n_tokens = n_tokens, .whole_pieces = whole_pieces};
     m->n_symbols = (uint32_t)n_symbols;
     m->pair_bits = bits_for(n_symbols);
+    m->forms = calloc(n_tokens / 8 + 1, 1);
     m->symbol_ids = malloc(n_symbols * sizeof(uint32_t));
     m->symbol_lengths = malloc(n_symbols * sizeof(uint32_t));
     m->left = malloc(n_symbols * sizeof(uint32_t));
@@ -524,7 +526,7 @@ lf_status lf_bpe_new(lf_bpe **model, const uint8_t *blob, const int64_t *offsets
     lf_status status = LF_ENOMEM;
     builder b = {.model = m};
     uint32_t *made = NULL;
-    if (!m->symbol_ids || !m->symbol_lengths || !m->left || !m->right || !m->pairs || !m->joined_characters) goto end;
+    if (!m->forms || !m->symbol_ids || !m->symbol_lengths || !m->left || !m->right || !m->pairs || !m->joined_characters) goto end;
     if ((status = build_tokens(m, where)) != LF_OK) goto end;
     const size_t n_scratch = m->longest > SHORT ? m->longest : SHORT;
     b.list = (merge_list){.pairs = merges, .bits = bits_for(n_merges)};
@@ -552,7 +554,7 @@ end:
 void lf_bpe_free(lf_bpe *m) {
     if (!m) return;
     free(m->token_slots), free(m->symbol_ids), free(m->symbol_lengths), free(m->left), free(m->right), free(m->pairs);
-    free(m->shorter), free(m->joined_characters);
+    free(m->shorter), free(m->joined_characters), free(m->forms);
     lf_trie_free(&m->trie);
     free(m);
 }

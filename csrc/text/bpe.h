@@ -35,6 +35,7 @@ typedef struct {
     int lacks_bytes;          /* some byte that UTF-8 never has is no token */
     int whole_pieces;         /* a piece that is a token is that token */
     int all_form;             /* every token forms from its bytes by merging */
+    uint8_t *forms;           /* a bit a token: it forms */
     int ordered;              /* no merge makes a token from one that a weaker merge makes: backtracking is exact */
 
     /* Symbols. */
@@ -69,6 +70,9 @@ void lf_bpe_free(lf_bpe *model);
 /* The offset of the first byte that is no token, n if there is none. Only bytes that UTF-8 never has may be missing, so
  * only text that is not UTF-8 need be asked about; its ids cannot be had where there is one. */
 size_t lf_bpe_unknown_byte(const lf_bpe *model, const uint8_t *text, size_t n);
+
+/* Whether a token forms from its bytes by merging. */
+static inline int lf_bpe_forms(const lf_bpe *model, uint32_t token) { return model->forms[token / 8] >> token % 8 & 1; }
 
 /* The number of the token with these bytes, or LF_NO_SYMBOL. */
 uint32_t lf_bpe_find(const lf_bpe *model, const uint8_t *bytes, size_t n);

@@ -25,13 +25,15 @@ enum {
     LONG_KEY = 31,     /* ... and in the second */
     SHORT_IDS = 4,     /* ids of a piece in the first table */
     LONG_IDS = 7,      /* ... and in the second */
+    SEE_LONG = 15,     /* the number of ids of a key whose ids are in the second table */
+    CUT_MOST = 256,    /* bytes of a piece that is cut before it is keyed */
     COUNT_SHIFT = 28,  /* the top four bits of a line's last id hold how many there are */
     ID_MASK = (1 << COUNT_SHIFT) - 1,
 };
 
 typedef uint64_t key16 __attribute__((vector_size(16)));
 typedef struct {
-    uint64_t part[4];
+    key16 half[2];
 } key32;
 typedef uint32_t ids4 __attribute__((vector_size(16)));
 
@@ -42,7 +44,8 @@ typedef struct {
 
 typedef struct {
     key32 key;
-    uint32_t ids[LONG_IDS], n_ids;
+    uint32_t ids[LONG_IDS];
+    uint16_t n_ids, length; /* n_ids 0: a free line */
 } __attribute__((aligned(64))) long_line;
 
 struct lf_text_workspace {
@@ -52,13 +55,14 @@ struct lf_text_workspace {
     size_t line_mask, long_mask;
     size_t lines_bytes, long_bytes;
     uint32_t victim;      /* counts replacements: which slot goes next */
-    int cached_segments;  /* a cut-off part of a piece has the ids that it has as a piece */
     lf_status status;     /* set where memory ran out */
     uint8_t *normalized;  /* these grow to what a text needs */
     void *merge_scratch;
     uint32_t *ids;
     size_t n_normalized, n_merge_scratch, n_ids;
     uint32_t bounds[LF_SPLIT_BATCH]; /* of pieces, from the splitter */
+    uint32_t cuts[LF_SPLIT_BATCH + CUT_MOST];        /* the same with cuts among them ... */
+    uint8_t segments[(LF_SPLIT_BATCH + CUT_MOST) / 8 + 1]; /* ... and a bit for each part that is a segment */
     uint32_t at[BATCH];              /* the lines and the keys of a batch of them */
     key16 keys[BATCH];
 };
@@ -117,12 +121,12 @@ static inline key16 key16_of(const uint8_t *p, size_t n, const uint8_t *end) {
     return (key & kept) | (key16){0, length << 56};
 }
 
-static inline key32 key32_of(const uint8_t *p, size_t n) {
-    uint8_t bytes[32] = {0};
-    memcpy(bytes, p, n);
-    bytes[31] = (uint8_t)n;
-    key32 key;
-    memcpy(&key, bytes, 32);
+/* The first and the last 16 bytes of a piece of 16 to 31, which with its length are all of it; or a short key. */
+static inline key32 key32_of(const uint8_t *p, size_t n, const uint8_t *end) {
+    key32 key = {{{0}, {0}}};
+    if (n <= SHORT_KEY) return key.half[0] = key16_of(p, n, end), key;
+    memcpy(&key.half[0], p, 16);
+    memcpy(&key.half[1], p + n - 16, 16);
     return key;
 }
 
@@ -146,13 +150,13 @@ static inline uint64_t hash16(key16 key) {
 }
 
 static inline uint64_t hash32(key32 key) {
-    return mix(key.part[0] ^ 0x9E3779B97F4A7C15u, key.part[1] ^ 0xC2B2AE3D27D4EB4Fu) ^
-           mix(key.part[2] ^ 0x165667B19E3779F9u, key.part[3] ^ 0x27D4EB2F165667C5u);
+    const key16 a = key.half[0], b = key.half[1];
+    return mix(mix(a[0] ^ 0x9E3779B97F4A7C15u, a[1] ^ 0xC2B2AE3D27D4EB4Fu) ^ b[0], b[1] ^ 0x27D4EB2F165667C5u);
 }
 
 static inline int same16(key16 a, key16 b) { return ((a[0] ^ b[0]) | (a[1] ^ b[1])) == 0; }
-static inline int same32(key32 a, key32 b) {
-    return ((a.part[0] ^ b.part[0]) | (a.part[1] ^ b.part[1]) | (a.part[2] ^ b.part[2]) | (a.part[3] ^ b.part[3])) == 0;
+static inline int same32(const key32 *a, const key32 *b) {
+    return same16(a->half[0], b->half[0]) && same16(a->half[1], b->half[1]);
 }
 static inline int is_free(const key16 *key) { return (*key)[1] == 0; } /* a key has its length in the top byte */
 
@@ -165,6 +169,7 @@ static inline unsigned take4(ids4 line, uint32_t *ids) {
     return n;
 }
 
+/* SEE_LONG: the piece has more ids than fit here and is in the second table. */
 static unsigned find_short(const lf_text_workspace *w, key16 key, uint64_t hash, uint32_t *ids) {
     for (size_t i = 0; i < PROBES; i++) {
         const short_line *line = &w->lines[(hash + i) & w->line_mask];
@@ -188,29 +193,30 @@ static void remember_short(lf_text_workspace *w, key16 key, uint64_t hash, const
     line->ids[slot] = (ids4){ids[0], n > 1 ? ids[1] : 0, n > 2 ? ids[2] : 0, (n > 3 ? ids[3] : 0) | n << COUNT_SHIFT};
 }
 
-static unsigned find_long(const lf_text_workspace *w, key32 key, uint64_t hash, uint32_t *ids) {
+static unsigned find_long(const lf_text_workspace *w, const key32 *key, size_t length, uint64_t hash, uint32_t *ids) {
     for (size_t i = 0; i < PROBES; i++) {
         const long_line *line = &w->long_lines[(hash + i) & w->long_mask];
-        if (same32(line->key, key)) {
-            for (unsigned k = 0; k < line->n_ids; k++) ids[k] = line->ids[k];
-            return line->n_ids;
-        }
+        if (line->length == length && same32(&line->key, key)) return memcpy(ids, line->ids, sizeof line->ids), line->n_ids;
         if (line->n_ids == 0) return 0;
     }
     return 0;
 }
 
-static void remember_long(lf_text_workspace *w, key32 key, uint64_t hash, const uint32_t *ids, unsigned n) {
+static void remember_long(lf_text_workspace *w, const key32 *key, size_t length, uint64_t hash, const uint32_t *ids,
+                          size_t n) {
     size_t i = 0;
     while (i < PROBES && w->long_lines[(hash + i) & w->long_mask].n_ids) i++;
     if (i == PROBES) i = w->victim++ % PROBES;
     long_line *line = &w->long_lines[(hash + i) & w->long_mask];
-    line->key = key;
+    line->key = *key;
     memcpy(line->ids, ids, n * sizeof *ids);
-    line->n_ids = n;
+    line->n_ids = (uint16_t)n;
+    line->length = (uint16_t)length;
 }
 
-/* The slow path. */
+/* The slow path. A segment is a part of a piece between cuts: merging alone decides its ids, while a piece that is a
+ * token may be that token though no merge makes it. */
+typedef enum { PIECE, SEGMENT } part;
 
 static size_t merged(lf_text_workspace *w, const uint8_t *p, size_t n, uint32_t *ids) {
     const lf_bpe *model = w->text->model;
@@ -220,71 +226,88 @@ static size_t merged(lf_text_workspace *w, const uint8_t *p, size_t n, uint32_t 
     return lf_bpe_merge(model, p, n, ids, w->merge_scratch);
 }
 
-/* The ids of part of a piece, which merging alone decides. */
-static size_t segment_ids(lf_text_workspace *w, const uint8_t *p, size_t n, const uint8_t *end, uint32_t *ids) {
-    if (n > LONG_KEY || !w->cached_segments) return merged(w, p, n, ids);
-    size_t n_ids;
-    if (n <= SHORT_KEY) {
-        const key16 key = key16_of(p, n, end);
-        const uint64_t hash = hash16(key);
-        if ((n_ids = find_short(w, key, hash, ids))) return n_ids;
-        n_ids = merged(w, p, n, ids);
-        if (n_ids <= SHORT_IDS) remember_short(w, key, hash, ids, (unsigned)n_ids);
-    } else {
-        const key32 key = key32_of(p, n);
-        const uint64_t hash = hash32(key);
-        if ((n_ids = find_long(w, key, hash, ids))) return n_ids;
-        n_ids = merged(w, p, n, ids);
-        if (n_ids <= LONG_IDS) remember_long(w, key, hash, ids, (unsigned)n_ids);
-    }
-    return n_ids;
-}
+static size_t look_up(lf_text_workspace *w, const uint8_t *p, size_t n, const uint8_t *end, part kind, uint32_t *ids);
 
-/* The ids of a piece that no table holds. */
-static size_t piece_ids(lf_text_workspace *w, const uint8_t *p, size_t n, const uint8_t *end, uint32_t *ids) {
+/* The ids of what no table holds. *keep is set to 0 where a piece and a segment of these bytes differ. */
+static size_t compute(lf_text_workspace *w, const uint8_t *p, size_t n, const uint8_t *end, part kind, int *keep,
+                      uint32_t *ids) {
     const lf_bpe *model = w->text->model;
-    if (model->whole_pieces) {
-        const uint32_t token = lf_bpe_find(model, p, n);
-        if (token != LF_NO_SYMBOL) return ids[0] = model->ids[token], 1;
-    }
-    if (n <= SHORT_KEY) return merged(w, p, n, ids);
     size_t start = 0, n_ids = 0, before = 0;
     uint32_t c;
-    for (size_t at = lf_utf8_read(p, p + n, &c); at < n;) {
-        if (lf_bpe_may_cut(model, p, n, before, at)) {
-            n_ids += segment_ids(w, p + start, at - start, end, ids + n_ids);
-            start = at;
+    if (n > SHORT_KEY && kind == PIECE)
+        for (size_t at = lf_utf8_read(p, p + n, &c); at < n; at += lf_utf8_read(p + at, p + n, &c)) {
+            if (lf_bpe_may_cut(model, p, n, before, at)) {
+                n_ids += look_up(w, p + start, at - start, end, SEGMENT, ids + n_ids);
+                start = at;
+            }
+            before = at;
         }
-        before = at;
-        at += lf_utf8_read(p + at, p + n, &c);
+    if (start) return n_ids + look_up(w, p + start, n - start, end, SEGMENT, ids + n_ids);
+    if (!model->all_form) { /* a token has no cut inside */
+        const uint32_t token = lf_bpe_find(model, p, n);
+        if (token != LF_NO_SYMBOL && !lf_bpe_forms(model, token)) {
+            *keep = 0;
+            if (kind == PIECE && model->whole_pieces) return ids[0] = model->ids[token], 1;
+        }
     }
-    if (start == 0) return merged(w, p, n, ids);
-    return n_ids + segment_ids(w, p + start, n - start, end, ids + n_ids);
+    return merged(w, p, n, ids);
 }
 
-/* The ids of a piece that is not in its home line. */
-static size_t slow_piece(lf_text_workspace *w, const uint8_t *p, size_t n, const uint8_t *end, uint32_t *ids) {
-    if (n > LONG_KEY) return piece_ids(w, p, n, end, ids);
-    size_t n_ids;
-    const key16 key = key16_of(p, n, end);
-    const uint64_t hash = hash16(key);
-    if (n <= SHORT_KEY && (n_ids = find_short(w, key, hash, ids))) return n_ids;
-    const key32 long_key = key32_of(p, n);
-    const uint64_t long_hash = hash32(long_key);
-    if ((n_ids = find_long(w, long_key, long_hash, ids))) return n_ids;
-    n_ids = piece_ids(w, p, n, end, ids);
-    if (n <= SHORT_KEY && n_ids <= SHORT_IDS) remember_short(w, key, hash, ids, (unsigned)n_ids);
-    else if (n_ids <= LONG_IDS) remember_long(w, long_key, long_hash, ids, (unsigned)n_ids);
+/* The ids of a piece or a segment, from a table if one holds it. */
+static size_t look_up(lf_text_workspace *w, const uint8_t *p, size_t n, const uint8_t *end, part kind, uint32_t *ids) {
+    int keep = 1;
+    if (n > LONG_KEY) return compute(w, p, n, end, kind, &keep, ids);
+    const key32 key = key32_of(p, n, end);
+    const uint64_t short_hash = hash16(key.half[0]), long_hash = hash32(key);
+    size_t n_ids = SEE_LONG;
+    if (n <= SHORT_KEY && (n_ids = find_short(w, key.half[0], short_hash, ids)) && n_ids != SEE_LONG) return n_ids;
+    const int seen = n_ids == SEE_LONG;
+    if (seen && (n_ids = find_long(w, &key, n, long_hash, ids))) return n_ids;
+    n_ids = compute(w, p, n, end, kind, &keep, ids);
+    if (!keep || n_ids > LONG_IDS) return n_ids;
+    if (n > SHORT_KEY || n_ids > SHORT_IDS) remember_long(w, &key, n, long_hash, ids, n_ids);
+    if (n <= SHORT_KEY && n_ids <= SHORT_IDS) remember_short(w, key.half[0], short_hash, ids, (unsigned)n_ids);
+    else if (n <= SHORT_KEY && !seen) remember_short(w, key.half[0], short_hash, ids, SEE_LONG);
     return n_ids;
 }
 
-/* A piece's ids where only their number is asked for. */
-static size_t slow_count(lf_text_workspace *w, const uint8_t *p, size_t n, const uint8_t *end) {
+/* How many ids, where that is all that is asked for. */
+static size_t look_up_count(lf_text_workspace *w, const uint8_t *p, size_t n, const uint8_t *end, part kind) {
     w->ids = grown(w, w->ids, &w->n_ids, (n + 8) * sizeof *w->ids);
-    return w->ids ? slow_piece(w, p, n, end, w->ids) : 0;
+    return w->ids ? look_up(w, p, n, end, kind, w->ids) : 0;
+}
+
+/* Long pieces in scripts without spaces between words hardly ever come twice, but their parts do: cutting them before
+ * they are keyed lets their parts be looked up like pieces. Writes the bounds with the cuts among them, marks what is a
+ * segment, and returns how many parts there are. */
+static size_t cut_batch(lf_text_workspace *w, const uint8_t *base, size_t n_pieces) {
+    const lf_bpe *model = w->text->model;
+    size_t n = 0;
+    memset(w->segments, 0, sizeof w->segments);
+    for (size_t i = 0; i < n_pieces; i++) {
+        const size_t length = w->bounds[i + 1] - w->bounds[i];
+        const uint8_t *p = base + w->bounds[i];
+        w->cuts[n++] = w->bounds[i];
+        if (LF_LIKELY(length <= SHORT_KEY || length > CUT_MOST)) continue;
+        if (length <= LONG_KEY && p[lf_utf8_before(p, length)] < 0xE0) continue; /* a word: better kept whole */
+        const size_t first = n - 1;
+        size_t before = 0;
+        uint32_t c;
+        for (size_t at = lf_utf8_read(p, p + length, &c); at < length; at += lf_utf8_read(p + at, p + length, &c)) {
+            if (lf_bpe_may_cut(model, p, length, before, at)) w->cuts[n++] = w->bounds[i] + (uint32_t)at;
+            before = at;
+        }
+        for (size_t k = first; n - first > 1 && k < n; k++) w->segments[k / 8] |= (uint8_t)(1u << k % 8);
+    }
+    w->cuts[n] = w->bounds[n_pieces];
+    return n;
 }
 
 /* Batches. `ids` is NULL where only the number is asked for. */
+
+static inline void prefetch_long(const lf_text_workspace *w, const uint8_t *p, size_t n) {
+    if (n > SHORT_KEY && n <= LONG_KEY) __builtin_prefetch(&w->long_lines[hash32(key32_of(p, n, p + n)) & w->long_mask]);
+}
 
 #if defined(__VAES__)
 /* Four keys at a time: the masked load of key16_of in each quarter of a register, two AES rounds as the hash. Only for
@@ -310,6 +333,9 @@ static inline void key_four(lf_text_workspace *w, const uint32_t *bounds, const 
     const __m128i line = _mm512_castsi512_si128(_mm512_permutexvar_epi32(firsts, h));
     _mm_storeu_si128((void *)(w->at + i), _mm_and_si128(line, _mm_set1_epi32((int)w->line_mask)));
     for (size_t k = i; k < i + 4; k++) __builtin_prefetch(&w->lines[w->at[k]]);
+    const unsigned longer = _mm_cmpgt_epi32_mask(lengths, _mm_set1_epi32(SHORT_KEY));
+    if (LF_UNLIKELY(longer))
+        for (size_t k = i; k < i + 4; k++) prefetch_long(w, base + bounds[k], bounds[k + 1] - bounds[k]);
 }
 #endif
 
@@ -325,6 +351,7 @@ static void key_batch(lf_text_workspace *w, const uint32_t *bounds, const uint8_
         w->keys[i] = key;
         w->at[i] = (uint32_t)(hash16(key) & w->line_mask);
         __builtin_prefetch(&w->lines[w->at[i]]);
+        prefetch_long(w, base + bounds[i], bounds[i + 1] - bounds[i]);
     }
 }
 
@@ -342,25 +369,22 @@ static inline const ids4 *probe(const short_line *line, const key16 *key) {
 }
 
 static inline size_t emit_batch(lf_text_workspace *w, const uint32_t *bounds, const uint8_t *base, const uint8_t *end,
-                                size_t n_pieces, uint32_t *ids) {
+                                size_t n_pieces, const uint8_t *segments, size_t first, uint32_t *ids) {
     size_t n_ids = 0;
     for (size_t i = 0; i < n_pieces; i++) {
         const ids4 *found = probe(&w->lines[w->at[i]], &w->keys[i]);
-        if (LF_LIKELY(found)) {
-            n_ids += ids ? take4(*found, ids + n_ids) : (*found)[3] >> COUNT_SHIFT;
+        const unsigned n_found = found ? (*found)[3] >> COUNT_SHIFT : SEE_LONG;
+        if (LF_LIKELY(n_found != SEE_LONG)) {
+            if (ids) take4(*found, ids + n_ids);
+            n_ids += n_found;
         } else {
             const uint8_t *p = base + bounds[i];
-            const size_t n = bounds[i + 1] - bounds[i];
-            n_ids += ids ? slow_piece(w, p, n, end, ids + n_ids) : slow_count(w, p, n, end);
+            const size_t n = bounds[i + 1] - bounds[i], k = first + i;
+            const part kind = segments && segments[k / 8] >> k % 8 & 1 ? SEGMENT : PIECE;
+            n_ids += ids ? look_up(w, p, n, end, kind, ids + n_ids) : look_up_count(w, p, n, end, kind);
         }
     }
     return n_ids;
-}
-
-static size_t run_batch(lf_text_workspace *w, const uint32_t *bounds, const uint8_t *base, const uint8_t *end,
-                        size_t n_pieces, uint32_t *ids) {
-    key_batch(w, bounds, base, end, n_pieces);
-    return ids ? emit_batch(w, bounds, base, end, n_pieces, ids) : emit_batch(w, bounds, base, end, n_pieces, NULL);
 }
 
 /* Plain text: no added token in it, already normalized. */
@@ -371,13 +395,19 @@ static size_t plain(lf_text_workspace *w, const uint8_t *text, size_t n, uint32_
     lf_split_begin(&run, w->text->split, w->text->unicode, text, n);
     for (;;) {
         const lf_split_batch batch = LF_CAT(lf_split_fill, LF_ISA)(&run, w->bounds);
-        const uint8_t *base = text + batch.base;
-        for (size_t i = 0; i < batch.n_pieces; i += BATCH) {
-            const size_t rest = batch.n_pieces - i;
-            n_ids += run_batch(w, w->bounds + i, base, end, rest < BATCH ? rest : BATCH, ids ? ids + n_ids : NULL);
+        const uint8_t *base = text + batch.base, *segments = NULL;
+        const uint32_t *bounds = w->bounds;
+        size_t n_parts = batch.n_pieces;
+        if (batch.beyond_ascii) n_parts = cut_batch(w, base, n_parts), bounds = w->cuts, segments = w->segments;
+        for (size_t i = 0; i < n_parts; i += BATCH) {
+            const size_t m = n_parts - i < BATCH ? n_parts - i : BATCH;
+            key_batch(w, bounds + i, base, end, m);
+            n_ids += ids ? emit_batch(w, bounds + i, base, end, m, segments, i, ids + n_ids)
+                         : emit_batch(w, bounds + i, base, end, m, segments, i, NULL);
         }
         if (LF_UNLIKELY(batch.giant))
-            n_ids += ids ? slow_piece(w, base, batch.giant, end, ids + n_ids) : slow_count(w, base, batch.giant, end);
+            n_ids += ids ? look_up(w, base, batch.giant, end, PIECE, ids + n_ids)
+                         : look_up_count(w, base, batch.giant, end, PIECE);
         else if (batch.n_pieces == 0)
             return n_ids;
     }
@@ -438,7 +468,7 @@ static lf_status encode_pieces(lf_text_workspace *w, const uint8_t *bytes, const
     size_t n = 0, start = 0;
     const uint8_t *end = bytes + (n_pieces ? ends[n_pieces - 1] : 0);
     for (size_t i = 0; i < n_pieces; start = (size_t)ends[i++])
-        n += slow_piece(w, bytes + start, (size_t)ends[i] - start, end, ids + n);
+        n += look_up(w, bytes + start, (size_t)ends[i] - start, end, PIECE, ids + n);
     return finish(w, n, n_ids);
 }
 
@@ -462,7 +492,6 @@ static lf_status workspace_new(lf_text_workspace **workspace, const lf_text *tex
     if (!w) return LF_ENOMEM;
     memset(w, 0, sizeof *w);
     w->text = text;
-    w->cached_segments = text->model->all_form || !text->model->whole_pieces;
     const size_t n_lines = power_of_two_below(cache_bytes / 64 * 2 / 3);
     w->line_mask = n_lines - 1;
     w->long_mask = n_lines / 2 - 1;
@@ -474,7 +503,7 @@ static lf_status workspace_new(lf_text_workspace **workspace, const lf_text *tex
     for (size_t t = 0; t < m->n_tokens; t++) {
         const uint8_t *p = m->blob + m->offsets[t];
         const size_t n = (size_t)(m->offsets[t + 1] - m->offsets[t]);
-        if (n <= LONG_KEY) slow_piece(w, p, n, p + n, ids);
+        if (n <= LONG_KEY) look_up(w, p, n, p + n, PIECE, ids);
     }
     *workspace = w;
     return LF_OK;

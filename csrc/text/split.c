@@ -167,9 +167,9 @@ size_t lf_split_next(lf_split split, const lf_unicode *unicode, const uint8_t *t
 }
 
 lf_split_batch lf_split_fill_pieces(lf_split_run *run, uint32_t *bounds) {
-    lf_split_batch batch = {.base = run->at};
+    lf_split_batch batch = {.base = run->at, .beyond_ascii = 1};
     bounds[0] = 0;
-    while (run->at < run->n && batch.n_pieces < 1024) {
+    while (run->at < run->n && run->at - batch.base < LF_SPLIT_WINDOW) {
         const size_t stop = lf_split_next(run->split, run->unicode, run->text, run->n, run->at);
         if (LF_UNLIKELY(stop - batch.base > LF_SPLIT_GIANT)) {
             if (batch.n_pieces == 0) batch.giant = stop - run->at, run->at = stop;

@@ -12,8 +12,7 @@
  *     (run + first) & ~run      for runs whose first byte is in `first`: the byte after the run
  *     run & ~(run + first)      the bytes of those runs
  *
- * since the addition carries through a run of ones. Text must be UTF-8: the block before the first that is not hands over
- * to split.c for good. */
+ * since the addition carries through a run of ones. A byte that is not UTF-8 is in no class: a symbol of its own. */
 #include <string.h>
 
 #include "text/split_run.h"
@@ -23,7 +22,7 @@ typedef uint64_t mask;
 typedef lf_block_masks masks;
 typedef lf_block_carry carry;
 
-enum { BLOCK = 64, BLOCKS = LF_SPLIT_BATCH / BLOCK };
+enum { BLOCK = 64 };
 
 /* The including file gives: a vector `block` of 64 bytes; load_block(p, left), which fills with zeros past `left` bytes;
  * equal(b, c), in_range(b, low, high), high(b): the bytes that are c, in [low, high], above 127; and
@@ -51,30 +50,28 @@ static inline void set_class(masks *m, masks *spill, unsigned class, int i, unsi
     }
 }
 
-/* The classes of the characters outside ASCII, and whether they are well formed. */
-static int beyond_ascii(lf_split_run *r, block b, mask above, const uint8_t *p, size_t left, masks *m) {
+/* The classes of the characters outside ASCII. */
+static void beyond_ascii(lf_split_run *r, block b, mask above, const uint8_t *p, size_t left, masks *m) {
     masks *spill = &r->spill;
-    m->inside = in_range(b, 0x80, 0xBF);
     m->letter |= spill->letter, m->number |= spill->number, m->space |= spill->space;
     m->upper |= spill->upper, m->lower |= spill->lower, m->mark |= spill->mark;
-    mask expected = spill->inside; /* bytes that must continue a character */
+    m->inside = spill->inside;
     memset(spill, 0, sizeof *spill);
-    for (mask firsts = above & ~m->inside; firsts; firsts &= firsts - 1) {
+    for (mask firsts = above & ~in_range(b, 0x80, 0xBF); firsts; firsts &= firsts - 1) {
         const int i = lowest(firsts);
         uint32_t c;
         const unsigned length = lf_utf8_read(p + i, p + left, &c);
-        if (c == LF_NO_CHARACTER) return 0;
-        expected |= (bit(length) - 2) << i;
+        if (c == LF_NO_CHARACTER) continue;
+        m->inside |= (bit(length) - 2) << i;
         if (i + length > BLOCK) spill->inside = (bit(length) - 1) >> (BLOCK - i);
         set_class(m, spill, lf_class_of(r->unicode, c), i, length);
     }
-    return expected == m->inside;
 }
 
-/* The masks of the block at `at`; 0 if it is not UTF-8. */
-static inline int classify(lf_split_run *r, size_t at, masks *m) {
+/* The masks of the block at `at`. */
+static inline void classify(lf_split_run *r, size_t at, masks *m) {
     memset(m, 0, sizeof *m);
-    if (LF_UNLIKELY(at >= r->n)) return r->spill.inside == 0;
+    if (LF_UNLIKELY(at >= r->n)) return;
     const uint8_t *p = r->text + at;
     const size_t left = r->n - at;
     const block b = load_block(p, left);
@@ -88,8 +85,8 @@ static inline int classify(lf_split_run *r, size_t at, masks *m) {
     m->space = m->blank | in_range(b, '\t', '\r');
     m->apostrophe = equal(b, '\'');
     m->slash = equal(b, '/');
-    if (LF_LIKELY(!above)) return r->spill.inside == 0;
-    return beyond_ascii(r, b, above, p, left, m);
+    m->above = above;
+    if (LF_UNLIKELY(above)) beyond_ascii(r, b, above, p, left, m);
 }
 
 /* '(?:[sdmt]|ll|ve|re) at byte `at`: its length, 0 if it is none. */
@@ -310,31 +307,42 @@ static inline mask starts_of(lf_split_run *r, size_t base, const masks *m, const
     return starts;
 }
 
-/* Blocks until a batch is full. Hands over to split.c where the text is not UTF-8 or a piece is a giant. */
+/* Blocks until a batch is full. Hands over to split.c for good where a piece is a giant. */
 static inline lf_split_batch fill_blocks(lf_split_run *r, uint32_t *bounds, lf_split split) {
     lf_split_batch batch = {.base = r->last};
     size_t n_bounds = r->at > 0; /* the piece that the batch before left open */
     bounds[0] = 0;
     masks now = r->ahead;
-    while (r->at < r->n && n_bounds <= LF_SPLIT_BATCH - 2 * BLOCK) {
-        if (LF_UNLIKELY(r->at - batch.base > LF_SPLIT_GIANT || !classify(r, r->at + BLOCK, &r->ahead))) {
+    const size_t stop = r->n - r->at < LF_SPLIT_WINDOW ? r->n : r->at + LF_SPLIT_WINDOW;
+    while (r->at < stop) {
+        if (LF_UNLIKELY(r->at - batch.base > LF_SPLIT_GIANT)) {
             r->vector = 0;
             break;
         }
+        classify(r, r->at + BLOCK, &r->ahead);
+        batch.beyond_ascii |= now.above != 0;
         const mask starts = starts_of(r, r->at, &now, &r->ahead, split);
         n_bounds += append(bounds + n_bounds, (uint32_t)(r->at - batch.base), starts);
         now = r->ahead;
         r->at += BLOCK;
     }
     batch.n_pieces = n_bounds - (n_bounds > 0);
-    if (!r->vector) r->at = r->last;
-    else if (r->at >= r->n) bounds[n_bounds] = (uint32_t)(r->n - batch.base), batch.n_pieces = n_bounds, r->vector = 0, r->at = r->n;
+    if (!r->vector) {
+        r->at = r->last;
+    } else if (r->at >= r->n) {
+        bounds[n_bounds] = (uint32_t)(r->n - batch.base);
+        batch.n_pieces = n_bounds;
+        r->at = r->n;
+        r->vector = 0;
+    }
     return batch;
 }
 
 static inline lf_split_batch fill(lf_split_run *r, uint32_t *bounds) {
-    if (LF_UNLIKELY(r->vector < 0)) /* the first batch */
-        r->vector = r->split != LF_SPLIT_NONE && r->n > 0 && classify(r, 0, &r->ahead);
+    if (LF_UNLIKELY(r->vector < 0)) { /* the first batch */
+        r->vector = r->split != LF_SPLIT_NONE && r->n > 0;
+        if (r->vector) classify(r, 0, &r->ahead);
+    }
     while (r->vector) {
         lf_split_batch batch = {0};
         switch (r->split) {

@@ -1,8 +1,7 @@
 /* split_run.h - all pieces of a text, a batch at a time.
  *
  * A run is begun with lf_split_begin and asked for batches until there is none. Where the instruction set has a vector
- * splitter (split_blocks.h) and as long as the text is UTF-8, it finds the pieces; otherwise split.c does, one by one.
- * The pieces are the same. */
+ * splitter (split_blocks.h) it finds the pieces; otherwise split.c does, one by one. The pieces are the same. */
 #ifndef LF_TEXT_SPLIT_RUN_H
 #define LF_TEXT_SPLIT_RUN_H
 
@@ -10,14 +9,16 @@
 #include "text/split.h"
 
 enum {
-    LF_SPLIT_BATCH = 4096 + 64,      /* bounds that one batch may have */
-    LF_SPLIT_GIANT = 1 << 30,        /* a longer piece comes alone: bounds have 32 bits */
+    LF_SPLIT_WINDOW = 4096,                /* bytes of text in which the pieces of one batch begin, but for its first */
+    LF_SPLIT_BATCH = LF_SPLIT_WINDOW + 128, /* room for the bounds of a batch: stores are wide */
+    LF_SPLIT_GIANT = 1 << 30,              /* a longer piece comes alone: bounds have 32 bits */
 };
 
 /* The masks of a block of 64 bytes, a bit a byte; every byte of a character has the character's class. Bytes past the end
  * of the text are in none. */
 typedef struct {
     uint64_t letter, number, space, newline, blank, apostrophe, slash;
+    uint64_t above;              /* bytes outside ASCII                           */
     uint64_t inside;             /* bytes that continue a character               */
     uint64_t upper, lower, mark; /* wanted for o200k: letters of one case, marks  */
     uint64_t odd_number;         /* numbers outside ASCII                         */
@@ -56,6 +57,7 @@ typedef struct {
  * base. Neither: the text is at its end. */
 typedef struct {
     size_t base, n_pieces, giant;
+    int beyond_ascii; /* some of it may be outside ASCII */
 } lf_split_batch;
 
 typedef lf_split_batch lf_split_fill(lf_split_run *run, uint32_t *bounds);
@@ -70,8 +72,10 @@ static inline void lf_split_begin(lf_split_run *run, lf_split split, const lf_un
 /* A batch piece by piece, for what the blocks leave over. */
 lf_split_batch lf_split_fill_pieces(lf_split_run *run, uint32_t *bounds);
 
+/* The next batch, by the instruction set of the name. */
 lf_split_fill lf_split_fill_generic;
 #if defined(__x86_64__)
+/* The same with vectors. */
 lf_split_fill lf_split_fill_avx2, lf_split_fill_avx512;
 #endif
 
