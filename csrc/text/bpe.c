@@ -260,7 +260,7 @@ size_t lf_bpe_merge(const lf_bpe *m, const uint8_t *piece, size_t n, uint32_t *i
 
 static inline uint32_t read_upto_4(const uint8_t *p, size_t n) {
     uint32_t v = 0;
-    memcpy(&v, p, n);
+    for (size_t i = 0; i < n; i++) v |= (uint32_t)p[i] << 8 * i;
     return v;
 }
 
@@ -271,12 +271,17 @@ static inline size_t cut_hash(const uint8_t *text, size_t before, size_t at, siz
 
 static inline size_t byte_pair_bit(const uint8_t *text, size_t at) { return (size_t)text[at - 1] << 8 | text[at]; }
 
-int lf_bpe_may_cut(const lf_bpe *m, const uint8_t *text, size_t n, size_t before, size_t at) {
-    const size_t bytes = byte_pair_bit(text, at);
-    if (m->joined_bytes[bytes / 8] >> bytes % 8 & 1) return 0;
+size_t lf_bpe_next_cut(const lf_bpe *m, const uint8_t *text, size_t n, size_t from) {
     uint32_t c;
-    const size_t characters = cut_hash(text, before, at, at + lf_utf8_read(text + at, text + n, &c));
-    return !(m->joined_characters[characters / 8] >> characters % 8 & 1);
+    size_t before = from;
+    for (size_t at = from + lf_utf8_read(text + from, text + n, &c); at < n;) {
+        const size_t after = at + lf_utf8_read(text + at, text + n, &c);
+        const size_t bytes = byte_pair_bit(text, at), characters = cut_hash(text, before, at, after);
+        if (!((m->joined_bytes[bytes / 8] >> bytes % 8 | m->joined_characters[characters / 8] >> characters % 8) & 1))
+            return at;
+        before = at, at = after;
+    }
+    return n;
 }
 
 /* Sets a bit for every two neighbours inside a token. Characters are as long as their first byte says here, which is at

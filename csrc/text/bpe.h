@@ -84,8 +84,9 @@ size_t lf_bpe_scratch_bytes(const lf_bpe *model, size_t n);
  * an ordered model, n log n for any other. */
 size_t lf_bpe_merge(const lf_bpe *model, const uint8_t *piece, size_t n, uint32_t *ids, void *scratch);
 
-/* Whether no merge can cross from the character [before, at) to the character that begins at `at`. */
-int lf_bpe_may_cut(const lf_bpe *model, const uint8_t *text, size_t n, size_t before, size_t at);
+/* The first place after `from`, where a character begins, at which the text may be cut since no merge can cross; n if
+ * there is none. */
+size_t lf_bpe_next_cut(const lf_bpe *model, const uint8_t *text, size_t n, size_t from);
 
 static inline uint32_t lf_bpe_pair(const lf_bpe *model, uint32_t left, uint32_t right) {
     const uint64_t key = (uint64_t)left << 21 | right;

@@ -54,7 +54,9 @@ struct lf_text_workspace {
     long_line *long_lines;
     size_t line_mask, long_mask;
     size_t lines_bytes, long_bytes;
-    uint32_t victim;      /* counts replacements: which slot goes next */
+    uint32_t turn;        /* counts: which of several places is taken next */
+    uint32_t n_seen;      /* bits set in seen */
+    uint8_t seen[1 << 15];/* see comes_again */
     lf_status status;     /* set where memory ran out */
     uint8_t *normalized;  /* these grow to what a text needs */
     void *merge_scratch;
@@ -169,15 +171,36 @@ static inline unsigned take4(ids4 line, uint32_t *ids) {
     return n;
 }
 
-/* SEE_LONG: the piece has more ids than fit here and is in the second table. */
-static unsigned find_short(const lf_text_workspace *w, key16 key, uint64_t hash, uint32_t *ids) {
+/* SEE_LONG: the piece has more ids than fit here and is in the second table. A key found away from its home line changes
+ * places with one there, so keys that are asked for often come to stand where one look finds them. */
+static unsigned find_short(lf_text_workspace *w, key16 key, uint64_t hash, uint32_t *ids) {
+    short_line *home = &w->lines[hash & w->line_mask];
     for (size_t i = 0; i < PROBES; i++) {
-        const short_line *line = &w->lines[(hash + i) & w->line_mask];
-        for (int s = 0; s < 2; s++)
-            if (same16(line->key[s], key)) return take4(line->ids[s], ids);
+        short_line *line = &w->lines[(hash + i) & w->line_mask];
+        for (unsigned s = 0; s < 2; s++)
+            if (same16(line->key[s], key)) {
+                const ids4 found = line->ids[s];
+                if (i) {
+                    const unsigned other = w->turn++ % 2;
+                    line->key[s] = home->key[other], line->ids[s] = home->ids[other];
+                    home->key[other] = key, home->ids[other] = found;
+                }
+                return take4(found, ids);
+            }
         if (is_free(&line->key[1])) return 0;
     }
     return 0;
+}
+
+/* Whether a key may take the place of another where all its places are taken: only when it is asked for again, so that
+ * the many pieces of a text that come once do not drive out those that come often. */
+static int comes_again(lf_text_workspace *w, uint64_t hash) {
+    const uint64_t bit = hash >> 7 & (8 * sizeof w->seen - 1);
+    const int again = w->seen[bit / 8] >> bit % 8 & 1;
+    w->seen[bit / 8] ^= (uint8_t)(1u << bit % 8);
+    w->n_seen += again ? -1u : 1u;
+    if (w->n_seen > 2 * sizeof w->seen) memset(w->seen, 0, sizeof w->seen), w->n_seen = 0;
+    return again;
 }
 
 static void remember_short(lf_text_workspace *w, key16 key, uint64_t hash, const uint32_t *ids, unsigned n) {
@@ -187,7 +210,10 @@ static void remember_short(lf_text_workspace *w, key16 key, uint64_t hash, const
         const short_line *line = &w->lines[(hash + i) & w->line_mask];
         if (is_free(&line->key[slot = 0]) || is_free(&line->key[slot = 1])) break;
     }
-    if (i == PROBES) i = w->victim / 2 % PROBES, slot = w->victim++ % 2;
+    if (i == PROBES) {
+        if (!comes_again(w, hash)) return;
+        i = w->turn / 2 % PROBES, slot = w->turn++ % 2;
+    }
     short_line *line = &w->lines[(hash + i) & w->line_mask];
     line->key[slot] = key;
     line->ids[slot] = (ids4){ids[0], n > 1 ? ids[1] : 0, n > 2 ? ids[2] : 0, (n > 3 ? ids[3] : 0) | n << COUNT_SHIFT};
@@ -206,7 +232,10 @@ static void remember_long(lf_text_workspace *w, const key32 *key, size_t length,
                           size_t n) {
     size_t i = 0;
     while (i < PROBES && w->long_lines[(hash + i) & w->long_mask].n_ids) i++;
-    if (i == PROBES) i = w->victim++ % PROBES;
+    if (i == PROBES) {
+        if (!comes_again(w, hash)) return;
+        i = w->turn++ % PROBES;
+    }
     long_line *line = &w->long_lines[(hash + i) & w->long_mask];
     line->key = *key;
     memcpy(line->ids, ids, n * sizeof *ids);
@@ -232,16 +261,10 @@ static size_t look_up(lf_text_workspace *w, const uint8_t *p, size_t n, const ui
 static size_t compute(lf_text_workspace *w, const uint8_t *p, size_t n, const uint8_t *end, part kind, int *keep,
                       uint32_t *ids) {
     const lf_bpe *model = w->text->model;
-    size_t start = 0, n_ids = 0, before = 0;
-    uint32_t c;
+    size_t start = 0, n_ids = 0;
     if (n > SHORT_KEY && kind == PIECE)
-        for (size_t at = lf_utf8_read(p, p + n, &c); at < n; at += lf_utf8_read(p + at, p + n, &c)) {
-            if (lf_bpe_may_cut(model, p, n, before, at)) {
-                n_ids += look_up(w, p + start, at - start, end, SEGMENT, ids + n_ids);
-                start = at;
-            }
-            before = at;
-        }
+        for (size_t at; (at = lf_bpe_next_cut(model, p, n, start)) < n; start = at)
+            n_ids += look_up(w, p + start, at - start, end, SEGMENT, ids + n_ids);
     if (start) return n_ids + look_up(w, p + start, n - start, end, SEGMENT, ids + n_ids);
     if (!model->all_form) { /* a token has no cut inside */
         const uint32_t token = lf_bpe_find(model, p, n);
@@ -291,12 +314,8 @@ static size_t cut_batch(lf_text_workspace *w, const uint8_t *base, size_t n_piec
         if (LF_LIKELY(length <= SHORT_KEY || length > CUT_MOST)) continue;
         if (length <= LONG_KEY && p[lf_utf8_before(p, length)] < 0xE0) continue; /* a word: better kept whole */
         const size_t first = n - 1;
-        size_t before = 0;
-        uint32_t c;
-        for (size_t at = lf_utf8_read(p, p + length, &c); at < length; at += lf_utf8_read(p + at, p + length, &c)) {
-            if (lf_bpe_may_cut(model, p, length, before, at)) w->cuts[n++] = w->bounds[i] + (uint32_t)at;
-            before = at;
-        }
+        for (size_t at = 0; (at = lf_bpe_next_cut(model, p, length, at)) < length;)
+            w->cuts[n++] = w->bounds[i] + (uint32_t)at;
         for (size_t k = first; n - first > 1 && k < n; k++) w->segments[k / 8] |= (uint8_t)(1u << k % 8);
     }
     w->cuts[n] = w->bounds[n_pieces];
