@@ -19,7 +19,7 @@ OPTIONAL = (
 )
 
 
-def info() -> dict[str, object]:
+def info() -> dict[str, Any]:
     """The facts to put into a bug report, ready for JSON.
 
     version, python, platform   text

@@ -26,6 +26,10 @@ enum {
     SHORT_IDS = 4,     /* ids of a piece in the first table */
     LONG_IDS = 7,      /* ... and in the second */
     SEE_LONG = 15,     /* the number of ids of a key whose ids are in the second table */
+    SEE_RECORD = 8,    /* ... and of one whose ids are in the third */
+    RECORD_MOST = 512, /* bytes of a piece in the third table */
+    RING_BYTES = 1 << 22,
+    RING_SLOTS = 1 << 16,
     CUT_MOST = 256,    /* bytes of a piece that is cut before it is keyed */
     COUNT_SHIFT = 28,  /* the top four bits of a line's last id hold how many there are */
     ID_MASK = (1 << COUNT_SHIFT) - 1,
@@ -54,6 +58,8 @@ struct lf_text_workspace {
     long_line *long_lines;
     size_t line_mask, long_mask;
     size_t lines_bytes, long_bytes;
+    uint8_t *ring;
+    uint64_t *ring_slots, ring_head;
     uint32_t turn;        /* counts: which of several places is taken next */
     uint32_t n_seen;      /* bits set in seen */
     uint8_t seen[1 << 15];/* see comes_again */
@@ -238,9 +244,56 @@ static void remember_long(lf_text_workspace *w, const key32 *key, size_t length,
     }
     long_line *line = &w->long_lines[(hash + i) & w->long_mask];
     line->key = *key;
-    memcpy(line->ids, ids, n * sizeof *ids);
+    memcpy(line->ids, ids, n == SEE_RECORD ? 0 : n * sizeof *ids);
     line->n_ids = (uint16_t)n;
     line->length = (uint16_t)length;
+}
+
+/* The third table: records of any length in a ring, the oldest overwritten first, found through slots by hash.
+ *
+ *     a slot: position in the ring, counted from the beginning (40 bits) | hash (24)
+ *     a record: bytes of the piece (4), number of ids (4), the piece, padding to 4, the ids */
+static const uint8_t *record_at(const lf_text_workspace *w, uint64_t slot, uint64_t hash) {
+    const uint64_t position = slot >> 24;
+    if ((slot ^ hash) & 0xFFFFFF || !slot || position + RING_BYTES < w->ring_head) return NULL;
+    return w->ring + position % RING_BYTES;
+}
+
+static size_t find_record(const lf_text_workspace *w, const uint8_t *p, size_t n, uint64_t hash, uint32_t *ids) {
+    const uint8_t *record = record_at(w, w->ring_slots[hash >> 32 & (RING_SLOTS - 1)], hash);
+    uint32_t head[2];
+    if (!record || (memcpy(head, record, 8), head[0] != n) || memcmp(record + 8, p, n)) return 0;
+    memcpy(ids, record + 8 + (n + 3) / 4 * 4, head[1] * sizeof *ids);
+    return head[1];
+}
+
+static void remember_record(lf_text_workspace *w, const uint8_t *p, size_t n, uint64_t hash, const uint32_t *ids,
+                            size_t n_ids) {
+    const size_t padded = (n + 3) / 4 * 4, size = 8 + padded + n_ids * sizeof *ids;
+    if (w->ring_head % RING_BYTES + size > RING_BYTES) w->ring_head += RING_BYTES - w->ring_head % RING_BYTES;
+    uint8_t *record = w->ring + w->ring_head % RING_BYTES;
+    const uint32_t head[2] = {(uint32_t)n, (uint32_t)n_ids};
+    memcpy(record, head, 8);
+    memcpy(record + 8, p, n);
+    memcpy(record + 8 + padded, ids, n_ids * sizeof *ids);
+    w->ring_slots[hash >> 32 & (RING_SLOTS - 1)] = w->ring_head << 24 | (hash & 0xFFFFFF);
+    w->ring_head += size;
+}
+
+static uint64_t hash_record(const uint8_t *p, size_t n) {
+    uint64_t h = n, a, b;
+    for (size_t i = 0; i + 16 < n; i += 16) {
+        memcpy(&a, p + i, 8), memcpy(&b, p + i + 8, 8);
+        h = mix(h ^ a, b ^ 0x9E3779B97F4A7C15u);
+    }
+    if (n < 16) {
+        a = b = 0;
+        memcpy(&a, p, n < 8 ? n : 8);
+        if (n > 8) memcpy(&b, p + 8, n - 8);
+    } else {
+        memcpy(&a, p + n - 16, 8), memcpy(&b, p + n - 8, 8);
+    }
+    return mix(h ^ a, b ^ 0xC2B2AE3D27D4EB4Fu);
 }
 
 /* The slow path. A segment is a part of a piece between cuts: merging alone decides its ids, while a piece that is a
@@ -276,21 +329,37 @@ static size_t compute(lf_text_workspace *w, const uint8_t *p, size_t n, const ui
     return merged(w, p, n, ids);
 }
 
+/* What does not fit the first two tables: longer pieces, and short ones of many ids. */
+static size_t look_up_record(lf_text_workspace *w, const uint8_t *p, size_t n, const uint8_t *end, part kind, uint32_t *ids) {
+    int keep = 1;
+    const uint64_t hash = hash_record(p, n);
+    size_t n_ids = find_record(w, p, n, hash, ids);
+    if (n_ids) return n_ids;
+    n_ids = compute(w, p, n, end, kind, &keep, ids);
+    if (keep && n_ids) remember_record(w, p, n, hash, ids, n_ids);
+    return n_ids;
+}
+
 /* The ids of a piece or a segment, from a table if one holds it. */
 static size_t look_up(lf_text_workspace *w, const uint8_t *p, size_t n, const uint8_t *end, part kind, uint32_t *ids) {
     int keep = 1;
-    if (n > LONG_KEY) return compute(w, p, n, end, kind, &keep, ids);
+    if (n > RECORD_MOST) return compute(w, p, n, end, kind, &keep, ids);
+    if (n > LONG_KEY) return look_up_record(w, p, n, end, kind, ids);
     const key32 key = key32_of(p, n, end);
     const uint64_t short_hash = hash16(key.half[0]), long_hash = hash32(key);
     size_t n_ids = SEE_LONG;
     if (n <= SHORT_KEY && (n_ids = find_short(w, key.half[0], short_hash, ids)) && n_ids != SEE_LONG) return n_ids;
     const int seen = n_ids == SEE_LONG;
-    if (seen && (n_ids = find_long(w, &key, n, long_hash, ids))) return n_ids;
+    if (seen && (n_ids = find_long(w, &key, n, long_hash, ids))) {
+        if (n_ids == SEE_RECORD) return look_up_record(w, p, n, end, kind, ids);
+        return n_ids;
+    }
     n_ids = compute(w, p, n, end, kind, &keep, ids);
-    if (!keep || n_ids > LONG_IDS) return n_ids;
-    if (n > SHORT_KEY || n_ids > SHORT_IDS) remember_long(w, &key, n, long_hash, ids, n_ids);
-    if (n <= SHORT_KEY && n_ids <= SHORT_IDS) remember_short(w, key.half[0], short_hash, ids, (unsigned)n_ids);
-    else if (n <= SHORT_KEY && !seen) remember_short(w, key.half[0], short_hash, ids, SEE_LONG);
+    if (!keep || !n_ids) return n_ids;
+    if (n <= SHORT_KEY && n_ids <= SHORT_IDS) return remember_short(w, key.half[0], short_hash, ids, (unsigned)n_ids), n_ids;
+    remember_long(w, &key, n, long_hash, ids, n_ids <= LONG_IDS ? n_ids : SEE_RECORD);
+    if (n_ids > LONG_IDS) remember_record(w, p, n, hash_record(p, n), ids, n_ids);
+    if (n <= SHORT_KEY && !seen) remember_short(w, key.half[0], short_hash, ids, SEE_LONG);
     return n_ids;
 }
 
@@ -501,6 +570,8 @@ static void workspace_free(lf_text_workspace *w) {
     if (!w) return;
     pages_free(w->lines, w->lines_bytes);
     pages_free(w->long_lines, w->long_bytes);
+    pages_free(w->ring, RING_BYTES);
+    pages_free(w->ring_slots, RING_SLOTS * sizeof *w->ring_slots);
     free(w->normalized), free(w->merge_scratch), free(w->ids);
     free(w);
 }
@@ -511,12 +582,16 @@ static lf_status workspace_new(lf_text_workspace **workspace, const lf_text *tex
     if (!w) return LF_ENOMEM;
     memset(w, 0, sizeof *w);
     w->text = text;
-    const size_t n_lines = power_of_two_below(cache_bytes / 64 * 2 / 3);
+    /* Two thirds of the memory for the first table, a sixth for the second; the ring has a fixed size. */
+    const size_t n_lines = power_of_two_below(cache_bytes / 64 * 2 / 3), n_long = n_lines / 4;
     w->line_mask = n_lines - 1;
-    w->long_mask = n_lines / 2 - 1;
+    w->long_mask = n_long - 1;
+    w->ring_head = 1;
     w->lines = pages_new(w->lines_bytes = n_lines * sizeof *w->lines);
-    w->long_lines = pages_new(w->long_bytes = n_lines / 2 * sizeof *w->long_lines);
-    if (!w->lines || !w->long_lines) return workspace_free(w), LF_ENOMEM;
+    w->long_lines = pages_new(w->long_bytes = n_long * sizeof *w->long_lines);
+    w->ring = pages_new(RING_BYTES);
+    w->ring_slots = pages_new(RING_SLOTS * sizeof *w->ring_slots);
+    if (!w->lines || !w->long_lines || !w->ring || !w->ring_slots) return workspace_free(w), LF_ENOMEM;
     const lf_bpe *m = text->model;
     uint32_t ids[64];
     for (size_t t = 0; t < m->n_tokens; t++) {

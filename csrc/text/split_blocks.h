@@ -161,13 +161,16 @@ static inline mask white_space(lf_split_run *r, size_t base, mask end, mask abso
     mask indent = plain & (m->newline << 1 | c->newline); /* begins a piece if no newline follows in its run */
     if (indent) {
         const mask sum = plain + indent, after = sum & ~plain;
-        if (LF_UNLIKELY(after & (m->newline | end))) {
-            *doubt |= indent;
-        } else {
-            const mask cut_off = sum < plain ? bit((size_t)highest(indent)) : 0;
-            *doubt |= cut_off;
-            starts |= indent & ~cut_off;
+        for (mask ends = after & m->newline; ends; ends &= ends - 1)
+            indent &= ~bit((size_t)highest(indent & (bit((size_t)lowest(ends)) - 1)));
+        if (LF_UNLIKELY(after & end)) *doubt |= indent;
+        if (sum < plain) { /* the last run goes on in the next block */
+            const mask last = bit((size_t)highest(indent)), run = x->space & ~x->newline;
+            const size_t length = ~run ? (size_t)lowest(~run) : BLOCK;
+            if (length == BLOCK || base + BLOCK + length == r->n) *doubt |= last;
+            else if (x->newline >> length & 1) indent &= ~last;
         }
+        starts |= indent;
     }
     c->open_space = open >> 63, c->newline = m->newline >> 63, c->space = m->space >> 63;
     return starts;
