@@ -31,12 +31,15 @@ static uint64_t hash_bytes(const uint8_t *p, size_t n) {
 static inline size_t token_length(const lf_bpe *m, uint32_t t) { return (size_t)(m->offsets[t + 1] - m->offsets[t]); }
 static inline const uint8_t *token_bytes(const lf_bpe *m, uint32_t t) { return m->blob + m->offsets[t]; }
 
-/* The slot of a token: where it is, or the free one where it would be. */
-static uint32_t *token_slot(const lf_bpe *m, const uint8_t *bytes, size_t n) {
+/* The slot of a token: where it is, or the free one where it would be. The hash is kept in the slot's upper half, so that
+ * other tokens' bytes are hardly ever looked at. */
+static uint64_t *token_slot(const lf_bpe *m, const uint8_t *bytes, size_t n, uint64_t hash) {
     const size_t mask = ((size_t)1 << m->token_bits) - 1;
-    for (size_t at = (size_t)(hash_bytes(bytes, n) >> (64 - m->token_bits));; at = (at + 1) & mask) {
-        uint32_t *slot = &m->token_slots[at];
-        if (!*slot || (token_length(m, *slot - 1) == n && !memcmp(token_bytes(m, *slot - 1), bytes, n))) return slot;
+    for (size_t at = (size_t)hash & mask;; at = (at + 1) & mask) {
+        uint64_t *slot = &m->token_slots[at];
+        if (!*slot) return slot;
+        const uint32_t t = (uint32_t)*slot - 1;
+        if (*slot >> 32 == hash >> 32 && token_length(m, t) == n && !memcmp(token_bytes(m, t), bytes, n)) return slot;
     }
 }
 
@@ -51,7 +54,7 @@ size_t lf_bpe_unknown_byte(const lf_bpe *m, const uint8_t *text, size_t n) {
 
 uint32_t lf_bpe_find(const lf_bpe *m, const uint8_t *bytes, size_t n) {
     if (n == 0 || n > m->longest) return LF_NO_SYMBOL;
-    return *token_slot(m, bytes, n) - 1; /* 0 - 1 is LF_NO_SYMBOL */
+    return (uint32_t)*token_slot(m, bytes, n, hash_bytes(bytes, n)) - 1; /* 0 - 1 is LF_NO_SYMBOL */
 }
 
 /* Merging with symbols. */
@@ -453,9 +456,10 @@ static lf_status build_tokens(lf_bpe *m, size_t *where) {
     for (uint32_t t = 0; t < m->n_tokens; t++) {
         const size_t n = token_length(m, t);
         if (n > m->longest) m->longest = n;
-        uint32_t *slot = token_slot(m, token_bytes(m, t), n);
+        const uint64_t hash = hash_bytes(token_bytes(m, t), n);
+        uint64_t *slot = token_slot(m, token_bytes(m, t), n, hash);
         if (*slot) return *where = t, LF_EVALUE;
-        *slot = t + 1;
+        *slot = hash >> 32 << 32 | (t + 1);
         note_joined(m, token_bytes(m, t), n);
     }
     return LF_OK;

@@ -30,7 +30,7 @@ typedef struct {
     const uint32_t *ids;
     size_t n_tokens;
     size_t longest;           /* bytes in the longest token */
-    uint32_t *token_slots;    /* hash table of token numbers + 1 by bytes; 1 << token_bits slots */
+    uint64_t *token_slots;    /* hash table by bytes: hash (32) | token number + 1 (32); 1 << token_bits slots */
     unsigned token_bits;
     int lacks_bytes;          /* some byte that UTF-8 never has is no token */
     int whole_pieces;         /* a piece that is a token is that token */

@@ -14,8 +14,7 @@
  *     0                                                                 32                    60  64
  *
  * A line's place is the hash of the key; a key may also stand in the lines that follow (PROBES in all). Where all of
- * them are full, the new key takes the place of an old one, so the tables never grow. The tables begin with the
- * vocabulary in them.
+ * them are full, the new key takes the place of an old one, so the tables never grow.
  *
  * Exactness: the ids of split.h, bpe.h and added.h. Memory: the workspace's tables and the caller's ids, nothing that
  * grows with the number of distinct pieces. Threads: a workspace belongs to one thread at a time, all else is shared. */

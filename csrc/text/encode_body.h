@@ -28,7 +28,7 @@ enum {
     SEE_LONG = 15,     /* the number of ids of a key whose ids are in the second table */
     SEE_RECORD = 8,    /* ... and of one whose ids are in the third */
     RECORD_MOST = 512, /* bytes of a piece in the third table */
-    RING_BYTES = 1 << 22,
+    RING_BYTES = 1 << 21,
     RING_SLOTS = 1 << 16,
     CUT_MOST = 256,    /* bytes of a piece that is cut before it is keyed */
     COUNT_SHIFT = 28,  /* the top four bits of a line's last id hold how many there are */
@@ -319,12 +319,11 @@ static size_t compute(lf_text_workspace *w, const uint8_t *p, size_t n, const ui
         for (size_t at; (at = lf_bpe_next_cut(model, p, n, start)) < n; start = at)
             n_ids += look_up(w, p + start, at - start, end, SEGMENT, ids + n_ids);
     if (start) return n_ids + look_up(w, p + start, n - start, end, SEGMENT, ids + n_ids);
-    if (!model->all_form) { /* a token has no cut inside */
-        const uint32_t token = lf_bpe_find(model, p, n);
-        if (token != LF_NO_SYMBOL && !lf_bpe_forms(model, token)) {
-            *keep = 0;
-            if (kind == PIECE && model->whole_pieces) return ids[0] = model->ids[token], 1;
-        }
+    const uint32_t token = lf_bpe_find(model, p, n); /* a token has no cut inside */
+    if (token != LF_NO_SYMBOL) {
+        const int forms = lf_bpe_forms(model, token);
+        if (!forms) *keep = 0;
+        if (forms || (kind == PIECE && model->whole_pieces)) return ids[0] = model->ids[token], 1;
     }
     return merged(w, p, n, ids);
 }
@@ -582,8 +581,8 @@ static lf_status workspace_new(lf_text_workspace **workspace, const lf_text *tex
     if (!w) return LF_ENOMEM;
     memset(w, 0, sizeof *w);
     w->text = text;
-    /* Two thirds of the memory for the first table, a sixth for the second; the ring has a fixed size. */
-    const size_t n_lines = power_of_two_below(cache_bytes / 64 * 2 / 3), n_long = n_lines / 4;
+    /* Two thirds of the memory for the first table, a third for the second; the ring has a fixed size. */
+    const size_t n_lines = power_of_two_below(cache_bytes / 64 * 2 / 3), n_long = n_lines / 2;
     w->line_mask = n_lines - 1;
     w->long_mask = n_long - 1;
     w->ring_head = 1;
@@ -592,13 +591,6 @@ static lf_status workspace_new(lf_text_workspace **workspace, const lf_text *tex
     w->ring = pages_new(RING_BYTES);
     w->ring_slots = pages_new(RING_SLOTS * sizeof *w->ring_slots);
     if (!w->lines || !w->long_lines || !w->ring || !w->ring_slots) return workspace_free(w), LF_ENOMEM;
-    const lf_bpe *m = text->model;
-    uint32_t ids[64];
-    for (size_t t = 0; t < m->n_tokens; t++) {
-        const uint8_t *p = m->blob + m->offsets[t];
-        const size_t n = (size_t)(m->offsets[t + 1] - m->offsets[t]);
-        if (n <= LONG_KEY) look_up(w, p, n, p + n, PIECE, ids);
-    }
     *workspace = w;
     return LF_OK;
 }
