@@ -12,7 +12,7 @@ import os
 import threading
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,6 +30,8 @@ __all__ = [
     "verify_offsets",
     "verify_truncate",
 ]
+
+Text: TypeAlias = str | bytes | bytearray | memoryview
 
 _lock = threading.Lock()
 _users = int(os.environ.get("LMFAST_CHECK", "0") not in ("", "0"))
@@ -64,6 +66,10 @@ def checking() -> Iterator[None]:
         _add(-1)
 
 
+def _own(text: Text) -> str | bytes:
+    return text if isinstance(text, str) else bytes(text)
+
+
 def _add(n: int) -> None:
     global _users, on
     with _lock:
@@ -73,7 +79,7 @@ def _add(n: int) -> None:
 
 def verify_encode(
     spec: TokenizerSpec,
-    text: str | bytes,
+    text: Text,
     ids: Sequence[int] | NDArray[np.uint32],
     allowed_special: Collection[str] | str = (),
     add_special_tokens: bool = False,
@@ -81,6 +87,7 @@ def verify_encode(
     """Raises KernelMismatchError unless `ids` are those of the text."""
     from lmfast.reference import text as reference
 
+    text = _own(text)
     want = reference.encode(text, spec, allowed_special=allowed_special, add_special_tokens=add_special_tokens)
     index = _first_difference(ids, want)
     if index is None:
@@ -91,10 +98,11 @@ def verify_encode(
     raise KernelMismatchError("encode", index, _item(ids, index), _item(want, index), around)
 
 
-def verify_count(spec: TokenizerSpec, text: str | bytes, n: int, allowed_special: Collection[str] | str = ()) -> None:
+def verify_count(spec: TokenizerSpec, text: Text, n: int, allowed_special: Collection[str] | str = ()) -> None:
     """Raises KernelMismatchError unless the text has `n` ids."""
     from lmfast.reference import text as reference
 
+    text = _own(text)
     want = reference.count(text, spec, allowed_special=allowed_special)
     if n != want:
         raise KernelMismatchError("count", 0, n, want, _around(text, 0))
@@ -117,7 +125,7 @@ def verify_decode(
 
 def verify_offsets(
     spec: TokenizerSpec,
-    text: str | bytes,
+    text: Text,
     ids: NDArray[np.uint32],
     byte_offsets: NDArray[np.int64],
     character_offsets: NDArray[np.int64],
@@ -126,6 +134,7 @@ def verify_offsets(
     """Raises KernelMismatchError unless ids and both kinds of offsets are those of the text."""
     from lmfast.reference import text as reference
 
+    text = _own(text)
     want = reference.encode_with_offsets(text, spec, allowed_special=allowed_special)
     want_rows = list(zip(want[0], *(rows.tolist() for rows in want[1:]), strict=True))
     rows = list(zip(ids.tolist(), byte_offsets.tolist(), character_offsets.tolist(), strict=True))
@@ -137,7 +146,7 @@ def verify_offsets(
 
 def verify_truncate(
     spec: TokenizerSpec,
-    text: str | bytes,
+    text: Text,
     max_tokens: int,
     got: str | bytes,
     allowed_special: Collection[str] | str = (),
@@ -145,6 +154,7 @@ def verify_truncate(
     """Raises KernelMismatchError unless `got` is the beginning of the text that `max_tokens` ids allow."""
     from lmfast.reference import text as reference
 
+    text = _own(text)
     want = reference.truncate(text, spec, max_tokens, allowed_special=allowed_special)
     if got != want:
         raise KernelMismatchError("truncate", min(len(got), len(want)), got, want)

@@ -97,7 +97,7 @@ def run(
     lengths = np.bincount(np.diff(tokenizer.spec.model.vocab.offsets)[np.searchsorted(spec.model.vocab.ids, ids)])
     with atomic_write(folder / "demo.svg", "w") as stream:
         stream.write(svg(rows, lengths))
-    absent = ", ".join(name for name in PEERS if not any(row["name"].startswith(name) for row in rows))
+    absent = ", ".join(name for name in PEERS if not any(str(row["name"]).startswith(name) for row in rows))
     say("\nOne thread each" + (", all ids equal." if len(rows) > 1 else "."))
     if absent:
         say(f"Not installed, or they would be compared too: {absent}.")

@@ -323,13 +323,13 @@ typedef struct merge_list {
 
 typedef struct {
     lf_bpe *model;
-    merge_list list;         /* of a merge list; list.pairs is NULL for a rank file */
-    uint32_t *token_symbols; /* per token; LF_NO_SYMBOL while it has none                              */
-    uint32_t *symbol_tokens; /* per symbol; LF_NO_SYMBOL for a number that no token forms by            */
+    merge_list list;          /* of a merge list; list.pairs is NULL for a rank file */
+    uint32_t *token_symbols;  /* per token; LF_NO_SYMBOL while it has none                              */
+    uint32_t *symbol_tokens;  /* per symbol; LF_NO_SYMBOL for a number that no token forms by            */
     uint32_t *lefts, *rights; /* per symbol: the tokens that it forms from                              */
-    uint32_t *symbols;       /* scratch: the symbols of one token */
-    void *scratch;           /* for merge_with_heap of the longest token */
-    int out_of_order;        /* a merge has been met whose parts form later: the quick test no longer tells */
+    uint32_t *symbols;        /* scratch: the symbols of one token */
+    void *scratch;            /* for merge_with_heap of the longest token */
+    int out_of_order;         /* a merge has been met whose parts form later: the quick test no longer tells */
 } builder;
 
 static uint32_t *list_slot(const merge_list *list, uint32_t a, uint32_t b) {
@@ -535,7 +535,9 @@ lf_status lf_bpe_new(lf_bpe **model, const uint8_t *blob, const int64_t *offsets
     lf_status status = LF_ENOMEM;
     builder b = {.model = m};
     uint32_t *made = NULL;
-    if (!m->forms || !m->symbol_ids || !m->symbol_lengths || !m->left || !m->right || !m->pairs || !m->joined_characters) goto end;
+    if (!m->forms || !m->symbol_ids || !m->symbol_lengths || !m->left || !m->right || !m->pairs ||
+        !m->joined_characters)
+        goto end;
     if ((status = build_tokens(m, where)) != LF_OK) goto end;
     const size_t n_scratch = m->longest > SHORT ? m->longest : SHORT;
     b.list = (merge_list){.pairs = merges, .bits = bits_for(n_merges)};

@@ -25,18 +25,18 @@
 
 typedef struct {
     /* Tokens in the order given. */
-    const uint8_t *blob;      /* token t is blob[offsets[t] .. offsets[t + 1]) */
+    const uint8_t *blob; /* token t is blob[offsets[t] .. offsets[t + 1]) */
     const int64_t *offsets;
     const uint32_t *ids;
     size_t n_tokens;
-    size_t longest;           /* bytes in the longest token */
-    uint64_t *token_slots;    /* hash table by bytes: hash (32) | token number + 1 (32); 1 << token_bits slots */
+    size_t longest;        /* bytes in the longest token */
+    uint64_t *token_slots; /* hash table by bytes: hash (32) | token number + 1 (32); 1 << token_bits slots */
     unsigned token_bits;
-    int lacks_bytes;          /* some byte that UTF-8 never has is no token */
-    int whole_pieces;         /* a piece that is a token is that token */
-    int all_form;             /* every token forms from its bytes by merging */
-    uint8_t *forms;           /* a bit a token: it forms */
-    int ordered;              /* no merge makes a token from one that a weaker merge makes: backtracking is exact */
+    int lacks_bytes;  /* some byte that UTF-8 never has is no token */
+    int whole_pieces; /* a piece that is a token is that token */
+    int all_form;     /* every token forms from its bytes by merging */
+    uint8_t *forms;   /* a bit a token: it forms */
+    int ordered;      /* no merge makes a token from one that a weaker merge makes: backtracking is exact */
 
     /* Symbols. */
     uint32_t n_symbols;
@@ -48,8 +48,8 @@ typedef struct {
     uint32_t byte_pairs[65536]; /* the symbol of two bytes, first byte low; LF_NO_SYMBOL if none */
 
     /* For long pieces: the longest symbol that a text begins with, and the next shorter one that a symbol begins with. */
-    lf_trie trie;             /* values are symbols */
-    uint32_t *shorter;        /* per symbol, LF_NO_SYMBOL if none */
+    lf_trie trie;      /* values are symbols */
+    uint32_t *shorter; /* per symbol, LF_NO_SYMBOL if none */
 
     /* Cuts: two characters (or two bytes) next to each other inside some token have their bit set. Where no token
      * holds the pair, no merge crosses, so a piece may be cut there. */

@@ -50,26 +50,22 @@ lf_status lf_decode_size(const lf_decoder *d, const uint32_t *ids, size_t n, siz
     return LF_OK;
 }
 
-static size_t copy_token(const lf_decoder *d, const uint8_t *slot, uint8_t *out) {
-    uint64_t at;
-    uint32_t n = slot[15];
-    if (n != LONG) return memcpy(out, slot, n), n;
-    memcpy(&at, slot, 8);
-    memcpy(&n, slot + 8, 4);
-    return memcpy(out, d->blob + at, n), n;
-}
-
-void lf_decode(const lf_decoder *d, const uint32_t *ids, size_t n, uint8_t *out, size_t n_bytes) {
-    const uint8_t *end = out + n_bytes;
-    size_t i = 0;
-    for (; i < n && end - out >= 16; i++) { /* room for a whole slot, however short the token */
+size_t lf_decode(const lf_decoder *d, const uint32_t *ids, size_t n, uint8_t *out, size_t n_bytes) {
+    const uint8_t *start = out, *end = out + n_bytes;
+    for (size_t i = 0; i < n; i++) {
+        if (LF_UNLIKELY(ids[i] >= d->n_ids)) break;
         const uint8_t *slot = d->slots[ids[i]];
-        if (LF_LIKELY(slot[15] != LONG)) {
+        if (LF_LIKELY(slot[15] != LONG && end - out >= 16)) { /* a whole slot, however short the token */
             memcpy(out, slot, 16);
             out += slot[15];
-        } else {
-            out += copy_token(d, slot, out);
+            continue;
         }
+        uint64_t at;
+        const uint32_t length = d->lengths[ids[i]];
+        if (LF_UNLIKELY((size_t)(end - out) < length)) break;
+        memcpy(&at, slot, 8);
+        memcpy(out, slot[15] == LONG ? d->blob + at : slot, length);
+        out += length;
     }
-    for (; i < n; i++) out += copy_token(d, d->slots[ids[i]], out);
+    return (size_t)(out - start);
 }

@@ -27,7 +27,8 @@ void lf_decoder_free(lf_decoder *decoder);
 /* How many bytes the ids decode to. LF_EINDEX: ids[*where] is no token's. */
 lf_status lf_decode_size(const lf_decoder *decoder, const uint32_t *ids, size_t n, size_t *n_bytes, size_t *where);
 
-/* Writes exactly the n_bytes that lf_decode_size found for the same ids. */
-void lf_decode(const lf_decoder *decoder, const uint32_t *ids, size_t n, uint8_t *out, size_t n_bytes);
+/* Writes the bytes of the ids, at most n_bytes, and returns how many. For the n_bytes that lf_decode_size found they are
+ * all written; ids that changed meanwhile cannot make it write more. */
+size_t lf_decode(const lf_decoder *decoder, const uint32_t *ids, size_t n, uint8_t *out, size_t n_bytes);
 
 #endif

@@ -33,7 +33,7 @@ typedef struct {
     const lf_added *added_raw;        /* looked for in the text as given; NULL if there are none */
     const lf_added *added_normalized; /* looked for after normalization; NULL if there are none  */
     lf_split split;
-    int nfc;                          /* normalize to NFC                                        */
+    int nfc; /* normalize to NFC                                        */
 } lf_text;
 
 /* Which special tokens a call recognises; a set bit for each token number of lf_added. */

@@ -30,8 +30,8 @@ enum {
     RECORD_MOST = 512, /* bytes of a piece in the third table */
     RING_BYTES = 1 << 21,
     RING_SLOTS = 1 << 16,
-    CUT_MOST = 256,    /* bytes of a piece that is cut before it is keyed */
-    COUNT_SHIFT = 28,  /* the top four bits of a line's last id hold how many there are */
+    CUT_MOST = 256,   /* bytes of a piece that is cut before it is keyed */
+    COUNT_SHIFT = 28, /* the top four bits of a line's last id hold how many there are */
     ID_MASK = (1 << COUNT_SHIFT) - 1,
 };
 
@@ -60,18 +60,18 @@ struct lf_text_workspace {
     size_t lines_bytes, long_bytes;
     uint8_t *ring;
     uint64_t *ring_slots, ring_head;
-    uint32_t turn;        /* counts: which of several places is taken next */
-    uint32_t n_seen;      /* bits set in seen */
-    uint8_t seen[1 << 15];/* see comes_again */
-    lf_status status;     /* set where memory ran out */
-    uint8_t *normalized;  /* these grow to what a text needs */
+    uint32_t turn;         /* counts: which of several places is taken next */
+    uint32_t n_seen;       /* bits set in seen */
+    uint8_t seen[1 << 15]; /* see comes_again */
+    lf_status status;      /* set where memory ran out */
+    uint8_t *normalized;   /* these grow to what a text needs */
     void *merge_scratch;
     uint32_t *ids;
     size_t n_normalized, n_merge_scratch, n_ids;
-    uint32_t bounds[LF_SPLIT_BATCH]; /* of pieces, from the splitter */
-    uint32_t cuts[LF_SPLIT_BATCH + CUT_MOST];        /* the same with cuts among them ... */
+    uint32_t bounds[LF_SPLIT_BATCH];                       /* of pieces, from the splitter */
+    uint32_t cuts[LF_SPLIT_BATCH + CUT_MOST];              /* the same with cuts among them ... */
     uint8_t segments[(LF_SPLIT_BATCH + CUT_MOST) / 8 + 1]; /* ... and a bit for each part that is a segment */
-    uint32_t at[BATCH];              /* the lines and the keys of a batch of them */
+    uint32_t at[BATCH];                                    /* the lines and the keys of a batch of them */
     key16 keys[BATCH];
 };
 
@@ -112,11 +112,13 @@ static void *grown(lf_text_workspace *w, void *buffer, size_t *have, size_t n) {
 /* Keys. */
 
 /* Row n keeps the first n bytes of a key and row n of LENGTHS puts n into the last; row 16 is any longer piece. */
-#define UPTO(n) {n > 0 ? 255 : 0, n > 1 ? 255 : 0, n > 2 ? 255 : 0, n > 3 ? 255 : 0, n > 4 ? 255 : 0, n > 5 ? 255 : 0, \
-                 n > 6 ? 255 : 0, n > 7 ? 255 : 0, n > 8 ? 255 : 0, n > 9 ? 255 : 0, n > 10 ? 255 : 0, n > 11 ? 255 : 0, \
-                 n > 12 ? 255 : 0, n > 13 ? 255 : 0, n > 14 ? 255 : 0, 0}
+#define UPTO(n)                                                                                                        \
+    {n > 0 ? 255 : 0,  n > 1 ? 255 : 0,  n > 2 ? 255 : 0,  n > 3 ? 255 : 0,                                            \
+     n > 4 ? 255 : 0,  n > 5 ? 255 : 0,  n > 6 ? 255 : 0,  n > 7 ? 255 : 0,                                            \
+     n > 8 ? 255 : 0,  n > 9 ? 255 : 0,  n > 10 ? 255 : 0, n > 11 ? 255 : 0,                                           \
+     n > 12 ? 255 : 0, n > 13 ? 255 : 0, n > 14 ? 255 : 0, 0}
 static const uint8_t KEPT[17][16] __attribute__((aligned(16))) = {
-    UPTO(0), UPTO(1), UPTO(2),  UPTO(3),  UPTO(4),  UPTO(5),  UPTO(6),  UPTO(7), UPTO(8),
+    UPTO(0), UPTO(1),  UPTO(2),  UPTO(3),  UPTO(4),  UPTO(5),  UPTO(6),  UPTO(7), UPTO(8),
     UPTO(9), UPTO(10), UPTO(11), UPTO(12), UPTO(13), UPTO(14), UPTO(15), UPTO(16)};
 #undef UPTO
 
@@ -157,9 +159,10 @@ static inline uint64_t hash16(key16 key) {
 #endif
 }
 
-static inline uint64_t hash32(key32 key) {
+static inline uint64_t hash32(key32 key, size_t n) {
     const key16 a = key.half[0], b = key.half[1];
-    return mix(mix(a[0] ^ 0x9E3779B97F4A7C15u, a[1] ^ 0xC2B2AE3D27D4EB4Fu) ^ b[0], b[1] ^ 0x27D4EB2F165667C5u);
+    const uint64_t first = mix(a[0] ^ 0x9E3779B97F4A7C15u, a[1] ^ 0xC2B2AE3D27D4EB4Fu);
+    return mix(first ^ b[0] ^ n << 32, b[1] ^ 0x27D4EB2F165667C5u);
 }
 
 static inline int same16(key16 a, key16 b) { return ((a[0] ^ b[0]) | (a[1] ^ b[1])) == 0; }
@@ -228,7 +231,8 @@ static void remember_short(lf_text_workspace *w, key16 key, uint64_t hash, const
 static unsigned find_long(const lf_text_workspace *w, const key32 *key, size_t length, uint64_t hash, uint32_t *ids) {
     for (size_t i = 0; i < PROBES; i++) {
         const long_line *line = &w->long_lines[(hash + i) & w->long_mask];
-        if (line->length == length && same32(&line->key, key)) return memcpy(ids, line->ids, sizeof line->ids), line->n_ids;
+        if (line->length == length && same32(&line->key, key))
+            return memcpy(ids, line->ids, sizeof line->ids), line->n_ids;
         if (line->n_ids == 0) return 0;
     }
     return 0;
@@ -329,7 +333,8 @@ static size_t compute(lf_text_workspace *w, const uint8_t *p, size_t n, const ui
 }
 
 /* What does not fit the first two tables: longer pieces, and short ones of many ids. */
-static size_t look_up_record(lf_text_workspace *w, const uint8_t *p, size_t n, const uint8_t *end, part kind, uint32_t *ids) {
+static size_t look_up_record(lf_text_workspace *w, const uint8_t *p, size_t n, const uint8_t *end, part kind,
+                             uint32_t *ids) {
     int keep = 1;
     const uint64_t hash = hash_record(p, n);
     size_t n_ids = find_record(w, p, n, hash, ids);
@@ -345,7 +350,7 @@ static size_t look_up(lf_text_workspace *w, const uint8_t *p, size_t n, const ui
     if (n > RECORD_MOST) return compute(w, p, n, end, kind, &keep, ids);
     if (n > LONG_KEY) return look_up_record(w, p, n, end, kind, ids);
     const key32 key = key32_of(p, n, end);
-    const uint64_t short_hash = hash16(key.half[0]), long_hash = hash32(key);
+    const uint64_t short_hash = hash16(key.half[0]), long_hash = hash32(key, n);
     size_t n_ids = SEE_LONG;
     if (n <= SHORT_KEY && (n_ids = find_short(w, key.half[0], short_hash, ids)) && n_ids != SEE_LONG) return n_ids;
     const int seen = n_ids == SEE_LONG;
@@ -355,7 +360,8 @@ static size_t look_up(lf_text_workspace *w, const uint8_t *p, size_t n, const ui
     }
     n_ids = compute(w, p, n, end, kind, &keep, ids);
     if (!keep || !n_ids) return n_ids;
-    if (n <= SHORT_KEY && n_ids <= SHORT_IDS) return remember_short(w, key.half[0], short_hash, ids, (unsigned)n_ids), n_ids;
+    if (n <= SHORT_KEY && n_ids <= SHORT_IDS)
+        return remember_short(w, key.half[0], short_hash, ids, (unsigned)n_ids), n_ids;
     remember_long(w, &key, n, long_hash, ids, n_ids <= LONG_IDS ? n_ids : SEE_RECORD);
     if (n_ids > LONG_IDS) remember_record(w, p, n, hash_record(p, n), ids, n_ids);
     if (n <= SHORT_KEY && !seen) remember_short(w, key.half[0], short_hash, ids, SEE_LONG);
@@ -393,7 +399,8 @@ static size_t cut_batch(lf_text_workspace *w, const uint8_t *base, size_t n_piec
 /* Batches. `ids` is NULL where only the number is asked for. */
 
 static inline void prefetch_long(const lf_text_workspace *w, const uint8_t *p, size_t n) {
-    if (n > SHORT_KEY && n <= LONG_KEY) __builtin_prefetch(&w->long_lines[hash32(key32_of(p, n, p + n)) & w->long_mask]);
+    if (n > SHORT_KEY && n <= LONG_KEY)
+        __builtin_prefetch(&w->long_lines[hash32(key32_of(p, n, p + n), n) & w->long_mask]);
 }
 
 #if defined(__VAES__)
@@ -404,11 +411,12 @@ static inline void key_four(lf_text_workspace *w, const uint32_t *bounds, const 
     v = _mm512_inserti32x4(v, _mm_loadu_si128((const void *)(base + bounds[i + 1])), 1);
     v = _mm512_inserti32x4(v, _mm_loadu_si128((const void *)(base + bounds[i + 2])), 2);
     v = _mm512_inserti32x4(v, _mm_loadu_si128((const void *)(base + bounds[i + 3])), 3);
-    const __m128i starts = _mm_loadu_si128((const void *)(bounds + i)), stops = _mm_loadu_si128((const void *)(bounds + i + 1));
+    const __m128i starts = _mm_loadu_si128((const void *)(bounds + i)),
+                  stops = _mm_loadu_si128((const void *)(bounds + i + 1));
     const __m128i lengths = _mm_min_epu32(_mm_sub_epi32(stops, starts), _mm_set1_epi32(SHORT_KEY + 1));
     /* Each length in all bytes of its quarter: byte 4k of `lengths` is the length of piece k. */
-    const __m512i quarter = _mm512_set_epi64(0x0C0C0C0C0C0C0C0C, 0x0C0C0C0C0C0C0C0C, 0x0808080808080808, 0x0808080808080808,
-                                             0x0404040404040404, 0x0404040404040404, 0, 0);
+    const __m512i quarter = _mm512_set_epi64(0x0C0C0C0C0C0C0C0C, 0x0C0C0C0C0C0C0C0C, 0x0808080808080808,
+                                             0x0808080808080808, 0x0404040404040404, 0x0404040404040404, 0, 0);
     const __m512i length = _mm512_permutexvar_epi8(quarter, _mm512_castsi128_si512(lengths));
     const __m512i index = _mm512_broadcast_i32x4(_mm_set_epi8(127, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0));
     v = _mm512_maskz_mov_epi8(_mm512_cmplt_epi8_mask(index, length), v);
@@ -495,8 +503,7 @@ static size_t plain(lf_text_workspace *w, const uint8_t *text, size_t n, uint32_
         if (LF_UNLIKELY(batch.giant))
             n_ids += ids ? look_up(w, base, batch.giant, end, PIECE, ids + n_ids)
                          : look_up_count(w, base, batch.giant, end, PIECE);
-        else if (batch.n_pieces == 0)
-            return n_ids;
+        else if (batch.n_pieces == 0) return n_ids;
     }
 }
 
@@ -507,9 +514,9 @@ static inline size_t around_added(lf_text_workspace *w, const lf_added *added, c
                                   size_t n, lf_allowed allowed, uint32_t *ids, stretch *rest) {
     size_t n_ids = 0, done = 0, from = 0;
     lf_added_match match = {0};
-    while (added && (bits || added->n_plain) && lf_added_next(added, w->text->unicode, text, n, from, done, bits, &match)) {
-        if (match.start > done)
-            n_ids += rest(w, text + done, match.start - done, allowed, ids ? ids + n_ids : NULL);
+    while (added && (bits || added->n_plain) &&
+           lf_added_next(added, w->text->unicode, text, n, from, done, bits, &match)) {
+        if (match.start > done) n_ids += rest(w, text + done, match.start - done, allowed, ids ? ids + n_ids : NULL);
         if (ids) ids[n_ids] = match.id;
         n_ids++;
         done = match.stop;

@@ -32,7 +32,9 @@ static inline const uint8_t *run_of(const reader *r, const uint8_t *p, unsigned 
 }
 
 /* [^\s\p{L}\p{N}]: a character that is there and is none of the three. */
-static inline int is_symbol(const uint8_t *p, character c) { return c.end != p && !(c.class & (LETTER | NUMBER | SPACE)); }
+static inline int is_symbol(const uint8_t *p, character c) {
+    return c.end != p && !(c.class & (LETTER | NUMBER | SPACE));
+}
 
 static inline const uint8_t *run_of_symbols(const reader *r, const uint8_t *p) {
     for (character c = at(r, p); is_symbol(p, c); c = at(r, p)) p = c.end;

@@ -19,7 +19,14 @@
 #include "lf.h"
 #include "text/unicode.h"
 
-typedef enum { LF_SPLIT_NONE, LF_SPLIT_GPT2, LF_SPLIT_CL100K, LF_SPLIT_LLAMA3, LF_SPLIT_QWEN2, LF_SPLIT_O200K } lf_split;
+typedef enum {
+    LF_SPLIT_NONE,
+    LF_SPLIT_GPT2,
+    LF_SPLIT_CL100K,
+    LF_SPLIT_LLAMA3,
+    LF_SPLIT_QWEN2,
+    LF_SPLIT_O200K
+} lf_split;
 
 /* The end of the piece that begins at `at` < n. LF_SPLIT_NONE: all the rest is one piece. */
 size_t lf_split_next(lf_split split, const lf_unicode *unicode, const uint8_t *text, size_t n, size_t at);

@@ -121,7 +121,8 @@ static inline mask groups_of_three(mask number, carry *c) {
     return all;
 }
 
-static inline mask gpt2(lf_split_run *r, size_t base, mask valid, mask end, const masks *m, const masks *x, mask *doubt) {
+static inline mask gpt2(lf_split_run *r, size_t base, mask valid, mask end, const masks *m, const masks *x,
+                        mask *doubt) {
     carry *c = &r->carry;
     const mask symbol = valid & ~(m->letter | m->number | m->space);
     const mask before_number = m->number << 1 | c->number >> 63;
@@ -176,8 +177,8 @@ static inline mask white_space(lf_split_run *r, size_t base, mask end, mask abso
     return starts;
 }
 
-static inline mask cl100k(lf_split_run *r, size_t base, mask valid, mask end, const masks *m, const masks *x, int digits,
-                          mask *doubt) {
+static inline mask cl100k(lf_split_run *r, size_t base, mask valid, mask end, const masks *m, const masks *x,
+                          int digits, mask *doubt) {
     carry *c = &r->carry;
     const mask symbol = valid & ~(m->letter | m->number | m->space);
     const mask absorbing = m->newline & (symbol << 1 | c->symbol | c->absorbed);
@@ -214,7 +215,8 @@ static inline mask cl100k(lf_split_run *r, size_t base, mask valid, mask end, co
     return starts;
 }
 
-static inline mask o200k(lf_split_run *r, size_t base, mask valid, mask end, const masks *m, const masks *x, mask *doubt) {
+static inline mask o200k(lf_split_run *r, size_t base, mask valid, mask end, const masks *m, const masks *x,
+                         mask *doubt) {
     carry *c = &r->carry;
     const mask word = m->letter | m->mark, both = word & ~(m->upper | m->lower);
     const mask symbol = valid & ~(word | m->number | m->space);

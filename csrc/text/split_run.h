@@ -9,9 +9,9 @@
 #include "text/split.h"
 
 enum {
-    LF_SPLIT_WINDOW = 4096,                /* bytes of text in which the pieces of one batch begin, but for its first */
+    LF_SPLIT_WINDOW = 4096, /* bytes of text in which the pieces of one batch begin, but for its first */
     LF_SPLIT_BATCH = LF_SPLIT_WINDOW + 128, /* room for the bounds of a batch: stores are wide */
-    LF_SPLIT_GIANT = 1 << 30,              /* a longer piece comes alone: bounds have 32 bits */
+    LF_SPLIT_GIANT = 1 << 30,               /* a longer piece comes alone: bounds have 32 bits */
 };
 
 /* The masks of a block of 64 bytes, a bit a byte; every byte of a character has the character's class. Bytes past the end
@@ -42,14 +42,14 @@ typedef struct {
 typedef struct {
     const lf_unicode *unicode;
     lf_split split;
-    int vector;        /* whether blocks are in use             */
+    int vector; /* whether blocks are in use             */
     const uint8_t *text;
     size_t n;
-    size_t at;         /* the next block, or the next piece     */
-    size_t last;       /* where the piece found last begins     */
+    size_t at;                   /* the next block, or the next piece     */
+    size_t last;                 /* where the piece found last begins     */
     size_t doubt_from, doubt_to; /* the piece that split.c was asked for last */
-    lf_block_masks ahead; /* of the block at `at`               */
-    lf_block_masks spill; /* what it gives to the one after it  */
+    lf_block_masks ahead;        /* of the block at `at`               */
+    lf_block_masks spill;        /* what it gives to the one after it  */
     lf_block_carry carry;
 } lf_split_run;
 

@@ -7,7 +7,8 @@ static inline uint8_t *put(uint8_t *out, uint32_t c) {
     if (c < 0x80) return *out = (uint8_t)c, out + 1;
     if (c < 0x800) return out[0] = (uint8_t)(0xC0 | c >> 6), out[1] = (uint8_t)(0x80 | (c & 63)), out + 2;
     if (c < 0x10000) {
-        out[0] = (uint8_t)(0xE0 | c >> 12), out[1] = (uint8_t)(0x80 | (c >> 6 & 63)), out[2] = (uint8_t)(0x80 | (c & 63));
+        out[0] = (uint8_t)(0xE0 | c >> 12), out[1] = (uint8_t)(0x80 | (c >> 6 & 63)),
+        out[2] = (uint8_t)(0x80 | (c & 63));
         return out + 3;
     }
     out[0] = (uint8_t)(0xF0 | c >> 18), out[1] = (uint8_t)(0x80 | (c >> 12 & 63));
@@ -33,22 +34,22 @@ static inline int is_high(uint32_t c) { return c - 0xD800u < 0x400; }
 static inline int is_low(uint32_t c) { return c - 0xDC00u < 0x400; }
 
 /* The character at index *i, past which *i moves: a pair of surrogates is one. */
-#define DEFINE_FROM(width, type)                                                                  \
-    static size_t from_ucs##width(const type *in, size_t n, uint8_t *out, size_t *lone) {         \
-        const uint8_t *start = out;                                                               \
-        for (size_t i = 0; i < n; i++) {                                                          \
-            uint32_t c = in[i];                                                                   \
-            if (LF_UNLIKELY(c - 0xD800u < 0x800)) {                                               \
-                if (is_high(c) && i + 1 < n && is_low(in[i + 1])) {                               \
-                    c = 0x10000 + ((c & 0x3FF) << 10) + (in[++i] & 0x3FFu);                       \
-                } else {                                                                          \
-                    if (*lone == n) *lone = i;                                                    \
-                    c = 0xFFFD;                                                                   \
-                }                                                                                 \
-            }                                                                                     \
-            out = put(out, c);                                                                    \
-        }                                                                                         \
-        return (size_t)(out - start);                                                             \
+#define DEFINE_FROM(width, type)                                                                                       \
+    static size_t from_ucs##width(const type *in, size_t n, uint8_t *out, size_t *lone) {                              \
+        const uint8_t *start = out;                                                                                    \
+        for (size_t i = 0; i < n; i++) {                                                                               \
+            uint32_t c = in[i];                                                                                        \
+            if (LF_UNLIKELY(c - 0xD800u < 0x800)) {                                                                    \
+                if (is_high(c) && i + 1 < n && is_low(in[i + 1])) {                                                    \
+                    c = 0x10000 + ((c & 0x3FF) << 10) + (in[++i] & 0x3FFu);                                            \
+                } else {                                                                                               \
+                    if (*lone == n) *lone = i;                                                                         \
+                    c = 0xFFFD;                                                                                        \
+                }                                                                                                      \
+            }                                                                                                          \
+            out = put(out, c);                                                                                         \
+        }                                                                                                              \
+        return (size_t)(out - start);                                                                                  \
     }
 DEFINE_FROM(2, uint16_t)
 DEFINE_FROM(4, uint32_t)

@@ -11,7 +11,7 @@
 
 #include "lf.h"
 
-#define LF_TRIE_NONE 0xFFFFFFFFu      /* the value of a node where no string ends */
+#define LF_TRIE_NONE 0xFFFFFFFFu /* the value of a node where no string ends */
 #define LF_TRIE_MAX_NODES (1u << 28)
 
 typedef struct {

@@ -103,7 +103,7 @@ cdef extern from "text/decode.h" nogil:
                              size_t n_tokens, size_t n_ids)
     void lf_decoder_free(lf_decoder *decoder)
     lf_status lf_decode_size(const lf_decoder *decoder, const uint32_t *ids, size_t n, size_t *n_bytes, size_t *where)
-    void lf_decode(const lf_decoder *decoder, const uint32_t *ids, size_t n, uint8_t *out, size_t n_bytes)
+    size_t lf_decode(const lf_decoder *decoder, const uint32_t *ids, size_t n, uint8_t *out, size_t n_bytes)
 
 cdef extern from "text/encode.h" nogil:
     ctypedef struct lf_text:
@@ -294,6 +294,8 @@ cdef class Encoder:
     def _compile(self, bytes blob not None, const int64_t[::1] offsets not None, const uint32_t[::1] ids not None,
                  const uint32_t[:, ::1] merges, bint whole_pieces, tuple raw not None, tuple normalized not None,
                  str splitter not None, bint nfc, size_t cache_bytes, str isa not None, int unicode):
+        if self.model != NULL:
+            raise ValueError("the tokenizer has been compiled already")
         cdef size_t where = 0
         cdef lf_status status
         cdef size_t n_merges = <size_t>merges.shape[0] if merges is not None else 0
@@ -646,6 +648,8 @@ cdef class Encoder:
         cdef size_t n = <size_t>ids.shape[0], n_bytes = 0, where = 0
         if n == 0:
             return b"" if errors is None else ""
+        if self.decoder == NULL:
+            raise ValueError("the tokenizer has not been compiled")
         cdef lf_status status
         cdef const uint32_t *data = &ids[0]
         with nogil:
@@ -656,7 +660,9 @@ cdef class Encoder:
         result = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>n_bytes)
         cdef uint8_t *out = <uint8_t *>PyBytes_AS_STRING(result)
         with nogil:
-            lf_decode(self.decoder, data, n, out, n_bytes)
+            where = lf_decode(self.decoder, data, n, out, n_bytes)
+        if where != n_bytes:
+            raise RuntimeError("the ids changed while they were decoded")
         if errors is None:
             return result
         cdef bytes policy = errors.encode()

@@ -1,8 +1,8 @@
 """The one in-memory description of a tokenizer: what every file format is read into and written from.
 
-A `TokenizerSpec` says what a tokenizer does and nothing about how fast. Readers (`lmfast.text.formats`) turn a file into
-a spec, writers turn a spec into a file, trainers return a spec, and `lmfast.Tokenizer(spec)` compiles it. Everything here
-is immutable; two specs are equal when their `fingerprint` is.
+A `TokenizerSpec` says what a tokenizer does and nothing about how fast. Readers (`lmfast.text.formats`) turn a file
+into a spec, writers turn a spec into a file, trainers return a spec, and `lmfast.Tokenizer(spec)` compiles it.
+Everything here is immutable; two specs are equal when their `fingerprint` is.
 
 The life of a text under a spec: added tokens with `normalized=False` are cut out; what lies between them goes through
 the normalizers; added tokens with `normalized=True` are cut out of that; the pre-tokenizer splits the rest into pieces;
@@ -25,8 +25,8 @@ __all__ = [
     "AddedToken",
     "Model",
     "Normalizer",
-    "PrefixSpace",
     "PreTokenizer",
+    "PrefixSpace",
     "Split",
     "TemplatePiece",
     "TemplateProcessing",
@@ -120,8 +120,10 @@ class Vocab:
 
 @dataclass(frozen=True, eq=False)
 class BPE:
-    """Byte-level byte-pair encoding. All single bytes are tokens; only those that UTF-8 never has (C0, C1, F5..FF) may be
-    missing, and then text that is not UTF-8 may have no ids.
+    """Byte-level byte-pair encoding.
+
+    All single bytes are tokens; only those that UTF-8 never has (C0, C1, F5..FF) may be missing, and then text that is
+    not UTF-8 may have no ids.
 
     merges          uint32[m, 2] pairs of ids, in the order in which they apply (first = strongest), each naming two
                     tokens whose concatenation is a token. None: a rank file, where any two neighbours whose

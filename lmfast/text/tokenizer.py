@@ -94,7 +94,10 @@ class Tokenizer(_text.Encoder):
                 self._steps = steps_of(steps)
         raw, normalized = _added(spec.added_tokens, False), _added(spec.added_tokens, True)
         if spec.normalizer:  # what is looked for in normalized text is normalized itself
-            normalized = tuple((_text.nfc(content), *rest) for content, *rest in normalized)
+            normalized = tuple((_text.nfc(content), token, flags) for content, token, flags in normalized)
+        most = 2 * len(model.vocab) + 2**17  # tables are as long as the largest id
+        if (largest := max([int(model.vocab.ids[-1]), *(t.id for t in spec.added_tokens)])) > most:
+            raise ValueError(f"id {largest} is too large for {len(model.vocab)} tokens: at most {most} is allowed")
         self._spec = spec
         self._cache_bytes = cache_bytes
         self._isa = isa
@@ -127,8 +130,9 @@ class Tokenizer(_text.Encoder):
     ) -> Tokenizer:
         """A tokenizer from a `tokenizer.json` or a `.tiktoken` rank file; the content tells which.
 
-        A rank file has no split pattern: `pattern` is a name in `lmfast.text.patterns.PATTERNS` or a regular expression,
-        and `special_tokens` maps contents to ids. Errors: `TokenizerFileError` names the file and the place in it.
+        A rank file has no split pattern: `pattern` is a name in `lmfast.text.patterns.PATTERNS` or a regular
+        expression, and `special_tokens` maps contents to ids. Errors: `TokenizerFileError` names the file and the place
+        in it.
         """
         from lmfast.text import formats
 
@@ -282,8 +286,10 @@ class Tokenizer(_text.Encoder):
         normalized: Bits,
         strict: bool,
     ) -> Ragged:
-        """Runs `encode(start, stop, ids, at, counts, raw, normalized, strict)` over parts of len(rooms) texts, each with
-        room for its ids, on threads, and closes the gaps between their ids."""
+        """Runs `encode(start, stop, ids, at, counts, raw, normalized, strict)` over parts of len(rooms) texts.
+
+        Each text has room for its ids; the gaps between their ids are closed.
+        """
         n_workers = _threads.count(workers)
         groups = []
         for first, last in _groups(rooms):
@@ -313,7 +319,8 @@ class Tokenizer(_text.Encoder):
 
     def _segments(self, data: bytes, raw: Bits, normalized: Bits) -> Iterator[tuple[bytes, Origin, int | None]]:
         """Stretches of text in order, as the model sees them: (bytes, where they come from in `data`, id). Added tokens
-        have their id, plain text has None."""
+        have their id, plain text has None.
+        """
         for start, stop, token in _gaps(len(data), self._matches(False, data, raw)):
             text, back = data[start:stop], None
             if token is None and self._spec.normalizer and (new := _text.nfc(text)) != text:
@@ -382,7 +389,8 @@ class Tokenizer(_text.Encoder):
 
     def truncate(self, text: T, max_tokens: int, *, allowed_special: AllowedSpecial = ()) -> T:
         """The longest beginning of a text, up to a token and a character boundary of its, that has at most `max_tokens`
-        ids."""
+        ids.
+        """
         if max_tokens < 0:
             raise ValueError(f"max_tokens = {max_tokens}; want 0 or more")
         data = _utf8(text, False)
@@ -684,7 +692,7 @@ def _gaps(n: int, matches: list[tuple[int, int, int]]) -> Iterator[tuple[int, in
 def _character_starts(data: bytes) -> NDArray[np.bool_]:
     """bool[n]: where a character begins; a byte that is not UTF-8 is one."""
     bytes_ = np.frombuffer(data, np.uint8)
-    starts = (bytes_ & 0xC0) != 0x80
+    starts: NDArray[np.bool_] = (bytes_ & 0xC0) != 0x80
     try:
         data.decode()
     except UnicodeDecodeError:
@@ -700,8 +708,11 @@ def _character_starts(data: bytes) -> NDArray[np.bool_]:
 
 
 def _alignment(text: bytes, normalized: bytes) -> NDArray[np.int64]:
-    """int64[len(normalized) + 1, 2]: for a token that begins at byte i of the normalized text, row i has where it begins
-    in the text; for one that ends there, where it ends."""
+    """Where the bytes of a normalized text come from: int64[len(normalized) + 1, 2].
+
+    For a token that begins at byte i of the normalized text, row i has where it begins in the text, and for one that
+    ends there, where it ends.
+    """
     back = np.empty((len(normalized) + 1, 2), np.int64)
     at = start = 0
     back[0] = 0

@@ -1,0 +1,81 @@
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from typing_extensions import disjoint_base
+
+_Bytes: TypeAlias = bytes | bytearray | memoryview | NDArray[np.uint8]
+_Added: TypeAlias = tuple[tuple[bytes, int, int], ...]
+
+ISA_NAMES: tuple[str, ...]
+SPLITTERS: dict[str, int]
+
+def isas() -> list[str]: ...
+def isa_best() -> str: ...
+def unicode_class(code_point: int, major: int = 16) -> int: ...
+def nfc(text: _Bytes) -> bytes: ...
+def nfc_segments(text: _Bytes) -> list[int]: ...
+def split(splitter: str, text: _Bytes) -> list[int]: ...
+def move(ids: NDArray[np.uint32], to: int, start: int, n: int) -> None: ...
+
+@disjoint_base
+class Encoder:
+    def _compile(
+        self,
+        blob: bytes,
+        offsets: NDArray[np.int64],
+        ids: NDArray[np.uint32],
+        merges: NDArray[np.uint32] | None,
+        whole_pieces: bool,
+        raw: _Added,
+        normalized: _Added,
+        splitter: str,
+        nfc: bool,
+        cache_bytes: int,
+        isa: str,
+        unicode: int,
+    ) -> None: ...
+    def _encode(
+        self,
+        text: str | _Bytes,
+        as_list: bool,
+        counting: bool,
+        allowed_raw: NDArray[np.uint8] | None,
+        allowed_normalized: NDArray[np.uint8] | None,
+        strict: bool,
+    ) -> Any: ...
+    def _int_list(self, ids: NDArray[np.uint32]) -> list[int]: ...
+    def _encode_range(
+        self,
+        texts: list[str | bytes],
+        start: int,
+        stop: int,
+        ids: NDArray[np.uint32] | None,
+        at: int,
+        counts: NDArray[np.int64],
+        allowed_raw: NDArray[np.uint8] | None,
+        allowed_normalized: NDArray[np.uint8] | None,
+        strict: bool,
+    ) -> int: ...
+    def _encode_spans(
+        self,
+        data: bytes,
+        spans: NDArray[np.int64],
+        start: int,
+        stop: int,
+        ids: NDArray[np.uint32] | None,
+        at: int,
+        counts: NDArray[np.int64],
+        allowed_raw: NDArray[np.uint8] | None,
+        allowed_normalized: NDArray[np.uint8] | None,
+        strict: bool,
+    ) -> int: ...
+    def _bound(self, n_bytes: int) -> int: ...
+    def _matches(
+        self, normalized: bool, text: _Bytes, allowed: NDArray[np.uint8] | None
+    ) -> list[tuple[int, int, int]]: ...
+    def _encode_pieces(self, text: _Bytes, ends: NDArray[np.int64]) -> NDArray[np.uint32]: ...
+    def _decode(self, ids: NDArray[np.uint32], errors: str | None) -> Any: ...
+    def _token_lengths(self) -> NDArray[np.uint32]: ...
+    def _find(self, token: bytes) -> int | None: ...
+    def _properties(self) -> tuple[bool, bool]: ...
