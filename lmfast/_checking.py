@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -38,6 +38,9 @@ _users = int(os.environ.get("LMFAST_CHECK", "0") not in ("", "0"))
 
 on = _users > 0
 """Whether calls are checked now. Read it through the module: it changes."""
+
+hooks: list[Callable[[bool], None]] = []
+"""Called with `on` when it may have changed: compiled code keeps a copy."""
 
 
 class KernelMismatchError(RuntimeError):
@@ -75,6 +78,8 @@ def _add(n: int) -> None:
     with _lock:
         _users += n
         on = _users > 0
+        for hook in hooks:
+            hook(on)
 
 
 def verify_encode(

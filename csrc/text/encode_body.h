@@ -30,6 +30,7 @@ enum {
     RECORD_MOST = 512, /* bytes of a piece in the third table */
     RING_BYTES = 1 << 21,
     RING_SLOTS = 1 << 16,
+    SMALL = 192,       /* bytes of a text that is copied to have room behind it */
     CUT_MOST = 256,   /* bytes of a piece that is cut before it is keyed */
     COUNT_SHIFT = 28, /* the top four bits of a line's last id hold how many there are */
     ID_MASK = (1 << COUNT_SHIFT) - 1,
@@ -68,6 +69,7 @@ struct lf_text_workspace {
     void *merge_scratch;
     uint32_t *ids;
     size_t n_normalized, n_merge_scratch, n_ids;
+    uint8_t small[SMALL + 16];
     uint32_t bounds[LF_SPLIT_BATCH];                       /* of pieces, from the splitter */
     uint32_t cuts[LF_SPLIT_BATCH + CUT_MOST];              /* the same with cuts among them ... */
     uint8_t segments[(LF_SPLIT_BATCH + CUT_MOST) / 8 + 1]; /* ... and a bit for each part that is a segment */
@@ -486,6 +488,11 @@ static inline size_t emit_batch(lf_text_workspace *w, const uint32_t *bounds, co
 static size_t plain(lf_text_workspace *w, const uint8_t *text, size_t n, uint32_t *ids) {
     const uint8_t *end = text + n;
     size_t n_ids = 0;
+    if (n <= SMALL) { /* a copy with room behind it, so that every key can be loaded whole */
+        memcpy(w->small, text, n);
+        text = w->small;
+        end = w->small + sizeof w->small;
+    }
     lf_split_run run;
     lf_split_begin(&run, w->text->split, w->text->unicode, text, n);
     for (;;) {

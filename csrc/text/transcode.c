@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "text/utf8.h"
+
 static inline uint8_t *put(uint8_t *out, uint32_t c) {
     if (c < 0x80) return *out = (uint8_t)c, out + 1;
     if (c < 0x800) return out[0] = (uint8_t)(0xC0 | c >> 6), out[1] = (uint8_t)(0x80 | (c & 63)), out + 2;
@@ -58,4 +60,54 @@ size_t lf_utf8_from(const void *characters, unsigned width, size_t n, uint8_t *o
     *lone = n;
     if (width == 1) return from_latin1(characters, n, out);
     return width == 2 ? from_ucs2(characters, n, out, lone) : from_ucs4(characters, n, out, lone);
+}
+
+static inline int is_ascii_8(const uint8_t *p) {
+    uint64_t word;
+    memcpy(&word, p, 8);
+    return (word & 0x8080808080808080u) == 0;
+}
+
+int lf_utf8_measure(const uint8_t *text, size_t n, size_t *n_characters, uint32_t *largest) {
+    const uint8_t *p = text, *end = text + n;
+    size_t continuing = 0;
+    uint32_t top = 0, c;
+    while (p < end) {
+        if (end - p >= 8 && is_ascii_8(p)) {
+            p += 8;
+            continue;
+        }
+        const unsigned length = lf_utf8_read(p, end, &c);
+        if (c == LF_NO_CHARACTER) return 0;
+        continuing += length - 1;
+        if (c > top) top = c;
+        p += length;
+    }
+    *n_characters = n - continuing;
+    *largest = top > 0x7F ? top : 0x7F;
+    return 1;
+}
+
+#define DEFINE_TO(width, type)                                                                                         \
+    static void to_ucs##width(const uint8_t *p, size_t n, type *out) {                                                 \
+        const uint8_t *end = p + n;                                                                                    \
+        while (p < end) {                                                                                              \
+            if (end - p >= 8 && is_ascii_8(p)) {                                                                       \
+                for (int i = 0; i < 8; i++) out[i] = p[i];                                                             \
+                p += 8, out += 8;                                                                                      \
+                continue;                                                                                              \
+            }                                                                                                          \
+            uint32_t c;                                                                                                \
+            p += lf_utf8_read(p, end, &c);                                                                             \
+            *out++ = (type)c;                                                                                          \
+        }                                                                                                              \
+    }
+DEFINE_TO(1, uint8_t)
+DEFINE_TO(2, uint16_t)
+DEFINE_TO(4, uint32_t)
+
+void lf_utf8_to(const uint8_t *text, size_t n, unsigned width, void *characters) {
+    if (width == 1) to_ucs1(text, n, characters);
+    else if (width == 2) to_ucs2(text, n, characters);
+    else to_ucs4(text, n, characters);
 }

@@ -7,27 +7,48 @@ bytes of text take less time than one Python call; `lmfast.Tokenizer` inherits f
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
-from cpython.list cimport PyList_New, PyList_SET_ITEM
-from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from cpython.list cimport PyList_New
 from cpython.pythread cimport (
-    PyThread_acquire_lock, PyThread_allocate_lock, PyThread_free_lock, PyThread_release_lock, PyThread_type_lock, WAIT_LOCK,
+    PyThread_allocate_lock, PyThread_free_lock, PyThread_type_lock,
 )
-from cpython.ref cimport Py_INCREF, PyObject
+from cpython.ref cimport PyObject
 from libc.stddef cimport size_t
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy, memmove
 
 import os
+from codecs import lookup_error as codecs_lookup_error
 
 import numpy as np
+
+from lmfast import _checking
 
 cdef extern from "Python.h":
     bint PyUnicode_IS_ASCII(object text)
     int PyUnicode_KIND(object text)
     void *PyUnicode_DATA(object text)
     Py_ssize_t PyUnicode_GET_LENGTH(object text)
+    object PyUnicode_New(Py_ssize_t n, Py_UCS4 largest)
     object PyUnicode_DecodeUTF8(const char *data, Py_ssize_t n, const char *errors)
+    void Py_INCREF_item "Py_INCREF"(PyObject *item)
+    PyObject *PyList_GET_ITEM(PyObject *items, Py_ssize_t i)
+    void PyList_SET_ITEM_item "PyList_SET_ITEM"(PyObject *items, Py_ssize_t i, PyObject *item)
+    long PyLong_AsLongAndOverflow(PyObject *number, int *overflow)
+    bint PyLong_Check(PyObject *number)
+
+cdef extern from *:
+    """
+    #ifdef Py_GIL_DISABLED
+    #define LOCK(lock) PyThread_acquire_lock(lock, WAIT_LOCK)
+    #define UNLOCK(lock) PyThread_release_lock(lock)
+    #else
+    #define LOCK(lock) (void)(lock)
+    #define UNLOCK(lock) (void)(lock)
+    #endif
+    """
+    void LOCK(PyThread_type_lock lock)
+    void UNLOCK(PyThread_type_lock lock)
 
 cdef extern from "lf.h" nogil:
     ctypedef enum lf_status:
@@ -53,6 +74,8 @@ cdef extern from "text/normalize.h" nogil:
 
 cdef extern from "text/transcode.h" nogil:
     size_t lf_utf8_bound(size_t n, unsigned width)
+    int lf_utf8_measure(const uint8_t *text, size_t n, size_t *n_characters, uint32_t *largest)
+    void lf_utf8_to(const uint8_t *text, size_t n, unsigned width, void *characters)
     size_t lf_utf8_from(const void *characters, unsigned width, size_t n, uint8_t *out, size_t *lone)
 
 cdef extern from "text/split.h" nogil:
@@ -132,6 +155,18 @@ cdef extern from "text/encode.h" nogil:
     size_t lf_text_bound(const lf_text *text, size_t n)
 
 cdef object empty = np.empty
+cdef object nothing_allowed = ()
+cdef bint checking = _checking.on  # a copy: the reference is to run beside the kernels
+
+
+def watch(bint on):
+    """Tells this module whether calls are checked."""
+    global checking
+    checking = on
+
+
+_checking.hooks.append(watch)
+cdef object replace = "replace"
 cdef object uint32 = np.dtype(np.uint32)
 ISA_NAMES = ("generic", "avx2", "avx512")
 SPLITTERS = {"none": LF_SPLIT_NONE, "gpt2": LF_SPLIT_GPT2, "cl100k": LF_SPLIT_CL100K, "llama3": LF_SPLIT_LLAMA3,
@@ -270,9 +305,11 @@ cdef class Encoder:
     cdef const lf_text_ops *ops
     cdef size_t cache_bytes
     cdef object keep, int_table
+    cdef public bint plain
+    """Whether the compiled path alone answers a call that asks for nothing special."""
     cdef slot **idle
     cdef Py_ssize_t n_idle, room
-    cdef PyThread_type_lock lock
+    cdef PyThread_type_lock lock  # the GIL serves where there is one
 
     def __cinit__(self):
         self.lock = PyThread_allocate_lock()
@@ -353,11 +390,11 @@ cdef class Encoder:
 
     cdef slot *take(self) except NULL:
         cdef slot *s = NULL
-        PyThread_acquire_lock(self.lock, WAIT_LOCK)
+        LOCK(self.lock)
         if self.n_idle:
             self.n_idle -= 1
             s = self.idle[self.n_idle]
-        PyThread_release_lock(self.lock)
+        UNLOCK(self.lock)
         if s != NULL:
             return s
         if self.ops == NULL:
@@ -382,18 +419,18 @@ cdef class Encoder:
         if s.n_ids > 1 << 18:
             free(s.ids)
             s.ids, s.n_ids = NULL, 0
-        PyThread_acquire_lock(self.lock, WAIT_LOCK)
+        LOCK(self.lock)
         if self.n_idle == self.room:
             more = <slot **>realloc(self.idle, (self.room + 8) * sizeof(slot *))
             if more == NULL:
-                PyThread_release_lock(self.lock)
+                UNLOCK(self.lock)
                 self.drop(s)
                 return 0
             self.idle = more
             self.room += 8
         self.idle[self.n_idle] = s
         self.n_idle += 1
-        PyThread_release_lock(self.lock)
+        UNLOCK(self.lock)
         return 0
 
     cdef void drop(self, slot *s) noexcept:
@@ -446,6 +483,7 @@ cdef class Encoder:
     cdef object encode_view(self, slot *s, text_view *view, lf_allowed allowed, bint as_list):
         cdef size_t bound = lf_text_bound(&self.text, view.n), n_ids
         cdef uint32_t[::1] out
+        cdef Py_buffer buffer
         if as_list or bound <= 65536:
             if not need_ids(s, bound):
                 raise MemoryError(f"no memory for {bound} ids")
@@ -453,9 +491,9 @@ cdef class Encoder:
             if as_list:
                 return self.int_list(s.ids, n_ids)
             ids = empty(n_ids, uint32)
-            if n_ids:
-                out = ids
-                memcpy(&out[0], s.ids, n_ids * sizeof(uint32_t))
+            PyObject_GetBuffer(ids, &buffer, PyBUF_SIMPLE)  # a memoryview of Cython's costs four times this
+            memcpy(buffer.buf, s.ids, n_ids * sizeof(uint32_t))
+            PyBuffer_Release(&buffer)
             return ids
         ids = empty(bound, uint32)
         out = ids
@@ -464,7 +502,25 @@ cdef class Encoder:
         ids.resize(n_ids, refcheck=False)
         return ids
 
-    def _encode(self, text, bint as_list, bint counting, const uint8_t[::1] allowed_raw,
+    def encode(self, text, *, allowed_special=nothing_allowed, bint add_special_tokens=False, errors=replace):
+        """The ids of a text: uint32[n]."""
+        if self.plain and not checking and allowed_special is nothing_allowed and not add_special_tokens and errors is replace:
+            return self._encode(text, False, False, None, None, False)
+        return self._encode_general(text, allowed_special, add_special_tokens, errors)
+
+    def encode_list(self, text, *, allowed_special=nothing_allowed, bint add_special_tokens=False, errors=replace):
+        """The ids of a text as a list of ints, taken from a table of ready-made ints."""
+        if self.plain and not checking and allowed_special is nothing_allowed and not add_special_tokens and errors is replace:
+            return self._encode(text, True, False, None, None, False)
+        return self._int_list(self._encode_general(text, allowed_special, add_special_tokens, errors))
+
+    def count(self, text, *, allowed_special=nothing_allowed, errors=replace):
+        """How many ids a text has. No ids are built."""
+        if self.plain and not checking and allowed_special is nothing_allowed and errors is replace:
+            return self._encode(text, False, True, None, None, False)
+        return self._count_general(text, allowed_special, errors)
+
+    cpdef _encode(self, text, bint as_list, bint counting, const uint8_t[::1] allowed_raw,
                 const uint8_t[::1] allowed_normalized, bint strict):
         """The ids of a str or of bytes, as an array or a list, or only how many there are."""
         cdef lf_allowed allowed = lf_allowed(NULL, NULL)
@@ -495,18 +551,13 @@ cdef class Encoder:
                 self.give(s)
 
     cdef list int_list(self, const uint32_t *ids, size_t n):
-        # from a table of ready-made ints: a reference costs a sixth of a new object
+        return list_from(self._ints(), ids, n)
+
+    def _ints(self):
+        """The ints up to the largest id, made once: a reference to one costs a sixth of a new object."""
         if self.int_table is None:
             self.int_table = list(range(self.decoder.n_ids))
-        cdef list result = PyList_New(<Py_ssize_t>n)
-        cdef list table = self.int_table
-        cdef size_t i
-        cdef object item
-        for i in range(n):
-            item = table[ids[i]]
-            Py_INCREF(item)
-            PyList_SET_ITEM(result, <Py_ssize_t>i, item)
-        return result
+        return self.int_table
 
     def _int_list(self, const uint32_t[::1] ids not None):
         """Ids as a list of ints."""
@@ -645,28 +696,62 @@ cdef class Encoder:
 
     def _decode(self, const uint32_t[::1] ids not None, errors):
         """The bytes of ids where `errors` is None, else their text."""
-        cdef size_t n = <size_t>ids.shape[0], n_bytes = 0, where = 0
-        if n == 0:
-            return b"" if errors is None else ""
+        return self.decode_ids(&ids[0], <size_t>ids.shape[0], errors) if ids.shape[0] else b"" if errors is None else ""
+
+    def _decode_list(self, list ids not None, errors):
+        """The same for a list of ints."""
+        cdef Py_ssize_t n = len(ids), i
+        cdef long number
+        cdef int overflow = 0
+        cdef PyObject *item
+        cdef uint32_t *data = <uint32_t *>malloc(<size_t>(n + 1) * sizeof(uint32_t))
+        if data == NULL:
+            raise MemoryError(f"no memory for {n} ids")
+        try:
+            for i in range(n):
+                item = PyList_GET_ITEM(<PyObject *>ids, i)
+                if not PyLong_Check(item):
+                    raise TypeError(f"ids[{i}]: want an integer, got {ids[i]!r}")
+                number = PyLong_AsLongAndOverflow(item, &overflow)
+                if overflow or number < 0 or <size_t>number >= self.decoder.n_ids:
+                    raise IndexError(f"ids[{i}] = {ids[i]} is outside [0, {self.decoder.n_ids})")
+                data[i] = <uint32_t>number
+            return self.decode_ids(data, <size_t>n, errors)
+        finally:
+            free(data)
+
+    cdef object decode_ids(self, const uint32_t *data, size_t n, errors):
+        cdef size_t n_bytes = 0, where = 0
         if self.decoder == NULL:
             raise ValueError("the tokenizer has not been compiled")
         cdef lf_status status
-        cdef const uint32_t *data = &ids[0]
         with nogil:
             status = lf_decode_size(self.decoder, data, n, &n_bytes, &where)
         if status != LF_OK:
-            raise IndexError(f"ids[{where}] = {ids[where]} is no token: ids are below {self.decoder.n_ids}, without gaps"
-                             f" in this vocabulary excepted")
+            raise IndexError(f"ids[{where}] = {data[where]} is no token; ids are in [0, {self.decoder.n_ids})")
         result = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>n_bytes)
         cdef uint8_t *out = <uint8_t *>PyBytes_AS_STRING(result)
+        cdef size_t n_characters = 0
+        cdef uint32_t largest = 0
+        cdef int well_formed = 0
         with nogil:
             where = lf_decode(self.decoder, data, n, out, n_bytes)
+            if errors is not None and where == n_bytes:
+                well_formed = lf_utf8_measure(out, n_bytes, &n_characters, &largest)
         if where != n_bytes:
             raise RuntimeError("the ids changed while they were decoded")
         if errors is None:
             return result
-        cdef bytes policy = errors.encode()
-        return PyUnicode_DecodeUTF8(<const char *>out, <Py_ssize_t>n_bytes, PyBytes_AS_STRING(policy))
+        if not well_formed:
+            policy = errors.encode()
+            return PyUnicode_DecodeUTF8(<const char *>out, <Py_ssize_t>n_bytes, PyBytes_AS_STRING(policy))
+        codecs_lookup_error(errors)
+        text = PyUnicode_New(<Py_ssize_t>n_characters, largest)
+        cdef void *characters = PyUnicode_DATA(text)
+        cdef unsigned width = <unsigned>PyUnicode_KIND(text)
+        with nogil:
+            lf_utf8_to(out, n_bytes, width, characters)
+        return text
 
     def _token_lengths(self):
         """uint32[n]: the bytes of each id's token; 0 for an id that has none."""
@@ -702,6 +787,27 @@ cdef lf_added *new_added(tuple tokens) except? NULL:
     if status != LF_OK:
         raise MemoryError("no memory for the added tokens")
     return added
+
+
+cdef list list_from(list table, const uint32_t *ids, size_t n):
+    # the ints of a table that the ids number, which must be below its length
+    cdef list result = PyList_New(<Py_ssize_t>n)
+    cdef size_t i
+    cdef PyObject *item
+    for i in range(n):
+        item = PyList_GET_ITEM(<PyObject *>table, <Py_ssize_t>ids[i])
+        Py_INCREF_item(item)
+        PyList_SET_ITEM_item(<PyObject *>result, <Py_ssize_t>i, item)
+    return result
+
+
+def lists(list table not None, const uint32_t[::1] ids not None, const int64_t[::1] offsets not None):
+    """The rows ids[offsets[i]:offsets[i + 1]] as lists of the ints in `table`. ValueError where it has too few."""
+    cdef Py_ssize_t i
+    if ids.shape[0] and int(np.asarray(ids).max()) >= len(table):
+        raise ValueError(f"ids: want them below {len(table)}, got {int(np.asarray(ids).max())}")
+    return [list_from(table, &ids[0] + offsets[i] if ids.shape[0] else NULL, <size_t>(offsets[i + 1] - offsets[i]))
+            for i in range(offsets.shape[0] - 1)]
 
 
 def move(uint32_t[::1] ids not None, Py_ssize_t to, Py_ssize_t start, Py_ssize_t n):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
+
+from lmfast.text import _text
 
 __all__ = ["Ragged"]
 
@@ -18,13 +20,17 @@ class Ragged:
     offsets  int64[rows + 1]   rising from 0 to n
 
     Rows are views, nothing is copied. An integer index gives a row, a slice gives a `Ragged` that shares `ids`.
+    `ints`, where a tokenizer gives it, returns its table of ready-made ints, which makes `tolist` several times faster.
     """
 
-    __slots__ = ("ids", "offsets")
+    __slots__ = ("ids", "ints", "offsets")
 
-    def __init__(self, ids: NDArray[np.uint32], offsets: NDArray[np.int64]) -> None:
+    def __init__(
+        self, ids: NDArray[np.uint32], offsets: NDArray[np.int64], ints: Callable[[], list[int]] | None = None
+    ) -> None:
         self.ids = ids
         self.offsets = offsets
+        self.ints = ints
         if offsets.ndim != 1 or offsets.size == 0 or offsets[0] != 0 or offsets[-1] != ids.size:
             raise ValueError(f"offsets: want one dimension rising from 0 to {ids.size}, got {offsets!r}")
         if offsets.size > 1 and bool(np.any(offsets[1:] < offsets[:-1])):
@@ -45,10 +51,10 @@ class Ragged:
                 rows = range(start, stop, step)
                 empty = np.empty(0, np.uint32)
                 lengths = np.array([0, *(self.offsets[i + 1] - self.offsets[i] for i in rows)], np.int64)
-                return Ragged(np.concatenate([empty, *(self[i] for i in rows)]), np.cumsum(lengths))
+                return Ragged(np.concatenate([empty, *(self[i] for i in rows)]), np.cumsum(lengths), self.ints)
             stop = max(start, stop)
             offsets = self.offsets[start : stop + 1]
-            return Ragged(self.ids[offsets[0] : offsets[-1]], offsets - offsets[0])
+            return Ragged(self.ids[offsets[0] : offsets[-1]], offsets - offsets[0], self.ints)
         row = index + len(self) if index < 0 else index
         if not 0 <= row < len(self):
             raise IndexError(f"row {index} is outside [{-len(self)}, {len(self)})")
@@ -71,4 +77,9 @@ class Ragged:
 
     def tolist(self) -> list[list[int]]:
         """A list of ints for each row."""
-        return [row.tolist() for row in self]
+        if self.ints is None:
+            return [row.tolist() for row in self]
+        return _text.lists(self.ints(), self.ids, self.offsets)
+
+    def __reduce__(self) -> tuple[type[Ragged], tuple[NDArray[np.uint32], NDArray[np.int64]]]:
+        return Ragged, (self.ids, self.offsets)

@@ -119,6 +119,7 @@ class Tokenizer(_text.Encoder):
             isa or _text.isa_best(),
             int(spec.unicode.split(".")[0]),
         )
+        self.plain = self._steps is None
         self._lengths: NDArray[np.uint32] = self._token_lengths()
 
     @classmethod
@@ -147,17 +148,13 @@ class Tokenizer(_text.Encoder):
 
     # Encoding.
 
-    def encode(
-        self,
-        text: Text,
-        *,
-        allowed_special: AllowedSpecial = (),
-        add_special_tokens: bool = False,
-        errors: Errors = "replace",
+    # encode, encode_list and count are Encoder's; what they do not answer themselves comes here.
+
+    def _encode_general(
+        self, text: Text, allowed_special: AllowedSpecial, add_special_tokens: bool, errors: Errors
     ) -> NDArray[np.uint32]:
-        """The ids of a text: uint32[n]."""
-        raw, normalized = self._bits(allowed_special) if allowed_special else (None, None)
-        strict = errors != "replace" and _is_strict(errors)
+        raw, normalized = self._bits(allowed_special)
+        strict = _is_strict(errors)
         if self._steps is None:
             ids: NDArray[np.uint32] = self._encode(text, False, False, raw, normalized, strict)
         else:
@@ -168,28 +165,9 @@ class Tokenizer(_text.Encoder):
             checking.verify_encode(self._spec, text, ids, allowed_special, add_special_tokens)
         return ids
 
-    def encode_list(
-        self,
-        text: Text,
-        *,
-        allowed_special: AllowedSpecial = (),
-        add_special_tokens: bool = False,
-        errors: Errors = "replace",
-    ) -> list[int]:
-        """The ids of a text as a list of ints, taken from a table of ready-made ints."""
-        if self._steps is not None or add_special_tokens or checking.on:
-            return self._int_list(
-                self.encode(text, allowed_special=allowed_special, add_special_tokens=add_special_tokens, errors=errors)
-            )
-        raw, normalized = self._bits(allowed_special) if allowed_special else (None, None)
-        strict = errors != "replace" and _is_strict(errors)
-        ids: list[int] = self._encode(text, True, False, raw, normalized, strict)
-        return ids
-
-    def count(self, text: Text, *, allowed_special: AllowedSpecial = (), errors: Errors = "replace") -> int:
-        """How many ids a text has. No ids are built."""
-        raw, normalized = self._bits(allowed_special) if allowed_special else (None, None)
-        strict = errors != "replace" and _is_strict(errors)
+    def _count_general(self, text: Text, allowed_special: AllowedSpecial, errors: Errors) -> int:
+        raw, normalized = self._bits(allowed_special)
+        strict = _is_strict(errors)
         if self._steps is not None:
             return len(self._encode_steps(_utf8(text, strict), raw, normalized))
         n: int = self._encode(text, False, True, raw, normalized, strict)
@@ -307,7 +285,7 @@ class Tokenizer(_text.Encoder):
                     _text.move(ids, filled, at[a], n)
                 filled += n
             ids.resize(filled, refcheck=False)
-            groups.append(Ragged(ids, _offsets(counts[first:last])))
+            groups.append(Ragged(ids, _offsets(counts[first:last]), self._ints))
         return _joined(groups)
 
     def _room(self, text: str | bytes) -> int:
@@ -440,6 +418,9 @@ class Tokenizer(_text.Encoder):
 
         Errors: IndexError names the first id that is no token.
         """
+        if type(ids) is list and not skip_special_tokens and not checking.on:
+            found: str = self._decode_list(ids, errors)
+            return found
         array = self._ids(ids, skip_special_tokens)
         text: str = self._decode(array, errors)
         if checking.on:
@@ -448,6 +429,9 @@ class Tokenizer(_text.Encoder):
 
     def decode_bytes(self, ids: ArrayLike, *, skip_special_tokens: bool = False) -> bytes:
         """The bytes of ids, exactly: `decode_bytes(encode(x)) == x` for every text that normalization leaves alone."""
+        if type(ids) is list and not skip_special_tokens and not checking.on:
+            found: bytes = self._decode_list(ids, None)
+            return found
         array = self._ids(ids, skip_special_tokens)
         data: bytes = self._decode(array, None)
         if checking.on:
@@ -640,7 +624,8 @@ def _joined(groups: list[Ragged]) -> Ragged:
         return groups[0]
     starts = accumulate((group.ids.size for group in groups), initial=0)
     offsets = [np.zeros(1, np.int64), *(group.offsets[1:] + at for group, at in zip(groups, starts, strict=False))]
-    return Ragged(np.concatenate([np.empty(0, np.uint32), *(g.ids for g in groups)]), np.concatenate(offsets))
+    ids = np.concatenate([np.empty(0, np.uint32), *(group.ids for group in groups)])
+    return Ragged(ids, np.concatenate(offsets), groups[0].ints if groups else None)
 
 
 def _ranges(sizes: list[int], most: int) -> list[tuple[int, int]]:
