@@ -306,8 +306,42 @@ static uint64_t hash_record(const uint8_t *p, size_t n) {
  * token may be that token though no merge makes it. */
 typedef enum { PIECE, SEGMENT } part;
 
+#if defined(__AVX512F__)
+/* lf_bpe_merge for 2 to 16 bytes in registers. Lane i of `rank` is the symbol that symbols i and i + 1 form, with
+ * LF_NO_SYMBOL past the end; a merge drops the lane after it from both. */
+static size_t merged_16(const lf_bpe *model, const uint8_t *p, size_t n, uint32_t *ids) {
+    uint32_t store[32] __attribute__((aligned(64))), *symbols = store + 8;
+    for (size_t i = 0; i < 16; i++) symbols[i] = LF_NO_SYMBOL;
+    for (size_t i = 0; i + 1 < n; i++) symbols[i] = model->byte_pairs[p[i] | p[i + 1] << 8];
+    __m512i rank = _mm512_loadu_si512(symbols);
+    uint8_t bytes[16] = {0};
+    memcpy(bytes, p, n);
+    __m512i symbol = _mm512_cvtepu8_epi32(_mm_loadu_si128((const void *)bytes));
+    for (;;) {
+        const uint32_t best = _mm512_reduce_min_epu32(rank);
+        if (best == LF_NO_SYMBOL) break;
+        const __m512i all = _mm512_set1_epi32((int)best);
+        const unsigned at = (unsigned)__builtin_ctz(_mm512_cmpeq_epi32_mask(rank, all));
+        const __mmask16 here = (__mmask16)(1u << at), kept = (__mmask16) ~(2u << at);
+        symbol = _mm512_maskz_compress_epi32(kept, _mm512_mask_mov_epi32(symbol, here, all));
+        rank = _mm512_mask_compress_epi32(_mm512_set1_epi32(-1), kept, rank);
+        n--;
+        _mm512_storeu_si512(symbols, symbol);
+        const uint32_t next = at + 1 < n ? lf_bpe_pair(model, best, symbols[at + 1]) : LF_NO_SYMBOL;
+        rank = _mm512_mask_set1_epi32(rank, here, (int)next);
+        if (at) rank = _mm512_mask_set1_epi32(rank, here >> 1, (int)lf_bpe_pair(model, symbols[at - 1], best));
+    }
+    _mm512_storeu_si512(symbols, symbol);
+    for (size_t i = 0; i < n; i++) ids[i] = model->symbol_ids[symbols[i]];
+    return n;
+}
+#endif
+
 static size_t merged(lf_text_workspace *w, const uint8_t *p, size_t n, uint32_t *ids) {
     const lf_bpe *model = w->text->model;
+#if defined(__AVX512F__)
+    if (n > 1 && n <= 16) return merged_16(model, p, n, ids);
+#endif
     const size_t scratch = lf_bpe_scratch_bytes(model, n);
     w->merge_scratch = grown(w, w->merge_scratch, &w->n_merge_scratch, scratch);
     if (scratch && !w->merge_scratch) return 0;
@@ -325,11 +359,12 @@ static size_t compute(lf_text_workspace *w, const uint8_t *p, size_t n, const ui
         for (size_t at; (at = lf_bpe_next_cut(model, p, n, start)) < n; start = at)
             n_ids += look_up(w, p + start, at - start, end, SEGMENT, ids + n_ids);
     if (start) return n_ids + look_up(w, p + start, n - start, end, SEGMENT, ids + n_ids);
-    const uint32_t token = lf_bpe_find(model, p, n); /* a token has no cut inside */
-    if (token != LF_NO_SYMBOL) {
-        const int forms = lf_bpe_forms(model, token);
-        if (!forms) *keep = 0;
-        if (forms || (kind == PIECE && model->whole_pieces)) return ids[0] = model->ids[token], 1;
+    if (!model->all_form) { /* a token has no cut inside */
+        const uint32_t token = lf_bpe_find(model, p, n);
+        if (token != LF_NO_SYMBOL && !lf_bpe_forms(model, token)) {
+            *keep = 0;
+            if (kind == PIECE && model->whole_pieces) return ids[0] = model->ids[token], 1;
+        }
     }
     return merged(w, p, n, ids);
 }
@@ -573,6 +608,28 @@ static lf_status encode_pieces(lf_text_workspace *w, const uint8_t *bytes, const
     return finish(w, n, n_ids);
 }
 
+/* Puts tokens into the tables before they are asked for: each that forms is its own id, with no need to merge. Those that
+ * begin with a small letter are left out: they hardly ever are whole pieces, and the tables have better use. */
+static void seed(lf_text_workspace *w) {
+    const lf_bpe *m = w->text->model;
+    const uint8_t *end = m->blob + m->offsets[m->n_tokens];
+    enum { AHEAD = 16 }; /* tokens between fetching a line and writing to it */
+    for (uint32_t t = 0; t < m->n_tokens + AHEAD; t++)
+        for (int write = 0; write < 2; write++) {
+            const uint32_t k = t - (write ? AHEAD : 0);
+            if (k >= m->n_tokens) continue; /* before the first one too */
+            const uint8_t *p = m->blob + m->offsets[k];
+            const size_t n = (size_t)(m->offsets[k + 1] - m->offsets[k]);
+            if (n > LONG_KEY || !lf_bpe_forms(m, k) || (*p >= 'a' && *p <= 'z' && n > 3)) continue;
+            const key32 key = key32_of(p, n, end);
+            const uint64_t hash = n <= SHORT_KEY ? hash16(key.half[0]) : hash32(key, n);
+            if (!write && n <= SHORT_KEY) __builtin_prefetch(&w->lines[hash & w->line_mask], 1);
+            else if (!write) __builtin_prefetch(&w->long_lines[hash & w->long_mask], 1);
+            else if (n <= SHORT_KEY) remember_short(w, key.half[0], hash, &m->ids[k], 1);
+            else remember_long(w, &key, n, hash, &m->ids[k], 1);
+        }
+}
+
 static size_t power_of_two_below(size_t n) {
     size_t p = 1;
     while (2 * p <= n) p *= 2;
@@ -605,6 +662,7 @@ static lf_status workspace_new(lf_text_workspace **workspace, const lf_text *tex
     w->ring = pages_new(RING_BYTES);
     w->ring_slots = pages_new(RING_SLOTS * sizeof *w->ring_slots);
     if (!w->lines || !w->long_lines || !w->ring || !w->ring_slots) return workspace_free(w), LF_ENOMEM;
+    seed(w);
     *workspace = w;
     return LF_OK;
 }

@@ -558,6 +558,9 @@ class StreamDecoder:
         return text
 
 
+_LONE = re.compile("[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]")
+
+
 def _is_strict(errors: str) -> bool:
     if errors not in ("replace", "strict"):
         raise ValueError(f"errors = {errors!r}; want 'replace' or 'strict'")
@@ -570,8 +573,8 @@ def _utf8(text: Text, strict: bool) -> bytes:
     try:
         return text.encode()
     except UnicodeEncodeError:
-        if strict:
-            raise
+        if strict and (lone := _LONE.search(text)):
+            raise UnicodeEncodeError("utf-8", text, lone.start(), lone.end(), "surrogates not allowed") from None
         return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace").encode()
 
 
