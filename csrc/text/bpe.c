@@ -1,7 +1,7 @@
 /* bpe.c - building the model and merging one piece; see bpe.h.
  *
  * Three ways to merge, all exact. Up to 32 bytes: an array of pair ranks, its minimum found by looking at all of it.
- * Longer, in an ordered model: backtracking, which never merges at all. Longer, in any other: a heap of pairs. */
+ * Longer: backtracking, which never merges at all. Longer, with an odd token inside: a heap of pairs. */
 #include "text/bpe.h"
 
 #include <stdlib.h>
@@ -208,24 +208,23 @@ static uint32_t longest_symbol(const lf_bpe *m, const uint8_t *p, const uint8_t 
     return found;
 }
 
-static size_t merge_by_backtracking(const lf_bpe *m, const uint8_t *piece, size_t n, uint32_t *stack, uint8_t *dead) {
+/* stay_apart, which remembers. */
+static inline int fits(const lf_bpe *m, uint64_t *memo, uint32_t a, uint32_t b) {
+    const uint64_t pair = ((uint64_t)a << 21 | b) << 2;
+    uint64_t *slot = &memo[pair * 0x9E3779B97F4A7C15u >> 54];
+    if ((*slot | 1) != (pair | 3)) *slot = pair | 2 | (uint64_t)stay_apart(m, a, b);
+    return *slot & 1;
+}
+
+static size_t merge_by_backtracking(const lf_bpe *m, const uint8_t *piece, size_t n, uint32_t *stack, uint8_t *dead,
+                                    uint64_t *memo) {
     memset(dead, 0, n / 8 + 1);
     size_t n_stack = 0, at = 0;
-    uint32_t last_a = 0, last_b = 0; /* the pair checked last: in a run of one character it is the next one too */
-    int last_answer = 0;
     while (at < n) {
         uint32_t symbol = longest_symbol(m, piece + at, piece + n);
         for (;;) {
             const size_t stop = at + m->symbol_lengths[symbol];
-            int fits = !(dead[stop / 8] >> stop % 8 & 1);
-            if (fits && n_stack) {
-                if (stack[n_stack - 1] != last_a || symbol != last_b) {
-                    last_a = stack[n_stack - 1], last_b = symbol;
-                    last_answer = stay_apart(m, last_a, last_b);
-                }
-                fits = last_answer;
-            }
-            if (fits) {
+            if (!(dead[stop / 8] >> stop % 8 & 1) && (!n_stack || fits(m, memo, stack[n_stack - 1], symbol))) {
                 stack[n_stack++] = symbol;
                 at = stop;
                 break;
@@ -241,20 +240,38 @@ static size_t merge_by_backtracking(const lf_bpe *m, const uint8_t *piece, size_
     return n_stack;
 }
 
-/* Merges a piece into symbols; returns how many. While the model is built, `ordered` is 0. */
-static size_t merge(const lf_bpe *m, const uint8_t *piece, size_t n, uint32_t *symbols, void *scratch) {
-    if (n <= SHORT) return merge_short(m, piece, (unsigned)n, symbols);
-    return m->ordered ? merge_by_backtracking(m, piece, n, symbols, scratch)
-                      : merge_with_heap(m, piece, n, symbols, scratch);
+static int contains_odd(const lf_bpe *m, const uint8_t *piece, size_t n) {
+    for (size_t at = 0; m->n_odd && at + 1 < n; at++) {
+        if (!(m->odd_first_two[piece[at] << 5 | piece[at + 1] >> 3] >> (piece[at + 1] & 7) & 1)) continue;
+        uint32_t node = 0;
+        for (size_t i = at; i < n && (node = lf_trie_child(&m->odd, node, piece[i])); i++)
+            if (m->odd.values[node] != LF_TRIE_NONE) return 1;
+    }
+    return 0;
 }
 
-size_t lf_bpe_scratch_bytes(const lf_bpe *m, size_t n) {
-    return n <= SHORT ? 0 : m->ordered ? n / 8 + 1 : heap_bytes(n);
+static void *buffer_of(lf_bpe_scratch *scratch, size_t n) {
+    if (n > scratch->n_buffer) {
+        free(scratch->buffer);
+        scratch->buffer = malloc(n);
+        scratch->n_buffer = scratch->buffer ? n : 0;
+    }
+    return scratch->buffer;
 }
 
-size_t lf_bpe_merge(const lf_bpe *m, const uint8_t *piece, size_t n, uint32_t *ids, void *scratch) {
+size_t lf_bpe_merge(const lf_bpe *m, const uint8_t *piece, size_t n, uint32_t *ids, lf_bpe_scratch *scratch) {
     uint32_t few[SHORT], *symbols = n <= SHORT ? few : ids;
-    const size_t n_ids = merge(m, piece, n, symbols, scratch);
+    size_t n_ids;
+    if (n <= SHORT) {
+        n_ids = merge_short(m, piece, (unsigned)n, symbols);
+    } else {
+        const int heap = !m->has_trie || contains_odd(m, piece, n);
+        if (heap && n >= UINT32_MAX) return 0;
+        void *buffer = buffer_of(scratch, heap ? heap_bytes(n) : n / 8 + 1);
+        if (!buffer) return 0;
+        n_ids = heap ? merge_with_heap(m, piece, n, symbols, buffer)
+                     : merge_by_backtracking(m, piece, n, symbols, buffer, scratch->memo);
+    }
     for (size_t i = 0; i < n_ids; i++) ids[i] = m->symbol_ids[symbols[i]];
     return n_ids;
 }
@@ -382,7 +399,10 @@ static void take_merge(builder *b, uint32_t symbol, uint32_t t, uint32_t a, uint
     uint32_t left = LF_NO_SYMBOL, right = LF_NO_SYMBOL;
     size_t n_left = 3;
     if (!b->out_of_order) {
-        n_left = merge(m, token_bytes(m, t), token_length(m, t), b->symbols, b->scratch);
+        const uint8_t *bytes = token_bytes(m, t);
+        const size_t n = token_length(m, t);
+        n_left = n <= SHORT ? merge_short(m, bytes, (unsigned)n, b->symbols)
+                            : merge_with_heap(m, bytes, n, b->symbols, b->scratch);
         if (n_left == 2) left = b->symbol_tokens[b->symbols[0]], right = b->symbol_tokens[b->symbols[1]];
     }
     if (n_left == 1 || (n_left > 2 && !forms(b, t, &left, &right))) return;
@@ -391,7 +411,8 @@ static void take_merge(builder *b, uint32_t symbol, uint32_t t, uint32_t a, uint
     b->lefts[symbol] = left, b->rights[symbol] = right;
     if (b->list.pairs) b->token_symbols[t] = symbol;
     const uint32_t left_symbol = b->token_symbols[left], right_symbol = b->token_symbols[right];
-    if (left_symbol > symbol || right_symbol > symbol) b->out_of_order = 1; /* LF_NO_SYMBOL is greater too */
+    /* In a merge list a part may have no symbol yet. Until it has, the quick test would miss this merge. */
+    if (left_symbol == LF_NO_SYMBOL || right_symbol == LF_NO_SYMBOL) b->out_of_order = 1;
     if (!b->out_of_order) add_pair(m, left_symbol, right_symbol, symbol);
 }
 
@@ -410,7 +431,25 @@ static void finish_symbols(builder *b) {
             add_pair(m, b->token_symbols[b->lefts[s]], b->token_symbols[b->rights[s]], s);
     }
     m->all_form = n_formed == m->n_tokens;
-    m->ordered = !b->out_of_order;
+}
+
+static int is_odd(const lf_bpe *m, uint32_t s) { return m->left[s] > s || m->right[s] > s; }
+
+/* The trie of odd tokens. */
+static lf_status build_odd(builder *b) {
+    lf_bpe *m = b->model;
+    size_t n_bytes = 0;
+    for (uint32_t s = 256; s < m->n_symbols; s++)
+        if (b->symbol_tokens[s] != LF_NO_SYMBOL && is_odd(m, s)) m->n_odd++, n_bytes += m->symbol_lengths[s];
+    if (!m->n_odd) return LF_OK;
+    const lf_status status = lf_trie_new(&m->odd, n_bytes);
+    for (uint32_t s = 256; status == LF_OK && s < m->n_symbols; s++)
+        if (b->symbol_tokens[s] != LF_NO_SYMBOL && is_odd(m, s)) {
+            const uint8_t *token = token_bytes(m, b->symbol_tokens[s]);
+            m->odd.values[lf_trie_insert(&m->odd, token, m->symbol_lengths[s])] = s;
+            m->odd_first_two[token[0] << 5 | token[1] >> 3] |= (uint8_t)(1u << (token[1] & 7));
+        }
+    return status;
 }
 
 /* The trie of symbols and for each symbol the next shorter one that it begins with. */
@@ -418,8 +457,8 @@ static lf_status build_trie(builder *b) {
     lf_bpe *m = b->model;
     size_t n_bytes = 0;
     for (uint32_t s = 0; s < m->n_symbols; s++) n_bytes += m->symbol_lengths[s];
-    if (n_bytes >= LF_TRIE_MAX_NODES) m->ordered = 0; /* too large for a trie: the heap serves */
-    if (!m->ordered) return LF_OK;
+    m->has_trie = n_bytes < LF_TRIE_MAX_NODES; /* a vocabulary too large for it is left to the heap */
+    if (!m->has_trie) return LF_OK;
     m->shorter = malloc(m->n_symbols * sizeof *m->shorter);
     if (!m->shorter) return LF_ENOMEM;
     const lf_status status = lf_trie_new(&m->trie, n_bytes);
@@ -440,7 +479,7 @@ static lf_status build_trie(builder *b) {
                 break;
             }
     }
-    return LF_OK;
+    return build_odd(b);
 }
 
 static unsigned bits_for(size_t n) {
@@ -566,6 +605,6 @@ void lf_bpe_free(lf_bpe *m) {
     if (!m) return;
     free(m->token_slots), free(m->symbol_ids), free(m->symbol_lengths), free(m->left), free(m->right), free(m->pairs);
     free(m->shorter), free(m->joined_characters), free(m->forms);
-    lf_trie_free(&m->trie);
+    lf_trie_free(&m->trie), lf_trie_free(&m->odd);
     free(m);
 }

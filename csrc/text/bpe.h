@@ -36,7 +36,7 @@ typedef struct {
     int whole_pieces; /* a piece that is a token is that token */
     int all_form;     /* every token forms from its bytes by merging */
     uint8_t *forms;   /* a bit a token: it forms */
-    int ordered;      /* no merge makes a token from one that a weaker merge makes: backtracking is exact */
+    int has_trie;     /* backtracking can be used */
 
     /* Symbols. */
     uint32_t n_symbols;
@@ -50,6 +50,12 @@ typedef struct {
     /* For long pieces: the longest symbol that a text begins with, and the next shorter one that a symbol begins with. */
     lf_trie trie;      /* values are symbols */
     uint32_t *shorter; /* per symbol, LF_NO_SYMBOL if none */
+
+    /* Tokens out of order: a part of theirs forms by a weaker merge than their own. Trained vocabularies have none or, where
+     * two were put together, a few. Backtracking is exact for pieces that contain none of their byte strings. */
+    lf_trie odd;
+    size_t n_odd;
+    uint8_t odd_first_two[8192]; /* a set bit: some odd token begins with these two bytes */
 
     /* Cuts: two characters (or two bytes) next to each other inside some token have their bit set. Where no token
      * holds the pair, no merge crosses, so a piece may be cut there. */
@@ -77,12 +83,16 @@ static inline int lf_bpe_forms(const lf_bpe *model, uint32_t token) { return mod
 /* The number of the token with these bytes, or LF_NO_SYMBOL. */
 uint32_t lf_bpe_find(const lf_bpe *model, const uint8_t *bytes, size_t n);
 
-/* Bytes of scratch that lf_bpe_merge needs for a piece of n bytes. */
-size_t lf_bpe_scratch_bytes(const lf_bpe *model, size_t n);
+/* What one thread needs to merge with a model: begins as zeros, grows with use. */
+typedef struct {
+    void *buffer;
+    size_t n_buffer;
+    uint64_t memo[1024]; /* answers about pairs of symbols: left (21) | right (21) | known (1) | answer (1) */
+} lf_bpe_scratch;
 
-/* The ids of a piece by merging alone; returns how many, at most n. `scratch` is 8-byte aligned. Time: linear in n for
- * an ordered model, n log n for any other. */
-size_t lf_bpe_merge(const lf_bpe *model, const uint8_t *piece, size_t n, uint32_t *ids, void *scratch);
+/* The ids of a piece by merging alone; returns how many, at most n, or 0 if there is no memory. Time: linear in n, or n
+ * log n for a piece that contains an odd token. */
+size_t lf_bpe_merge(const lf_bpe *model, const uint8_t *piece, size_t n, uint32_t *ids, lf_bpe_scratch *scratch);
 
 /* The first place after `from`, where a character begins, at which the text may be cut since no merge can cross; n if
  * there is none. */

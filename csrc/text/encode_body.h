@@ -30,7 +30,7 @@ enum {
     RECORD_MOST = 512, /* bytes of a piece in the third table */
     RING_BYTES = 1 << 21,
     RING_SLOTS = 1 << 16,
-    SMALL = 192,       /* bytes of a text that is copied to have room behind it */
+    SMALL = 192,      /* bytes of a text that is copied to have room behind it */
     CUT_MOST = 256,   /* bytes of a piece that is cut before it is keyed */
     COUNT_SHIFT = 28, /* the top four bits of a line's last id hold how many there are */
     ID_MASK = (1 << COUNT_SHIFT) - 1,
@@ -66,9 +66,9 @@ struct lf_text_workspace {
     uint8_t seen[1 << 15]; /* see comes_again */
     lf_status status;      /* set where memory ran out */
     uint8_t *normalized;   /* these grow to what a text needs */
-    void *merge_scratch;
+    lf_bpe_scratch scratch;
     uint32_t *ids;
-    size_t n_normalized, n_merge_scratch, n_ids;
+    size_t n_normalized, n_ids;
     uint8_t small[SMALL + 16];
     uint32_t bounds[LF_SPLIT_BATCH];                       /* of pieces, from the splitter */
     uint32_t cuts[LF_SPLIT_BATCH + CUT_MOST];              /* the same with cuts among them ... */
@@ -342,10 +342,9 @@ static size_t merged(lf_text_workspace *w, const uint8_t *p, size_t n, uint32_t 
 #if defined(__AVX512F__)
     if (n > 1 && n <= 16) return merged_16(model, p, n, ids);
 #endif
-    const size_t scratch = lf_bpe_scratch_bytes(model, n);
-    w->merge_scratch = grown(w, w->merge_scratch, &w->n_merge_scratch, scratch);
-    if (scratch && !w->merge_scratch) return 0;
-    return lf_bpe_merge(model, p, n, ids, w->merge_scratch);
+    const size_t n_ids = lf_bpe_merge(model, p, n, ids, &w->scratch);
+    if (n_ids == 0) w->status = LF_ENOMEM;
+    return n_ids;
 }
 
 static size_t look_up(lf_text_workspace *w, const uint8_t *p, size_t n, const uint8_t *end, part kind, uint32_t *ids);
@@ -642,7 +641,7 @@ static void workspace_free(lf_text_workspace *w) {
     pages_free(w->long_lines, w->long_bytes);
     pages_free(w->ring, RING_BYTES);
     pages_free(w->ring_slots, RING_SLOTS * sizeof *w->ring_slots);
-    free(w->normalized), free(w->merge_scratch), free(w->ids);
+    free(w->normalized), free(w->scratch.buffer), free(w->ids);
     free(w);
 }
 

@@ -94,7 +94,7 @@ cdef extern from "text/bpe.h" nogil:
         const uint32_t *ids
         int lacks_bytes
         int all_form
-        int ordered
+        size_t n_odd
     lf_status lf_bpe_new(lf_bpe **model, const uint8_t *blob, const int64_t *offsets, const uint32_t *ids, size_t n_tokens,
                          const uint32_t *merges, size_t n_merges, int whole_pieces, size_t *where)
     void lf_bpe_free(lf_bpe *model)
@@ -766,8 +766,8 @@ cdef class Encoder:
         return None if t == LF_NO_SYMBOL else self.model.ids[t]
 
     def _properties(self):
-        """What the model turned out to be: (every token forms by merging, merges are in order)."""
-        return bool(self.model.all_form), bool(self.model.ordered)
+        """What the model turned out to be: (every token forms by merging, how many tokens are out of order)."""
+        return bool(self.model.all_form), self.model.n_odd
 
 
 cdef lf_added *new_added(tuple tokens) except? NULL:

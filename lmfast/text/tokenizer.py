@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import accumulate
-from typing import Literal, NamedTuple, TypeAlias, TypeVar
+from typing import Literal, NamedTuple, TypeAlias, TypeGuard, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -418,7 +418,7 @@ class Tokenizer(_text.Encoder):
 
         Errors: IndexError names the first id that is no token.
         """
-        if type(ids) is list and not skip_special_tokens and not checking.on:
+        if _are_ints(ids) and not skip_special_tokens and not checking.on:
             found: str = self._decode_list(ids, errors)
             return found
         array = self._ids(ids, skip_special_tokens)
@@ -429,7 +429,7 @@ class Tokenizer(_text.Encoder):
 
     def decode_bytes(self, ids: ArrayLike, *, skip_special_tokens: bool = False) -> bytes:
         """The bytes of ids, exactly: `decode_bytes(encode(x)) == x` for every text that normalization leaves alone."""
-        if type(ids) is list and not skip_special_tokens and not checking.on:
+        if _are_ints(ids) and not skip_special_tokens and not checking.on:
             found: bytes = self._decode_list(ids, None)
             return found
         array = self._ids(ids, skip_special_tokens)
@@ -508,7 +508,7 @@ class Tokenizer(_text.Encoder):
 
     def explain(self) -> str:
         """Which path each part of the tokenizer takes, a line each."""
-        spec, (all_form, ordered) = self._spec, self._properties()
+        spec, (all_form, n_odd) = self._spec, self._properties()
         slow = "regex package: exact, slow"
         return "\n".join(
             [
@@ -517,7 +517,7 @@ class Tokenizer(_text.Encoder):
                 f"pre-tokenizer  {slow if self._steps is not None else f'{self._splitter}, compiled'}",
                 f"model          BPE by {'ranks' if spec.model.merges is None else 'merges'}, {len(spec.model.vocab)} "
                 f"tokens{'' if all_form else ', some of which no merge makes'}",
-                f"long pieces    {'backtracking, linear' if ordered else 'heap, n log n'}",
+                f"long pieces    backtracking, linear{f'; heap, n log n, where one of {n_odd} tokens occurs' if n_odd else ''}",
                 f"unicode        {spec.unicode}",
                 f"isa            {self._isa or _text.isa_best()}",
                 f"cache          {self._cache_bytes} bytes a thread",
@@ -586,6 +586,11 @@ def _str_index(text: str, n: int) -> int:
             break
         n += 1
     return n
+
+
+def _are_ints(ids: object) -> TypeGuard[list[int]]:
+    """Whether ids are a list that begins with an int of Python's own; a list of numpy's goes the way of arrays."""
+    return type(ids) is list and (not ids or type(ids[0]) is int)
 
 
 def _texts(texts: Iterable[Text]) -> list[str | bytes]:

@@ -1,0 +1,441 @@
+/* bpe_train.c - the trainer; see bpe_train.h. What depends on the width of a slot is in bpe_train_body.h. */
+#include "text/bpe_train.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "text/radix.h"
+
+enum {
+    FRONT = 512,            /* pairs of ids below it are found without hashing while the slots are read */
+    BLOCK_PLACES = 1 << 18, /* in one block of the arena                                                */
+    AHEAD = 12,             /* places fetched before they are looked at                                 */
+    RUN_BLOCK = 6,          /* log2 of the slots that share an entry of block_runs                      */
+    FLOOR_SHARE = 100,      /* the first floor: the mean count of symbols per id, divided by this       */
+};
+
+typedef struct {
+    uint64_t key; /* left (32) | right (32)                        */
+    uint64_t count;
+    uint32_t *places; /* rising; those where the pair was born, some gone */
+    uint32_t n_places;
+} pair;
+
+/* An entry of the queue: bounds on what its pair is worth now. */
+typedef struct {
+    uint64_t count, tie; /* of equal counts the lower tie goes first */
+    uint32_t pair;
+} candidate;
+
+/* What one merge does to the pairs with one neighbour. */
+typedef struct {
+    uint64_t weight;
+    uint32_t *cursor; /* where the next place of the new pair goes, NULL if the pair is not kept */
+    uint32_t n;
+    uint32_t touched;
+} delta;
+
+typedef struct {
+    uint32_t at, left, right; /* neighbours; n_ids for none */
+} occurrence;
+
+typedef struct block {
+    struct block *next;
+    uint32_t places[];
+} block;
+
+struct lf_bpe_trainer {
+    lf_bpe_rules rules;
+    int wide; /* slots have 4 bytes instead of 2 */
+    int broken;
+    void *slots;
+    uint32_t n_slots;
+    /* Slots run_starts[r] .. run_starts[r + 1] belong to words with count run_weights[r]. */
+    uint32_t *run_starts, *block_runs;
+    uint64_t *run_weights;
+
+    pair *pairs;
+    uint32_t n_pairs;
+    size_t pairs_room;
+    uint32_t *table; /* by hash of the key: pair + 1, 0 for none; at most half full */
+    unsigned table_bits;
+    block *blocks;
+    size_t block_left;
+    candidate *heap; /* four children a node */
+    size_t n_heap, heap_room;
+    uint64_t floor;
+
+    uint32_t *lengths; /* of each id, in slots */
+    uint8_t *strings;  /* of each id, where ties or reserved strings need them */
+    size_t *string_at, n_strings, strings_room;
+    int64_t longest_reserved;
+
+    delta *left, *right; /* by neighbour */
+    uint32_t *touched_left, *touched_right;
+    occurrence *occurrences;
+    size_t occurrences_room;
+
+    lf_bpe_merge *merges;
+    size_t n_merges, merges_room;
+    uint32_t next_id;
+};
+
+/* Grows an array to at least n items. */
+static lf_status grow(void **array, size_t *room, size_t n, size_t size) {
+    if (n <= *room) return LF_OK;
+    n += n / 2 + 16;
+    void *grown = realloc(*array, n * size);
+    if (!grown) return LF_ENOMEM;
+    *array = grown;
+    *room = n;
+    return LF_OK;
+}
+
+/* Pairs. */
+
+static inline size_t slot_of(const lf_bpe_trainer *t, uint64_t key) {
+    return (size_t)((key ^ key >> 29) * 0x9E3779B97F4A7C15u >> (64 - t->table_bits));
+}
+
+#define NO_PAIR 0xFFFFFFFFu
+
+static inline uint32_t find_pair(const lf_bpe_trainer *t, uint64_t key) {
+    const size_t mask = ((size_t)1 << t->table_bits) - 1;
+    for (size_t at = slot_of(t, key); t->table[at]; at = (at + 1) & mask)
+        if (t->pairs[t->table[at] - 1].key == key) return t->table[at] - 1;
+    return NO_PAIR;
+}
+
+static void enter(lf_bpe_trainer *t, uint32_t which) {
+    const size_t mask = ((size_t)1 << t->table_bits) - 1;
+    size_t at = slot_of(t, t->pairs[which].key);
+    while (t->table[at]) at = (at + 1) & mask;
+    t->table[at] = which + 1;
+}
+
+static lf_status rehash(lf_bpe_trainer *t, unsigned bits) {
+    if (bits != t->table_bits) {
+        uint32_t *table = malloc(sizeof *table << bits);
+        if (!table) return LF_ENOMEM;
+        free(t->table);
+        t->table = table;
+        t->table_bits = bits;
+    }
+    memset(t->table, 0, sizeof *t->table << bits);
+    for (uint32_t i = 0; i < t->n_pairs; i++) enter(t, i);
+    return LF_OK;
+}
+
+/* A pair that is not in the table yet. */
+static lf_status new_pair(lf_bpe_trainer *t, uint64_t key, uint64_t count, uint32_t n_places, uint32_t *places) {
+    if (t->n_pairs == NO_PAIR - 1) return LF_ENOMEM;
+    if (grow((void **)&t->pairs, &t->pairs_room, t->n_pairs + (size_t)1, sizeof(pair)) != LF_OK) return LF_ENOMEM;
+    t->pairs[t->n_pairs++] = (pair){key, count, places, n_places};
+    if ((size_t)t->n_pairs > (size_t)1 << (t->table_bits - 1)) return rehash(t, t->table_bits + 1);
+    enter(t, t->n_pairs - 1);
+    return LF_OK;
+}
+
+static void free_blocks(lf_bpe_trainer *t) {
+    while (t->blocks) {
+        block *next = t->blocks->next;
+        free(t->blocks);
+        t->blocks = next;
+    }
+    t->block_left = 0;
+}
+
+/* Room for n places. What a block has left is taken from its end. */
+static uint32_t *new_places(lf_bpe_trainer *t, size_t n) {
+    if (n > t->block_left) {
+        const size_t room = n > BLOCK_PLACES ? n : BLOCK_PLACES;
+        block *b = malloc(sizeof *b + room * sizeof *b->places);
+        if (!b) return NULL;
+        b->next = t->blocks;
+        t->blocks = b;
+        t->block_left = room;
+    }
+    return t->blocks->places + (t->block_left -= n);
+}
+
+/* The queue. */
+
+/* Whether the pair of a has the greater byte strings: its left one, or where these are equal its right one. */
+static int is_greater(const lf_bpe_trainer *t, const candidate *a, const candidate *b) {
+    const uint64_t x = t->pairs[a->pair].key, y = t->pairs[b->pair].key;
+    for (int shift = 32; shift >= 0; shift -= 32) {
+        const uint32_t i = (uint32_t)(x >> shift), j = (uint32_t)(y >> shift);
+        const uint32_t n = t->lengths[i], m = t->lengths[j];
+        const int order = memcmp(t->strings + t->string_at[i], t->strings + t->string_at[j], n < m ? n : m);
+        if (order || n != m) return order ? order > 0 : n > m;
+    }
+    return 0;
+}
+
+static inline int goes_first(const lf_bpe_trainer *t, const candidate *a, const candidate *b) {
+    if (a->count != b->count) return a->count > b->count;
+    if (a->tie != b->tie) return a->tie < b->tie;
+    return t->rules.ties == LF_TIES_LEXMAX && is_greater(t, a, b);
+}
+
+/* Lets x sink from the free node `at`. */
+static void sink(lf_bpe_trainer *t, size_t at, candidate x) {
+    candidate *heap = t->heap;
+    for (;;) {
+        const size_t child = 4 * at + 1, end = child + 4 < t->n_heap ? child + 4 : t->n_heap;
+        if (child >= t->n_heap) break;
+        size_t best = child;
+        for (size_t i = child + 1; i < end; i++)
+            if (goes_first(t, &heap[i], &heap[best])) best = i;
+        if (!goes_first(t, &heap[best], &x)) break;
+        heap[at] = heap[best];
+        at = best;
+    }
+    heap[at] = x;
+}
+
+static void pop(lf_bpe_trainer *t) {
+    if (--t->n_heap) sink(t, 0, t->heap[t->n_heap]);
+}
+
+/* For the greater string to have the lower tie: the first 8 bytes of the left string, inverted. */
+static uint64_t tie_of_string(const lf_bpe_trainer *t, uint32_t id) {
+    uint64_t head = 0;
+    for (uint32_t i = 0; i < 8; i++) head = head << 8 | (i < t->lengths[id] ? t->strings[t->string_at[id] + i] : 0);
+    return ~head;
+}
+
+static lf_status push(lf_bpe_trainer *t, uint32_t which) {
+    const pair *p = &t->pairs[which];
+    if (grow((void **)&t->heap, &t->heap_room, t->n_heap + 1, sizeof *t->heap) != LF_OK) return LF_ENOMEM;
+    candidate x = {p->count, p->key, which};
+    if (t->rules.ties == LF_TIES_FIRST) x.tie = p->places[0];
+    if (t->rules.ties == LF_TIES_LEXMAX) x.tie = tie_of_string(t, (uint32_t)(p->key >> 32));
+    size_t at = t->n_heap++;
+    for (; at && goes_first(t, &x, &t->heap[(at - 1) / 4]); at = (at - 1) / 4) t->heap[at] = t->heap[(at - 1) / 4];
+    t->heap[at] = x;
+    return LF_OK;
+}
+
+/* Symbols. */
+
+static int may_join(const lf_bpe_trainer *t, uint64_t length, uint32_t a, uint32_t b) {
+    const int born = a >= t->rules.first_id || b >= t->rules.first_id || t->lengths[a] > 1 || t->lengths[b] > 1;
+    return !born || !t->rules.max_length || length < t->rules.max_length;
+}
+
+/* The id of what (a, b) makes: that of a reserved string, or the next one. */
+static lf_status new_symbol(lf_bpe_trainer *t, uint32_t a, uint32_t b, uint32_t *id) {
+    const size_t n = t->lengths[a], m = t->lengths[b];
+    *id = t->next_id;
+    if (t->rules.ties == LF_TIES_LEXMAX || (int64_t)(n + m) <= t->longest_reserved) {
+        if (grow((void **)&t->strings, &t->strings_room, t->n_strings + n + m, 1) != LF_OK) return LF_ENOMEM;
+        uint8_t *string = t->strings + t->n_strings;
+        memcpy(string, t->strings + t->string_at[a], n);
+        memcpy(string + n, t->strings + t->string_at[b], m);
+        for (size_t i = 0; i < t->rules.n_reserved; i++) {
+            const int64_t *at = t->rules.reserved_at + i;
+            if ((size_t)(at[1] - at[0]) == n + m && !memcmp(t->rules.reserved + at[0], string, n + m))
+                *id = t->rules.reserved_ids[i];
+        }
+        t->string_at[*id] = t->n_strings;
+        t->n_strings += n + m;
+    }
+    t->next_id += *id == t->next_id;
+    t->lengths[*id] = (uint32_t)(n + m);
+    return LF_OK;
+}
+
+/* The run that a slot is in; `run` is one at or before it in a scan from the left. */
+static inline uint32_t run_at(const lf_bpe_trainer *t, uint32_t run, uint32_t place) {
+    const uint32_t from = t->block_runs[place >> RUN_BLOCK];
+    if (from > run) run = from;
+    while (place >= t->run_starts[run + 1]) run++;
+    return run;
+}
+
+#define SLOT uint16_t
+#define SEP 0xFFFFu
+#define NAME(x) x##_16
+#include "text/bpe_train_body.h"
+#undef SLOT
+#undef SEP
+#undef NAME
+#define SLOT uint32_t
+#define SEP 0xFFFFFFFFu
+#define NAME(x) x##_32
+#include "text/bpe_train_body.h"
+
+/* Building. */
+
+typedef struct {
+    const uint8_t *blob;
+    const int64_t *offsets, *counts;
+    const lf_keyed *order; /* the words by falling count, or NULL for their own order */
+    size_t n_words;
+    uint32_t symbols[256];
+} words;
+
+static size_t word_at(const words *w, size_t i) { return w->order ? (size_t)w->order[i].value : i; }
+
+static lf_status layout(lf_bpe_trainer *t, const words *w, size_t n_slots) {
+    size_t n_runs = 0;
+    int64_t last = 0;
+    for (size_t i = 0; i < w->n_words; i++) {
+        const int64_t count = w->counts[word_at(w, i)];
+        n_runs += count != last;
+        last = count;
+    }
+    t->n_slots = (uint32_t)n_slots;
+    t->slots = malloc(n_slots * (t->wide ? sizeof(uint32_t) : sizeof(uint16_t)));
+    t->run_starts = malloc((n_runs + 2) * sizeof *t->run_starts);
+    t->run_weights = malloc((n_runs + 1) * sizeof *t->run_weights);
+    t->block_runs = malloc(((n_slots >> RUN_BLOCK) + 1) * sizeof *t->block_runs);
+    if (!t->slots || !t->run_starts || !t->run_weights || !t->block_runs) return LF_ENOMEM;
+    uint32_t run = 0;
+    last = 0;
+    t->run_starts[0] = 0;
+    t->run_weights[0] = 0;
+    uint32_t at = t->wide ? separate_32(t->slots, 0) : separate_16(t->slots, 0);
+    for (size_t i = 0; i < w->n_words; i++) {
+        const size_t word = word_at(w, i);
+        if (w->counts[word] != last) {
+            last = w->counts[word];
+            run += i > 0;
+            t->run_starts[run] = i ? at : 0;
+            t->run_weights[run] = (uint64_t)last;
+        }
+        const uint8_t *p = w->blob + w->offsets[word], *end = w->blob + w->offsets[word + 1];
+        at = t->wide ? write_32(t->slots, at, p, end, w->symbols) : write_16(t->slots, at, p, end, w->symbols);
+    }
+    t->n_slots = at;
+    t->run_starts[run + 1] = UINT32_MAX;
+    for (uint32_t b = 0, r = 0; b <= (at - 1) >> RUN_BLOCK; b++) {
+        while (b << RUN_BLOCK >= t->run_starts[r + 1]) r++;
+        t->block_runs[b] = r;
+    }
+    return LF_OK;
+}
+
+/* The words by falling count, for the runs to be few. */
+static lf_status order_words(words *w, lf_keyed **room) {
+    uint64_t most = 0;
+    lf_keyed *items = *room = malloc((2 * w->n_words + 1) * sizeof *items);
+    if (!items) return LF_ENOMEM;
+    for (size_t i = 0; i < w->n_words; i++)
+        if ((uint64_t)w->counts[i] > most) most = (uint64_t)w->counts[i];
+    for (size_t i = 0; i < w->n_words; i++) items[i] = (lf_keyed){most - (uint64_t)w->counts[i], i};
+    w->order = lf_radix_sort(items, items + w->n_words, w->n_words, most);
+    return LF_OK;
+}
+
+/* The tables by id, the bytes being symbols already. */
+static lf_status tables(lf_bpe_trainer *t, const words *w) {
+    const size_t n = (size_t)t->rules.n_ids + 1;
+    t->lengths = calloc(n, sizeof *t->lengths);
+    t->left = calloc(n, sizeof *t->left);
+    t->right = calloc(n, sizeof *t->right);
+    t->touched_left = malloc(n * sizeof *t->touched_left);
+    t->touched_right = malloc(n * sizeof *t->touched_right);
+    t->string_at = calloc(n, sizeof *t->string_at);
+    t->strings = malloc(256);
+    if (!t->lengths || !t->left || !t->right || !t->touched_left || !t->touched_right || !t->string_at || !t->strings)
+        return LF_ENOMEM;
+    t->strings_room = 256;
+    for (unsigned byte = 0; byte < 256; byte++) {
+        if (w->symbols[byte] == LF_NOT_A_SYMBOL) continue;
+        t->lengths[w->symbols[byte]] = 1;
+        t->string_at[w->symbols[byte]] = t->n_strings;
+        t->strings[t->n_strings++] = (uint8_t)byte;
+    }
+    for (size_t i = 0; i < t->rules.n_reserved; i++) {
+        const int64_t length = t->rules.reserved_at[i + 1] - t->rules.reserved_at[i];
+        if (length > t->longest_reserved) t->longest_reserved = length;
+    }
+    return rehash(t, 12);
+}
+
+static lf_status check(const lf_bpe_rules *rules, const words *w, uint64_t *total, size_t *n_slots, size_t *where) {
+    *where = 0;
+    if (rules->first_id > rules->n_ids || rules->n_ids >= LF_NOT_A_SYMBOL - 1) return LF_EINDEX;
+    for (unsigned byte = 0; byte < 256; byte++)
+        if (w->symbols[byte] != LF_NOT_A_SYMBOL && w->symbols[byte] >= rules->first_id) return *where = byte, LF_EINDEX;
+    for (size_t i = 0; i < rules->n_reserved; i++)
+        if (rules->reserved_ids[i] >= rules->first_id) return *where = i, LF_EINDEX;
+    *total = 0;
+    *n_slots = 1;
+    for (size_t i = 0; i < w->n_words; i++) {
+        const int64_t length = w->offsets[i + 1] - w->offsets[i];
+        int64_t symbols;
+        if (w->counts[i] < 1 || length < 0) return *where = i, LF_EVALUE;
+        if (__builtin_mul_overflow(length, w->counts[i], &symbols) || *total + (uint64_t)symbols > INT64_MAX)
+            return *where = w->n_words, LF_EVALUE;
+        *total += (uint64_t)symbols;
+        *n_slots += (size_t)length + 1;
+    }
+    if (*n_slots >= UINT32_MAX - 1) return *where = w->n_words + 1, LF_EVALUE;
+    return LF_OK;
+}
+
+lf_status lf_bpe_trainer_new(lf_bpe_trainer **trainer, const lf_bpe_rules *rules, const uint8_t *blob,
+                             const int64_t *offsets, const int64_t *counts, size_t n_words, const uint32_t symbols[256],
+                             size_t *where) {
+    words w = {.blob = blob, .offsets = offsets, .counts = counts, .n_words = n_words};
+    memcpy(w.symbols, symbols, sizeof w.symbols);
+    uint64_t total;
+    size_t n_slots;
+    *trainer = NULL;
+    lf_status status = check(rules, &w, &total, &n_slots, where);
+    if (status != LF_OK) return status;
+    lf_bpe_trainer *t = calloc(1, sizeof *t);
+    if (!t) return LF_ENOMEM;
+    t->rules = *rules;
+    if (!t->rules.min_count) t->rules.min_count = 1;
+    t->wide = rules->n_ids >= 0xFFFF;
+    t->next_id = rules->first_id;
+    t->floor = total / FLOOR_SHARE / (rules->n_ids + (uint64_t)1);
+    if (t->floor < t->rules.min_count) t->floor = t->rules.min_count;
+    lf_keyed *room = NULL;
+    if (rules->ties != LF_TIES_FIRST) status = order_words(&w, &room);
+    if (status == LF_OK) status = layout(t, &w, n_slots);
+    free(room);
+    if (status == LF_OK) status = tables(t, &w);
+    if (status == LF_OK) status = t->wide ? scan_32(t) : scan_16(t);
+    if (status != LF_OK) return lf_bpe_trainer_free(t), status;
+    *trainer = t;
+    return LF_OK;
+}
+
+void lf_bpe_trainer_free(lf_bpe_trainer *trainer) {
+    if (!trainer) return;
+    free_blocks(trainer);
+    void *const arrays[] = {trainer->slots,        trainer->run_starts,    trainer->run_weights, trainer->block_runs,
+                            trainer->pairs,        trainer->table,         trainer->heap,        trainer->lengths,
+                            trainer->strings,      trainer->string_at,     trainer->left,        trainer->right,
+                            trainer->touched_left, trainer->touched_right, trainer->occurrences, trainer->merges};
+    for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++) free(arrays[i]);
+    free(trainer);
+}
+
+lf_status lf_bpe_trainer_run(lf_bpe_trainer *t, size_t n_merges, size_t *n_done) {
+    lf_status status = t->broken ? LF_ENOMEM : LF_OK;
+    while (status == LF_OK && t->n_merges < n_merges && t->next_id < t->rules.n_ids) {
+        if (!(t->wide ? best_32(t) : best_16(t))) {
+            if (t->floor == t->rules.min_count) break;
+            t->floor = t->floor / 4 > t->rules.min_count ? t->floor / 4 : t->rules.min_count;
+            status = t->wide ? scan_32(t) : scan_16(t);
+        } else {
+            const uint32_t which = t->heap[0].pair;
+            pop(t);
+            status = t->wide ? merge_32(t, which) : merge_16(t, which);
+        }
+    }
+    t->broken = status != LF_OK;
+    *n_done = t->n_merges;
+    return status;
+}
+
+const lf_bpe_merge *lf_bpe_trainer_merges(const lf_bpe_trainer *trainer, size_t *n_merges) {
+    *n_merges = trainer->n_merges;
+    return trainer->merges;
+}

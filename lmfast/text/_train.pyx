@@ -1,0 +1,293 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, binding=True, embedsignature=True, freethreading_compatible=True
+"""The door to what training needs of csrc/text: counting words and learning merges."""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from libc.stddef cimport size_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.string cimport memcpy
+
+import numpy as np
+
+from lmfast.text import _text
+
+cdef extern from "lf.h" nogil:
+    ctypedef enum lf_status:
+        LF_OK
+        LF_ENOMEM
+        LF_EINDEX
+        LF_EVALUE
+    ctypedef enum lf_isa:
+        LF_N_ISA
+
+cdef extern from "text/unicode.h" nogil:
+    ctypedef struct lf_unicode:
+        pass
+    const lf_unicode *lf_unicode_for(int major)
+
+cdef extern from "text/split.h" nogil:
+    ctypedef enum lf_split:
+        LF_SPLIT_NONE
+        LF_SPLIT_GPT2
+        LF_SPLIT_CL100K
+        LF_SPLIT_LLAMA3
+        LF_SPLIT_QWEN2
+        LF_SPLIT_O200K
+
+cdef extern from "text/words.h" nogil:
+    ctypedef struct lf_words:
+        pass
+    lf_status lf_words_new(lf_words **words, lf_isa isa, lf_split split, const lf_unicode *unicode)
+    void lf_words_free(lf_words *words)
+    lf_status lf_words_count(lf_words *words, const uint8_t *text, size_t n, const int64_t *spans, size_t n_spans,
+                             uint64_t position, size_t *where)
+    lf_status lf_words_add(lf_words *words, const uint8_t *blob, const int64_t *offsets, const int64_t *counts,
+                           size_t n_words, uint64_t position, size_t *where)
+    lf_status lf_words_merge(lf_words *words, const lf_words *other)
+    size_t lf_words_size(const lf_words *words, size_t *n_bytes, size_t *memory)
+    lf_status lf_words_export(const lf_words *words, uint8_t *blob, int64_t *offsets, int64_t *counts)
+    size_t lf_words_cut(lf_split split, const lf_unicode *unicode, const uint8_t *text, size_t n)
+    size_t lf_words_spans(const uint8_t *text, size_t n, const uint8_t *separator, size_t n_separator, int64_t *spans,
+                          size_t n_most, size_t *n_spans)
+
+cdef extern from "text/bpe_train.h" nogil:
+    ctypedef enum lf_ties:
+        LF_TIES_IDS
+        LF_TIES_FIRST
+        LF_TIES_LEXMAX
+    ctypedef struct lf_bpe_rules:
+        lf_ties ties
+        uint64_t min_count
+        uint32_t max_length
+        uint32_t first_id
+        uint32_t n_ids
+        const uint8_t *reserved
+        const int64_t *reserved_at
+        const uint32_t *reserved_ids
+        size_t n_reserved
+    ctypedef struct lf_bpe_merge:
+        uint32_t left
+        uint32_t right
+        uint32_t id
+        int64_t count
+    ctypedef struct lf_bpe_trainer:
+        pass
+    lf_status lf_bpe_trainer_new(lf_bpe_trainer **trainer, const lf_bpe_rules *rules, const uint8_t *blob,
+                                 const int64_t *offsets, const int64_t *counts, size_t n_words, const uint32_t *symbols,
+                                 size_t *where)
+    void lf_bpe_trainer_free(lf_bpe_trainer *trainer)
+    lf_status lf_bpe_trainer_run(lf_bpe_trainer *trainer, size_t n_merges, size_t *n_done)
+    const lf_bpe_merge *lf_bpe_trainer_merges(const lf_bpe_trainer *trainer, size_t *n_merges)
+
+cdef dict SPLITTERS = {"none": LF_SPLIT_NONE, "gpt2": LF_SPLIT_GPT2, "cl100k": LF_SPLIT_CL100K,
+                       "llama3": LF_SPLIT_LLAMA3, "qwen2": LF_SPLIT_QWEN2, "o200k": LF_SPLIT_O200K}
+cdef dict TIES = {"ids": LF_TIES_IDS, "first": LF_TIES_FIRST, "lexmax": LF_TIES_LEXMAX}
+cdef enum:
+    SOME_SPANS = 4096
+
+
+cdef class Words:
+    """A table of words and counts; see csrc/text/words.h. One thread at a time."""
+
+    cdef lf_words *words
+
+    def __cinit__(self, str splitter not None, str isa=None):
+        isa = isa or _text.isa_best()
+        if isa not in _text.isas():
+            raise ValueError(f"isa {isa!r} is not available here; available: {', '.join(_text.isas())}")
+        cdef int number = _text.ISA_NAMES.index(isa)
+        if lf_words_new(&self.words, <lf_isa>number, SPLITTERS[splitter], lf_unicode_for(16)) != LF_OK:
+            raise MemoryError("no memory for a table of words")
+
+    def __dealloc__(self):
+        lf_words_free(self.words)
+
+    def count(self, const uint8_t[::1] text not None, const int64_t[:, ::1] spans not None, uint64_t position):
+        """Counts the pieces of the documents text[start:stop] for each row (start, stop) of int64[n, 2] spans."""
+        cdef size_t n = <size_t>text.shape[0], n_spans = <size_t>spans.shape[0], where = 0
+        cdef lf_status status
+        if spans.shape[1] != 2:
+            raise ValueError(f"spans: want shape (n, 2), got (n, {spans.shape[1]})")
+        if n == 0 or n_spans == 0:
+            return
+        with nogil:
+            status = lf_words_count(self.words, &text[0], n, &spans[0, 0], n_spans, position, &where)
+        if status == LF_EINDEX:
+            raise ValueError(f"spans[{where}] = {spans[where, 0]}, {spans[where, 1]} does not lie in a text of {n} bytes")
+        if status == LF_EVALUE:
+            raise OverflowError("a word is counted 2**63 times or more")
+        if status != LF_OK:
+            raise MemoryError("no memory for more words")
+
+    def add(self, const uint8_t[::1] blob not None, const int64_t[::1] offsets not None,
+            const int64_t[::1] counts not None, uint64_t position):
+        """Adds counted words; word i is blob[offsets[i]:offsets[i + 1]], which must lie in the blob."""
+        cdef size_t n = <size_t>counts.shape[0], where = 0
+        cdef lf_status status
+        if offsets.shape[0] != counts.shape[0] + 1:
+            raise ValueError(f"offsets: want shape ({n + 1},), got ({offsets.shape[0]},)")
+        if n == 0:
+            return
+        if offsets[0] < 0 or offsets[n] > blob.shape[0]:
+            raise ValueError(f"offsets: want the range [0, {blob.shape[0]}], got [{offsets[0]}, {offsets[n]}]")
+        with nogil:
+            status = lf_words_add(self.words, &blob[0], &offsets[0], &counts[0], n, position, &where)
+        if status == LF_EVALUE and counts[where] > 0 and offsets[where + 1] > offsets[where]:
+            raise OverflowError(f"word {where}: it is counted 2**63 times or more")
+        if status == LF_EVALUE:
+            raise ValueError(f"word {where}: {offsets[where + 1] - offsets[where]} bytes, counted {counts[where]} times; "
+                             "both must be at least 1")
+        if status != LF_OK:
+            raise MemoryError("no memory for more words")
+
+    def merge(self, Words other not None):
+        """Adds all of another table, which keeps what it has."""
+        cdef lf_status status
+        with nogil:
+            status = lf_words_merge(self.words, other.words)
+        if status == LF_EVALUE:
+            raise OverflowError("a word is counted 2**63 times or more")
+        if status != LF_OK:
+            raise MemoryError("no memory for more words")
+
+    def export(self):
+        """(blob, int64[n + 1] offsets, int64[n] counts) of the words in the order in which they were first seen."""
+        cdef size_t n_bytes, memory
+        cdef size_t n = lf_words_size(self.words, &n_bytes, &memory)
+        blob = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>n_bytes)
+        offsets = np.empty(n + 1, np.int64)
+        counts = np.empty(n, np.int64)
+        cdef int64_t[::1] offset_view = offsets, count_view = counts
+        cdef uint8_t *bytes_ = <uint8_t *>PyBytes_AS_STRING(blob)
+        cdef int64_t nothing
+        cdef int64_t *count = &count_view[0] if n else &nothing
+        cdef lf_status status
+        with nogil:
+            status = lf_words_export(self.words, bytes_, &offset_view[0], count)
+        if status != LF_OK:
+            raise MemoryError(f"no memory to sort {n} words")
+        return blob, offsets, counts
+
+    def sizes(self):
+        """(number of different words, their bytes, bytes that the table takes)."""
+        cdef size_t n_bytes, memory
+        cdef size_t n = lf_words_size(self.words, &n_bytes, &memory)
+        return n, n_bytes, memory
+
+
+def cut(str splitter not None, const uint8_t[::1] text not None):
+    """The last place at which a text may be cut without changing its pieces, 0 if there is none; see lf_words_cut."""
+    cdef size_t n = <size_t>text.shape[0], at
+    cdef lf_split split = SPLITTERS[splitter]
+    if n == 0:
+        return 0
+    with nogil:
+        at = lf_words_cut(split, lf_unicode_for(16), &text[0], n)
+    return at
+
+
+def spans(const uint8_t[::1] text not None, const uint8_t[::1] separator not None):
+    """int64[n, 2]: where the documents of a text lie between separators; at least one, the last reaching to the end."""
+    cdef size_t n = <size_t>text.shape[0], at = 0, n_spans = 0, i
+    cdef int64_t found[SOME_SPANS][2]
+    cdef int64_t[:, ::1] view
+    if separator.shape[0] == 0:
+        raise ValueError("separator is empty; want at least one byte")
+    parts = []
+    while n:
+        with nogil:
+            i = lf_words_spans(&text[at], n - at, &separator[0], <size_t>separator.shape[0], &found[0][0], SOME_SPANS,
+                               &n_spans)
+        part = np.empty((n_spans, 2), np.int64)
+        view = part
+        memcpy(&view[0, 0], found, n_spans * 2 * sizeof(int64_t))
+        part += <int64_t>at
+        if n_spans < SOME_SPANS or at + i == n:
+            parts.append(part)
+            break
+        parts.append(part[:n_spans - 1])
+        at += i
+    return np.concatenate(parts) if parts else np.zeros((1, 2), np.int64)
+
+
+cdef class Trainer:
+    """Learns merges from counted words; see csrc/text/bpe_train.h.
+
+    symbols     uint32[256], the id of each byte, 0xFFFFFFFF for a byte that is left out
+    first_id    the id of the first merge
+    n_ids       ends when all ids below are given
+    ties        a name in TIES
+    reserved    pairs (bytes, id): strings that have ids already
+    """
+
+    cdef lf_bpe_trainer *trainer
+    cdef object keep
+
+    def __cinit__(self, bytes blob not None, const int64_t[::1] offsets not None, const int64_t[::1] counts not None,
+                  const uint32_t[::1] symbols not None, *, uint32_t first_id, uint32_t n_ids, str ties not None,
+                  uint64_t min_count, uint32_t max_length, list reserved not None):
+        cdef size_t n = <size_t>counts.shape[0], where = 0
+        cdef lf_status status
+        cdef int64_t nothing = 0
+        if offsets.shape[0] != counts.shape[0] + 1:
+            raise ValueError(f"offsets: want shape ({n + 1},), got ({offsets.shape[0]},)")
+        if symbols.shape[0] != 256:
+            raise ValueError(f"symbols: want shape (256,), got ({symbols.shape[0]},)")
+        if offsets[0] < 0 or offsets[n] > len(blob):
+            raise ValueError(f"offsets: want the range [0, {len(blob)}], got [{offsets[0]}, {offsets[n]}]")
+        strings = b"".join(string for string, _ in reserved)
+        cdef int64_t[::1] reserved_at = np.cumsum([0, *(len(string) for string, _ in reserved)], dtype=np.int64)
+        cdef uint32_t[::1] reserved_ids = np.array([i for _, i in reserved] + [0], np.uint32)
+        self.keep = strings, reserved_at, reserved_ids
+        cdef lf_bpe_rules rules
+        rules.ties = TIES[ties]
+        rules.min_count = min_count
+        rules.max_length = max_length
+        rules.first_id = first_id
+        rules.n_ids = n_ids
+        rules.reserved = <const uint8_t *>PyBytes_AS_STRING(strings)
+        rules.reserved_at = &reserved_at[0]
+        rules.reserved_ids = &reserved_ids[0]
+        rules.n_reserved = <size_t>len(reserved)
+        cdef const uint8_t *bytes_ = <const uint8_t *>PyBytes_AS_STRING(blob)
+        cdef const int64_t *count = &counts[0] if n else &nothing
+        with nogil:
+            status = lf_bpe_trainer_new(&self.trainer, &rules, bytes_, &offsets[0], count, n, &symbols[0], &where)
+        if status == LF_EINDEX:
+            raise ValueError(f"first_id = {first_id}, n_ids = {n_ids}: the ids of symbols and reserved strings must be below")
+        if status == LF_EVALUE and where < n:
+            raise ValueError(f"word {where}: counted {counts[where]} times; at least 1 is allowed")
+        if status == LF_EVALUE and where == n:
+            raise OverflowError("the words have 2**63 symbols or more in all")
+        if status == LF_EVALUE:
+            raise ValueError(f"{n} different words with {offsets[n]} bytes are too many: bytes and words together must be "
+                             "below 2**32")
+        if status != LF_OK:
+            raise MemoryError(f"no memory to train on {n} words of {offsets[n]} bytes")
+
+    def __dealloc__(self):
+        lf_bpe_trainer_free(self.trainer)
+
+    def run(self, size_t n_merges):
+        """Goes on until there are n_merges in all, or no more can be made; how many there are."""
+        cdef size_t n_done = 0
+        cdef lf_status status
+        with nogil:
+            status = lf_bpe_trainer_run(self.trainer, n_merges, &n_done)
+        if status != LF_OK:
+            raise MemoryError(f"no memory after {n_done} merges")
+        return n_done
+
+    def merges(self):
+        """uint32[m, 3], left, right and new id of each merge so far, and int64[m], how often each pair occurred."""
+        cdef size_t n = 0, i
+        cdef const lf_bpe_merge *made = lf_bpe_trainer_merges(self.trainer, &n)
+        ids = np.empty((n, 3), np.uint32)
+        counts = np.empty(n, np.int64)
+        cdef uint32_t[:, ::1] id_view = ids
+        cdef int64_t[::1] count_view = counts
+        for i in range(n):
+            id_view[i, 0] = made[i].left
+            id_view[i, 1] = made[i].right
+            id_view[i, 2] = made[i].id
+            count_view[i] = made[i].count
+        return ids, counts

@@ -1,0 +1,183 @@
+"""Merging against the textbook, over vocabularies that no trainer makes.
+
+Rank files with tokens that no merge reaches, whose parts have higher ranks, in any order; merge lists in any order that
+make a token twice, use a token before it is made or name a pair twice. The kernels take four ways (bytes of a short
+piece, backtracking, a heap, cuts and cached segments), and which depends on the vocabulary and the text.
+"""
+
+import random
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lmfast.reference import text as reference
+from lmfast.text.patterns import PATTERNS
+from lmfast.text.spec import BPE, Split, TokenizerSpec, Vocab
+from lmfast.text.tokenizer import Tokenizer
+
+BYTES = [bytes([b]) for b in range(256)]
+
+
+def spec_of(
+    tokens: Sequence[bytes],
+    merges: Sequence[tuple[bytes, bytes]] | None = None,
+    *,
+    whole: bool = True,
+    pattern: str | None = None,
+) -> TokenizerSpec:
+    """All single bytes, then the tokens; ids in that order."""
+    ids = {token: i for i, token in enumerate([*BYTES, *tokens])}
+    pairs = None if merges is None else np.array([(ids[a], ids[b]) for a, b in merges], np.uint32).reshape(-1, 2)
+    steps = (Split(PATTERNS[pattern]),) if pattern else ()
+    return TokenizerSpec(BPE(Vocab.from_items(ids), pairs, ignore_merges=whole), steps)
+
+
+def check(tok: Tokenizer, text: bytes) -> None:
+    """Twice, since the second time the pieces are in the cache."""
+    want = reference.encode(text, tok.spec)
+    for _ in range(2):
+        assert tok.encode_list(text) == want, text
+        assert tok.count(text) == len(want), text
+    assert tok.decode_bytes(want) == text
+
+
+# Literals.
+
+
+@pytest.mark.parametrize(
+    ("tokens", "text", "want"),
+    [
+        ([b"ab", b"bc", b"abc"], b"abcbc", [258, 257]),
+        ([b"bc", b"ab", b"abc"], b"abc", [258]),
+        ([b"aa"], b"aaaaa", [256, 256, 97]),
+        ([b"aaaa", b"aa"], b"aaaaaaa", [256, 257, 97]),  # two aa merge to aaaa before the third aa is made
+        ([b"abcd"], b"abcd", [256]),  # a whole piece, though nothing merges to it
+        ([b"abcd"], b"abcde", [97, 98, 99, 100, 101]),
+    ],
+)
+def test_unit_rank_file(tokens: list[bytes], text: bytes, want: list[int]) -> None:
+    assert Tokenizer(spec_of(tokens)).encode_list(text) == want
+
+
+def test_unit_merge_list() -> None:
+    tokens = [b"ab", b"bc", b"abc"]
+    first = [(b"b", b"c"), (b"a", b"b"), (b"a", b"bc")]
+    assert Tokenizer(spec_of(tokens, first)).encode_list(b"abcab") == [258, 256]
+    assert Tokenizer(spec_of(tokens, first[::-1])).encode_list(b"abcab") == [256, 99, 256]
+    assert Tokenizer(spec_of(tokens, [], whole=True)).encode_list(b"abc") == [258]
+    assert Tokenizer(spec_of(tokens, [], whole=False)).encode_list(b"abc") == [97, 98, 99]
+
+
+@pytest.mark.parametrize("n", [33, 64, 1000])
+def test_unit_bytes_that_never_merge(isa: str, n: int) -> None:
+    for byte in range(256):
+        assert Tokenizer(spec_of([b"zq"]), isa=isa).encode_list(bytes([byte]) * n) == [byte] * n
+
+
+# Small vocabularies, drawn so that a failure shrinks to the smallest one.
+
+SMALL = st.binary(min_size=2, max_size=6).map(lambda blob: bytes(97 + b % 3 for b in blob))
+TEXT = st.binary(max_size=70).map(lambda blob: bytes(97 + b % 3 for b in blob))
+
+
+@given(st.lists(SMALL, max_size=12, unique=True), st.lists(TEXT, min_size=1, max_size=5))
+@settings(max_examples=500)
+def test_property_rank_files(tokens: list[bytes], texts: list[bytes]) -> None:
+    tok = Tokenizer(spec_of(tokens), cache_bytes=1 << 16)
+    for text in texts:
+        check(tok, text)
+
+
+@given(st.lists(SMALL, max_size=12, unique=True), st.lists(TEXT, min_size=1, max_size=5), st.booleans(), st.data())
+@settings(max_examples=500)
+def test_property_merge_lists(tokens: list[bytes], texts: list[bytes], whole: bool, data: st.DataObject) -> None:
+    known = {*BYTES, *tokens}
+    cuts = [(t[:i], t[i:]) for t in tokens for i in range(1, len(t)) if t[:i] in known and t[i:] in known]
+    merges = data.draw(st.lists(st.sampled_from(cuts), max_size=24)) if cuts else []
+    tok = Tokenizer(spec_of(tokens, merges, whole=whole), cache_bytes=1 << 16)
+    for text in texts:
+        check(tok, text)
+
+
+# Thousands of vocabularies of all kinds and sizes.
+
+ALPHABETS = [
+    *(b"a", b"ab", b"abc", b"a b", bytes(3), bytes(range(4)), b"xyz \n", b"\xff\x80a", b"\xc3\xa9\xa9", b"a\xe4\xb8"),
+    *(text.encode() for text in ("é中ü", "中文", "中", "😀a\u200d", "中文字 a")),
+    bytes(range(256)),
+]
+
+
+def some_tokens(rng: random.Random, alphabet: bytes) -> list[bytes]:
+    """Tokens made of tokens, and any others."""
+    singles = [bytes([b]) for b in set(alphabet)]
+    tokens = dict.fromkeys(singles)
+    n = len(tokens) + rng.choice([1, 3, 8, 20, 60, 200])
+    for _ in range(3 * n):
+        kind = rng.random()
+        if kind < 0.6:
+            token = rng.choice(list(tokens)) + rng.choice(list(tokens))
+        elif kind < 0.8:
+            token = bytes(rng.choices(alphabet, k=rng.randint(2, rng.choice([3, 6, 40]))))
+        elif kind < 0.9:
+            token = rng.choice(singles) * rng.randint(2, 20)
+        else:
+            start = rng.randrange(len(alphabet))
+            token = alphabet[start : start + rng.randint(2, 6)]
+        if 2 <= len(token) <= 100 and len(tokens) < n:
+            tokens[token] = None
+    return list(tokens)[len(singles) :]
+
+
+def some_merges(rng: random.Random, tokens: list[bytes]) -> list[tuple[bytes, bytes]]:
+    known, merges = {*BYTES, *tokens}, []
+    for token in tokens:
+        cuts = [(token[:i], token[i:]) for i in range(1, len(token)) if token[:i] in known and token[i:] in known]
+        if cuts and rng.random() < 0.9:
+            merges += rng.choices(cuts, k=rng.choice([1, 1, 1, 2, 5]))
+    if rng.random() < 0.4:
+        rng.shuffle(merges)
+    return merges
+
+
+def some_spec(rng: random.Random, alphabet: bytes) -> tuple[list[bytes], TokenizerSpec]:
+    tokens = some_tokens(rng, alphabet)
+    order = rng.choice(["made", "made", "shuffled", "short first", "long first"])
+    if order == "shuffled":
+        rng.shuffle(tokens)
+    elif order != "made":
+        tokens.sort(key=len, reverse=order == "long first")
+    merges = some_merges(rng, tokens) if rng.random() < 0.5 else None
+    pattern = rng.choice([None, None, "gpt2", "cl100k_base", "o200k_base"])
+    return tokens, spec_of(tokens, merges, whole=rng.random() < 0.5 or merges is None, pattern=pattern)
+
+
+def some_text(rng: random.Random, alphabet: bytes, tokens: list[bytes]) -> bytes:
+    n = rng.choice([rng.randint(1, 40), rng.randint(30, 80), rng.randint(1, 400), rng.randint(400, 2000)])
+    kind = rng.random()
+    if kind < 0.3:
+        return bytes(rng.choices(alphabet, k=n))
+    if kind < 0.4:
+        return bytes([rng.choice(alphabet)]) * n
+    if kind < 0.5:
+        return bytes(rng.choice(alphabet) if rng.random() < 0.9 else rng.randrange(256) for _ in range(n))
+    words = [*tokens, alphabet, alphabet[::-1], alphabet[:1] * 5, b" "]
+    return b"".join(rng.choices(words, k=n))[:n]
+
+
+def test_truth_thousands_of_vocabularies(rng: np.random.Generator) -> None:
+    from lmfast.text import _text
+
+    plain = random.Random(int(rng.integers(2**63)))
+    ways = set()
+    for i in range(2000):
+        alphabet = plain.choice(ALPHABETS)
+        tokens, spec = some_spec(plain, alphabet)
+        tok = Tokenizer(spec, cache_bytes=1 << 16, isa=_text.isas()[i % len(_text.isas())])
+        ways.add(tok._properties())
+        for _ in range(5):
+            check(tok, some_text(plain, alphabet, tokens))
+    assert ways == {(True, True), (True, False), (False, True), (False, False)}

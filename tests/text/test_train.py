@@ -1,0 +1,304 @@
+"""Training: held to the reference, to the rules written out plainly, and to the trainers that it claims to equal."""
+
+import json
+from collections import Counter
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lmfast.reference import text as reference
+from lmfast.text import train
+from lmfast.text._train import Trainer
+from lmfast.text.patterns import PATTERNS
+from lmfast.text.tokenizer import Tokenizer
+from lmfast.text.train import Learnt, Ties, learn, train_bpe
+from lmfast.text.words import Progress, WordCounts, count_words
+
+CORPORA = ["english", "multilingual", "code"]
+SETTLED = settings(max_examples=300)
+# Few letters, so that there are ties, runs of one letter, and exhausted pairs.
+WORDS = st.text(st.sampled_from("aaab"), min_size=1, max_size=12) | st.text(st.sampled_from("abcdéक "), max_size=8)
+TEXTS = st.lists(WORDS, max_size=30).map(" ".join)
+
+Made = list[tuple[bytes, bytes]]
+
+
+def merges_of(tokenizer: Tokenizer | Learnt) -> Made:
+    """The merges as pairs of byte strings."""
+    learnt = tokenizer.spec.model if isinstance(tokenizer, Tokenizer) else tokenizer
+    tokens = {i: t for t, i in (learnt.tokens if isinstance(learnt, Learnt) else learnt.vocab)}
+    assert learnt.merges is not None
+    return [(tokens[a], tokens[b]) for a, b in learnt.merges.tolist()]
+
+
+def naive(texts: list[str], n_merges: int, ties: Ties, pattern: str = "gpt2") -> tuple[Made, list[int]]:
+    """Merges and their counts, all pairs counted anew for each of them."""
+    byte_ids = Tokenizer(reference.train_bpe([], 256)).bytes_to_id
+    rows: list[list[bytes]] = []
+    for word, count in count_words(texts, pattern):
+        rows += [[bytes([b]) for b in word]] * count if ties != "first" else []
+    if ties == "first":  # no counts: the rule is about where a pair stands
+        spec = reference.train_bpe([], 256, pattern)
+        rows = [[bytes([b]) for b in piece] for text in texts for piece in reference.split(text, spec)]
+    ids = {bytes([b]): byte_ids(bytes([b])) if ties == "hf" else b for b in range(256)}
+    made: Made = []
+    counts = []
+    while len(made) < n_merges:
+        found = Counter(pair for row in rows for pair in pairwise(row))
+        if not found:
+            break
+        most = max(found.values())
+        best = [pair for pair, n in found.items() if n == most]  # in the order of where they stand first
+        if ties == "lexmax":
+            best = [max(best)]
+        elif ties != "first":
+            best = [min(best, key=lambda pair: (ids[pair[0]], ids[pair[1]]))]
+        made.append(best[0])
+        counts.append(most)
+        ids[b"".join(best[0])] = 256 + len(made)
+        for row in rows:
+            i = 0
+            while i + 1 < len(row):
+                if (row[i], row[i + 1]) == best[0]:
+                    row[i : i + 2] = [row[i] + row[i + 1]]
+                i += 1
+    return made, counts
+
+
+def tokenizers_model(texts: Any, vocab_size: int, **options: Any) -> tuple[dict[str, int], list[tuple[str, str]]]:
+    """The vocabulary and the merges by tokenizers, in its alphabet of bytes."""
+    tokenizers = pytest.importorskip("tokenizers")
+    peer = tokenizers.Tokenizer(tokenizers.models.BPE())
+    peer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    options = {"initial_alphabet": tokenizers.pre_tokenizers.ByteLevel.alphabet(), **options}
+    trainer = tokenizers.trainers.BpeTrainer(vocab_size=vocab_size, show_progress=False, **options)
+    peer.train_from_iterator(texts, trainer)
+    model = json.loads(peer.to_str())["model"]
+    return model["vocab"], [tuple(merge) for merge in model["merges"]]
+
+
+def as_tokenizers_shows(learnt: Learnt) -> tuple[dict[str, int], list[tuple[str, str]]]:
+    """The same of ours."""
+
+    def show(token: bytes) -> str:
+        return "".join(train._CHARACTERS[byte] for byte in token)
+
+    vocab = {show(token): token_id for token, token_id in learnt.tokens} | learnt.special_tokens
+    return vocab, [(show(a), show(b)) for a, b in merges_of(learnt)]
+
+
+def test_unit_train_bpe() -> None:
+    tokenizer = train_bpe(["ab ab abc"], 260, pattern="gpt2", special_tokens=["<|end|>", "<|end|>"])
+    # "ab" three times; then " ab", twice, and "abc" and " abc", once each: fewer than " ab" in front.
+    assert merges_of(tokenizer) == [(b"a", b"b"), (b" ", b"ab"), (b" ab", b"c")]
+    assert tokenizer.special_tokens == {"<|end|>": 0}
+    assert tokenizer.bytes_to_id(b"!") == 1
+    assert tokenizer.decode(tokenizer.encode("ab abc xyz")) == "ab abc xyz"
+    assert tokenizer.spec.pre_tokenizer[0].pattern == PATTERNS["gpt2"]
+    last = train_bpe(["ab ab abc"], 260, pattern="gpt2", ties="bytes", special_tokens=["<|end|>"])
+    assert (last.bytes_to_id(b"a"), last.special_tokens) == (97, {"<|end|>": 259})
+    exhausted = train_bpe(["ab"], 1000, ties="first", special_tokens=["x", "y"])
+    assert (merges_of(exhausted), exhausted.special_tokens) == ([(b"a", b"b")], {"x": 257, "y": 258})
+    assert exhausted.vocab_size == 259
+
+
+def test_unit_nothing_to_learn() -> None:
+    for source in ([], [""], ["a", "b c"], WordCounts.from_items([])):
+        assert len(train_bpe(source, 1000, pattern="qwen2" if source == ["a", "b c"] else None).spec.model.vocab) <= 258
+    assert train_bpe([], 256).vocab_size == 256
+    assert train_bpe(["ab" * 100], 256).vocab_size == 256
+
+
+def test_unit_bytes_that_are_not_utf8() -> None:
+    tokenizer = train_bpe([b"\xff\xfe\xff\xfe", b"\xff\xfe\x00"], 300)
+    assert merges_of(tokenizer) == [(b"\xff", b"\xfe"), (b"\xff\xfe", b"\0"), (b"\xff\xfe", b"\xff\xfe")]
+    assert tokenizer.decode_bytes(tokenizer.encode(b"\xff\xfe\xff")) == b"\xff\xfe\xff"
+
+
+@pytest.mark.parametrize("ties", ["hf", "bytes", "first", "lexmax"])
+@given(texts=st.lists(TEXTS, max_size=3))
+def test_truth_rules_written_out(ties: Ties, texts: list[str]) -> None:
+    got = learn(count_words(texts, "gpt2", threads=1), 300, ties=ties)
+    assert (merges_of(got), got.counts.tolist()) == naive(texts, 44, ties)
+
+
+@SETTLED
+@given(texts=st.lists(TEXTS, max_size=4), more=st.integers(0, 200))
+def test_truth_reference(texts: list[str], more: int) -> None:
+    want = reference.train_bpe(texts, 256 + more, "gpt2")
+    assert train_bpe(texts, 256 + more, pattern="gpt2", threads=1).spec == want
+
+
+@SETTLED
+@given(
+    texts=st.lists(TEXTS, max_size=4),
+    more=st.integers(0, 100),
+    min_frequency=st.integers(0, 4),
+    max_token_length=st.none() | st.integers(1, 6),
+    special_tokens=st.lists(st.sampled_from(["<s>", "a", "aa", "aab", "Ġa", "Ġ", "é", "Ã©", "क", "<s>"]), max_size=5),
+)
+def test_peer_tokenizers_options(
+    texts: list[str], more: int, min_frequency: int, max_token_length: int | None, special_tokens: list[str]
+) -> None:
+    options: dict[str, Any] = {"min_frequency": min_frequency, "special_tokens": special_tokens}
+    if max_token_length:
+        options["max_token_length"] = max_token_length
+    want = tokenizers_model(texts, 266 + more, **options)
+    got = learn(count_words(texts, "gpt2", threads=1), 266 + more, **options)
+    assert as_tokenizers_shows(got) == want
+
+
+@given(texts=st.lists(TEXTS, max_size=4), initial=st.sets(st.sampled_from("abcx")), limit=st.none() | st.integers(1, 6))
+def test_peer_tokenizers_alphabet(texts: list[str], initial: set[str], limit: int | None) -> None:
+    words = count_words(texts, "gpt2", threads=1)
+    counts: Counter[int] = Counter()
+    for word, count in words:
+        for byte in word:
+            counts[byte] += count * (chr(byte) not in initial)
+    dropped = sorted(counts.values())[: max(0, len(counts | Counter(map(ord, initial))) - (limit or 256))]
+    if limit and (limit < len(initial) or (dropped and sorted(counts.values())[len(dropped) :][:1] == dropped[-1:])):
+        return  # tokenizers drops any one of equally frequent characters
+    options: dict[str, Any] = {"limit_alphabet": limit} if limit else {}
+    want = tokenizers_model(texts, 60, initial_alphabet=sorted(initial), **options)
+    got = learn(words, 60, initial_alphabet=map(ord, initial), **options)
+    assert as_tokenizers_shows(got) == want
+
+
+@pytest.mark.corpus
+@pytest.mark.parametrize("name", CORPORA)
+def test_peer_tokenizers_corpus(name: str, data_dir: Path) -> None:
+    with (data_dir / "corpus" / f"{name}.txt").open("rb") as file:
+        text = file.read(2_000_000).decode("utf-8", "ignore")
+    want = tokenizers_model(text.split("<|endoftext|>"), 8000)
+    got = learn(count_words(text.split("<|endoftext|>"), "gpt2"), 8000)
+    assert as_tokenizers_shows(got) == want
+    assert len(got.merges) == 8000 - 256
+
+
+def rustbpe_ranks(texts: list[str], vocab_size: int, pattern: str) -> dict[bytes, int]:
+    rustbpe = pytest.importorskip("rustbpe")
+    peer = rustbpe.Tokenizer()
+    peer.train_from_iterator(iter(texts), vocab_size, pattern=pattern)
+    return {bytes(token): rank for token, rank in peer.get_mergeable_ranks()}
+
+
+@SETTLED
+@given(texts=st.lists(TEXTS, max_size=4), more=st.integers(0, 100))
+def test_peer_rustbpe(texts: list[str], more: int) -> None:
+    got = learn(count_words(texts, "llama3", threads=1), 256 + more, ties="bytes")
+    assert dict(got.tokens) == rustbpe_ranks(texts, 256 + more, PATTERNS["llama3"])
+
+
+@pytest.mark.corpus
+@pytest.mark.parametrize("name", CORPORA)
+def test_peer_rustbpe_corpus(name: str, data_dir: Path) -> None:
+    with (data_dir / "corpus" / f"{name}.txt").open("rb") as file:
+        texts = file.read(2_000_000).decode("utf-8", "ignore").split("<|endoftext|>")
+    got = train_bpe(texts, 8000, ties="bytes", pattern="gpt2")
+    assert dict(got.spec.model.vocab) == rustbpe_ranks(texts, 8000, PATTERNS["gpt2"])
+
+
+@settings(max_examples=50)
+@given(texts=st.lists(TEXTS, min_size=1, max_size=2))
+def test_peer_tiktoken_educational(texts: list[str]) -> None:
+    educational = pytest.importorskip("tiktoken._educational")
+    got = learn(count_words(texts[:1], "gpt2"), 290, ties="first")
+    n = 256 + len(got.merges)  # it fails where no pair is left
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("builtins.print", lambda *a, **k: None)
+        want = educational.bpe_train(texts[0], n, PATTERNS["gpt2"], visualise=None)
+    assert dict(got.tokens) == want
+
+
+@pytest.mark.corpus
+@pytest.mark.parametrize("name", CORPORA)
+def test_property_counts_threads_floors_and_widths(
+    name: str, data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Text or its counts, any number of threads, slots of two or of four bytes: the same tokenizer."""
+    path = tmp_path / "text"
+    path.write_bytes((data_dir / "corpus" / f"{name}.txt").read_bytes()[:3_000_000])
+    want = train_bpe(path, 4000, separator="<|endoftext|>", threads=1)
+    words = count_words(path, separator="<|endoftext|>", threads=3)
+    assert train_bpe(words, 4000) == want
+    parts = path.read_bytes().split(b"<|endoftext|>")
+    halves = [count_words(parts[:7]), count_words(parts[7:])]
+    assert train_bpe(halves[1] + halves[0], 4000) == want
+    for ties in ("hf", "bytes", "first", "lexmax"):
+        few, many = learn(words, 4000, ties=ties), learn(words, 70_000, ties=ties)  # the floor begins elsewhere too
+        assert np.array_equal(many.merges[:3744], few.merges)
+        assert np.array_equal(many.counts[:3744], few.counts)
+        assert bool(np.all(np.diff(many.counts) <= 0))
+
+
+def test_unit_long_words() -> None:
+    for n in (1, 2, 3, 1000, 1 << 20, (1 << 20) + 7):
+        got = learn(count_words([b"a" * n], None), 1000)
+        want = [2**i for i in range(1, n.bit_length() - 1)]  # as long as there is more than one such pair
+        assert [len(a + b) for a, b in merges_of(got)][: len(want)] == want
+    zeros = learn(count_words([bytes(1 << 18) + b"\1"], None), 1000, ties="lexmax")
+    assert len(merges_of(zeros)[17][0]) == 1 << 17
+
+
+def test_unit_large_counts() -> None:
+    """Counts past 32 bits, where other trainers wrap around."""
+    words = WordCounts.from_items([(b"ab", 2**40), (b"bc", 2**33 + 1), (b"cd", 2**33)])
+    assert merges_of(learn(words, 259)) == [(b"a", b"b"), (b"b", b"c"), (b"c", b"d")]
+    with pytest.raises(OverflowError):
+        learn(WordCounts.from_items([(b"ab", 2**62)]), 259)
+    with pytest.raises(OverflowError):
+        learn(WordCounts.from_items([(b"ab", 2**61), (b"cd", 2**61)]), 259)
+
+
+def test_unit_progress() -> None:
+    seen: list[Progress] = []
+    words = WordCounts.from_items([(b"%d" % i, i + 1) for i in range(3000)])
+    train_bpe(words, 1256, progress=seen.append)
+    assert [(p.stage, p.done, p.total) for p in seen] == [("merge", n, 1000) for n in (256, 512, 768)]
+
+    def stop(progress: Progress) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_bpe(words, 1256, progress=stop)
+
+
+def test_safety_train() -> None:
+    words = WordCounts.from_items([(b"ab", 1)])
+    for vocab_size, special in ((255, ()), (256, ("x",)), (0, ()), (-5, ()), (2**21, ()), (2**40, ())):
+        for ties in ("hf", "first"):
+            with pytest.raises(ValueError, match="vocab_size"):
+                train_bpe(words, vocab_size, special_tokens=[*special, "<s>"], ties=ties)
+    for options in (
+        {"ties": "sentencepiece"},
+        {"min_frequency": -1},
+        {"limit_alphabet": 0},
+        {"max_token_length": 0},
+        {"initial_alphabet": [256]},
+        {"special_tokens": [""]},
+    ):
+        with pytest.raises(ValueError, match=next(iter(options))):
+            train_bpe(words, 300, **options)
+    with pytest.raises(ValueError, match="byte 0x00 is no token"):
+        train_bpe(words, 300, initial_alphabet=b"a")
+    with pytest.raises(FileNotFoundError):
+        train_bpe("/no/such/file", 300)
+    common: dict[str, Any] = {"first_id": 256, "n_ids": 300, "ties": "ids", "min_count": 1, "max_length": 0}
+    symbols, at, one = np.arange(256, dtype=np.uint32), np.array([0, 2]), np.array([1])
+    for bad in ({"first_id": 255}, {"n_ids": 255}, {"n_ids": 2**32 - 1}):
+        with pytest.raises(ValueError, match="first_id"):
+            Trainer(b"ab", at, one, symbols, **{**common, **bad}, reserved=[])
+    with pytest.raises(ValueError, match="first_id"):
+        Trainer(b"ab", at, one, symbols, **common, reserved=[(b"ab", 256)])
+    for offsets in ([0, 3], [-1, 2], [0]):
+        with pytest.raises(ValueError, match="offsets"):
+            Trainer(b"ab", np.array(offsets), one, symbols, **common, reserved=[])
+    with pytest.raises(ValueError, match="word 0"):
+        Trainer(b"ab", at, -one, symbols, **common, reserved=[])
+    with pytest.raises(ValueError, match="symbols"):
+        Trainer(b"ab", at, one, symbols[:255], **common, reserved=[])
