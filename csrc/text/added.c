@@ -77,12 +77,14 @@ int lf_added_next(const lf_added *a, const lf_unicode *u, const uint8_t *text, s
         }
         size_t start = at, end;
         match->resume = stop;
-        if (a->flags[token] & LF_ADDED_LSTRIP)
+        if (a->flags[token] & LF_ADDED_LSTRIP) {
             while (start > done) {
                 const size_t before = lf_utf8_before(text, start);
                 if (!(class_at(u, text, n, before, &end) & LF_SPACE)) break;
                 start = before;
             }
+            if (start < done) start = done;
+        }
         if (a->flags[token] & LF_ADDED_RSTRIP) {
             if (match->space_from <= stop && stop < match->space_to) {
                 stop = match->space_to;
@@ -91,6 +93,10 @@ int lf_added_next(const lf_added *a, const lf_unicode *u, const uint8_t *text, s
                 while (stop < n && class_at(u, text, n, stop, &end) & LF_SPACE) stop = end;
                 match->space_to = stop;
             }
+        }
+        if (start >= stop) { /* white space that the token before has taken whole */
+            at = match->resume - 1;
+            continue;
         }
         match->start = start;
         match->stop = stop;

@@ -119,6 +119,8 @@ def _find_added(text: str, tokens: dict[str, AddedToken]) -> Iterator[tuple[int,
         if token.rstrip:
             while stop < len(text) and unicode.is_space(text[stop]):
                 stop += 1
+        if start >= stop:
+            continue  # white space that the token before has taken whole
         yield done, start, None
         yield start, stop, token.id
         done = stop

@@ -185,16 +185,18 @@ class Tokenizer(_text.Encoder):
         errors: Errors = "replace",
     ) -> Ragged:
         """The ids of many texts. `threads`: how many to use, None for one per processor."""
-        items = _texts(texts)
+        items, workers = _texts(texts), _threads.count(threads)
         if self._steps is not None or add_special_tokens:
             rows = [
                 self.encode(t, allowed_special=allowed_special, add_special_tokens=add_special_tokens, errors=errors)
                 for t in items
             ]
-            return Ragged(np.concatenate([np.empty(0, np.uint32), *rows]), _offsets(np.array([len(r) for r in rows])))
+            return Ragged(
+                np.concatenate([np.empty(0, np.uint32), *rows]), _offsets(np.array([len(r) for r in rows], np.int64))
+            )
         rooms = [self._room(item) for item in items]
         ragged = self._encode_parts(
-            partial(self._encode_range, items), rooms, threads, *self._bits(allowed_special), _is_strict(errors)
+            partial(self._encode_range, items), rooms, workers, *self._bits(allowed_special), _is_strict(errors)
         )
         if checking.on:
             for item, ids in zip(items, ragged, strict=True):
@@ -210,13 +212,12 @@ class Tokenizer(_text.Encoder):
         errors: Errors = "replace",
     ) -> NDArray[np.int64]:
         """How many ids each of many texts has: int64[n]. No ids are built."""
-        items = _texts(texts)
+        items, workers = _texts(texts), _threads.count(threads)
         if self._steps is not None or checking.on:
             return np.array([self.count(t, allowed_special=allowed_special, errors=errors) for t in items], np.int64)
         counts = np.zeros(len(items), np.int64)
         raw, normalized = self._bits(allowed_special)
         strict = _is_strict(errors)
-        workers = _threads.count(threads)
         parts = _parts([self._room(item) for item in items], workers)
         calls = [partial(self._encode_range, items, a, b, None, 0, counts, raw, normalized, strict) for a, b in parts]
         _threads.run(calls, workers)
@@ -240,26 +241,26 @@ class Tokenizer(_text.Encoder):
         mark = separator.encode() if isinstance(separator, str) else separator
         if mark is not None and not mark:
             raise ValueError("separator is empty; want at least one byte, or None for one document a file")
-        groups = []
+        groups, workers = [], _threads.count(threads)
         for path in paths:
             with open(path, "rb") as file:
                 data = file.read()
             ends = list(_ends(data, mark)) if mark else [(0, len(data))]
             if self._steps is not None or checking.on:
                 documents = [data[start:stop] for start, stop in ends]
-                groups.append(self.encode_batch(documents, threads=threads, allowed_special=allowed_special))
+                groups.append(self.encode_batch(documents, threads=workers, allowed_special=allowed_special))
                 continue
             spans = np.array(ends, np.int64).reshape(-1, 2)
             rooms = [self._bound(stop - start) for start, stop in ends]
             bits = self._bits(allowed_special)
-            groups.append(self._encode_parts(partial(self._encode_spans, data, spans), rooms, threads, *bits, False))
+            groups.append(self._encode_parts(partial(self._encode_spans, data, spans), rooms, workers, *bits, False))
         return _joined(groups)
 
     def _encode_parts(
         self,
         encode: Callable[..., int],
         rooms: list[int],
-        workers: int | None,
+        workers: int,
         raw: Bits,
         normalized: Bits,
         strict: bool,
@@ -268,19 +269,18 @@ class Tokenizer(_text.Encoder):
 
         Each text has room for its ids; the gaps between their ids are closed.
         """
-        n_workers = _threads.count(workers)
         groups = []
+        counts = np.zeros(len(rooms), np.int64)
         for first, last in _groups(rooms):
             here = rooms[first:last]
-            counts = np.zeros(len(rooms), np.int64)
             ids = np.empty(sum(here), np.uint32)
             at = [0, *accumulate(here)]
-            parts = _parts(here, n_workers)
+            parts = _parts(here, workers)
             calls = [
                 partial(encode, first + a, first + b, ids, at[a], counts, raw, normalized, strict) for a, b in parts
             ]
             filled = 0
-            for (a, _), n in zip(parts, _threads.run(calls, n_workers), strict=True):
+            for (a, _), n in zip(parts, _threads.run(calls, workers), strict=True):
                 if at[a] != filled:
                     _text.move(ids, filled, at[a], n)
                 filled += n
@@ -510,6 +510,7 @@ class Tokenizer(_text.Encoder):
         """Which path each part of the tokenizer takes, a line each."""
         spec, (all_form, n_odd) = self._spec, self._properties()
         slow = "regex package: exact, slow"
+        heap = f"; heap, n log n, where one of {n_odd} tokens occurs" if n_odd else ""
         return "\n".join(
             [
                 f"added tokens   {len(spec.added_tokens)} ({len(self._special)} special)",
@@ -517,7 +518,7 @@ class Tokenizer(_text.Encoder):
                 f"pre-tokenizer  {slow if self._steps is not None else f'{self._splitter}, compiled'}",
                 f"model          BPE by {'ranks' if spec.model.merges is None else 'merges'}, {len(spec.model.vocab)} "
                 f"tokens{'' if all_form else ', some of which no merge makes'}",
-                f"long pieces    backtracking, linear{f'; heap, n log n, where one of {n_odd} tokens occurs' if n_odd else ''}",
+                f"long pieces    backtracking, linear{heap}",
                 f"unicode        {spec.unicode}",
                 f"isa            {self._isa or _text.isa_best()}",
                 f"cache          {self._cache_bytes} bytes a thread",

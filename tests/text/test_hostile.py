@@ -155,6 +155,7 @@ def test_safety_a_million_distinct_strings_leave_memory_flat(made: Callable[[str
     assert max(sizes[50:]) - sizes[20] < 8 << 20
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc/self/statm")
 def test_safety_tokenizers_give_their_memory_back(base: BPE) -> None:
     spec = TokenizerSpec(base, (Split(PATTERNS["gpt2"]),), added_tokens=(AddedToken("<x>", 1000),))
