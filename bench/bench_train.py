@@ -32,7 +32,7 @@ Made = list[bytes]
 
 
 def texts(path: str) -> list[str]:
-    return Path(path).read_text("utf-8").split(SEPARATOR)
+    return Path(path).read_bytes().decode().split(SEPARATOR)  # read_text would change line ends
 
 
 def lmfast(path: str, vocab_size: int, cores: int, ties: str = "hf") -> Callable[[], Made]:
@@ -178,7 +178,7 @@ def main() -> None:
             if arguments.limit:
                 text = path.read_bytes()[: arguments.limit].decode("utf-8", "ignore")
                 path = Path(folder, f"{corpus}.txt")
-                path.write_text(text, "utf-8")
+                path.write_bytes(text.encode())
             for n in map(int, arguments.cores.split(",")):
                 cores = sorted(os.sched_getaffinity(0))[-n:]
                 job = {"corpus": corpus, "path": str(path), "warm": str(warm), "cores": cores}

@@ -245,6 +245,7 @@ def test_safety_nothing_half_written(ranks, tmp_path, monkeypatch, failure, code
 
 def start(*arguments, **options):
     command = [sys.executable, "-m", "lmfast", *map(str, arguments)]
+    options.setdefault("preexec_fn", lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
 
 

@@ -7,11 +7,11 @@
 #include "text/radix.h"
 
 enum {
-    FRONT = 512,            /* pairs of ids below it are found without hashing while the slots are read */
+    FRONT = 512,           /* pairs of ids below it are found without hashing while the slots are read */
     BLOCK_PLACES = 1 << 18, /* in one block of the arena                                                */
-    AHEAD = 12,             /* places fetched before they are looked at                                 */
-    RUN_BLOCK = 6,          /* log2 of the slots that share an entry of block_runs                      */
-    FLOOR_SHARE = 100,      /* the first floor: the mean count of symbols per id, divided by this       */
+    AHEAD = 12,            /* places fetched before they are looked at                                 */
+    RUN_BLOCK = 6,         /* log2 of the slots that share an entry of block_runs                      */
+    FLOOR_SHARE = 100,     /* the first floor: the mean count of symbols per id, divided by this       */
 };
 
 typedef struct {
@@ -201,7 +201,8 @@ static void pop(lf_bpe_trainer *t) {
 /* For the greater string to have the lower tie: the first 8 bytes of the left string, inverted. */
 static uint64_t tie_of_string(const lf_bpe_trainer *t, uint32_t id) {
     uint64_t head = 0;
-    for (uint32_t i = 0; i < 8; i++) head = head << 8 | (i < t->lengths[id] ? t->strings[t->string_at[id] + i] : 0);
+    for (uint32_t i = 0; i < 8; i++)
+        head = head << 8 | (i < t->lengths[id] ? t->strings[t->string_at[id] + i] : 0);
     return ~head;
 }
 
@@ -359,9 +360,9 @@ static lf_status check(const lf_bpe_rules *rules, const words *w, uint64_t *tota
     *where = 0;
     if (rules->first_id > rules->n_ids || rules->n_ids >= LF_NOT_A_SYMBOL - 1) return LF_EINDEX;
     for (unsigned byte = 0; byte < 256; byte++)
-        if (w->symbols[byte] != LF_NOT_A_SYMBOL && w->symbols[byte] >= rules->first_id) return *where = byte, LF_EINDEX;
+        if (w->symbols[byte] != LF_NOT_A_SYMBOL && w->symbols[byte] >= rules->first_id) return LF_EINDEX;
     for (size_t i = 0; i < rules->n_reserved; i++)
-        if (rules->reserved_ids[i] >= rules->first_id) return *where = i, LF_EINDEX;
+        if (rules->reserved_ids[i] >= rules->first_id) return LF_EINDEX;
     *total = 0;
     *n_slots = 1;
     for (size_t i = 0; i < w->n_words; i++) {
@@ -377,9 +378,32 @@ static lf_status check(const lf_bpe_rules *rules, const words *w, uint64_t *tota
     return LF_OK;
 }
 
-lf_status lf_bpe_trainer_new(lf_bpe_trainer **trainer, const lf_bpe_rules *rules, const uint8_t *blob,
-                             const int64_t *offsets, const int64_t *counts, size_t n_words, const uint32_t symbols[256],
-                             size_t *where) {
+static lf_status scan(lf_bpe_trainer *t) { return t->wide ? scan_32(t) : scan_16(t); }
+static lf_status merge(lf_bpe_trainer *t, uint32_t which) { return t->wide ? merge_32(t, which) : merge_16(t, which); }
+
+/* Makes the given merges. No pair may be forgotten meanwhile, for a seed may be rare. */
+static lf_status seed(lf_bpe_trainer *t, size_t *where) {
+    const uint64_t floor = t->floor;
+    t->floor = 1;
+    lf_status status = scan(t);
+    for (size_t i = 0; i < t->rules.n_seeds && status == LF_OK; i++) {
+        const uint32_t a = t->rules.seeds[2 * i], b = t->rules.seeds[2 * i + 1];
+        *where = i + 1;
+        if (t->next_id >= t->rules.n_ids || a >= t->next_id || b >= t->next_id) return LF_EINDEX;
+        if (!t->lengths[a] || !t->lengths[b]) return LF_EINDEX;
+        uint32_t which = find_pair(t, (uint64_t)a << 32 | b);
+        if (which == NO_PAIR) {
+            which = t->n_pairs;
+            status = new_pair(t, (uint64_t)a << 32 | b, 0, 0, NULL);
+        }
+        if (status == LF_OK) status = merge(t, which);
+    }
+    t->floor = floor;
+    return status;
+}
+
+lf_status lf_bpe_trainer_new(lf_bpe_trainer **trainer, const lf_bpe_rules *rules, const uint8_t *blob, const int64_t *offsets,
+                             const int64_t *counts, size_t n_words, const uint32_t symbols[256], size_t *where) {
     words w = {.blob = blob, .offsets = offsets, .counts = counts, .n_words = n_words};
     memcpy(w.symbols, symbols, sizeof w.symbols);
     uint64_t total;
@@ -400,7 +424,8 @@ lf_status lf_bpe_trainer_new(lf_bpe_trainer **trainer, const lf_bpe_rules *rules
     if (status == LF_OK) status = layout(t, &w, n_slots);
     free(room);
     if (status == LF_OK) status = tables(t, &w);
-    if (status == LF_OK) status = t->wide ? scan_32(t) : scan_16(t);
+    if (status == LF_OK && rules->n_seeds) status = seed(t, where);
+    if (status == LF_OK) status = scan(t);
     if (status != LF_OK) return lf_bpe_trainer_free(t), status;
     *trainer = t;
     return LF_OK;
@@ -423,11 +448,11 @@ lf_status lf_bpe_trainer_run(lf_bpe_trainer *t, size_t n_merges, size_t *n_done)
         if (!(t->wide ? best_32(t) : best_16(t))) {
             if (t->floor == t->rules.min_count) break;
             t->floor = t->floor / 4 > t->rules.min_count ? t->floor / 4 : t->rules.min_count;
-            status = t->wide ? scan_32(t) : scan_16(t);
+            status = scan(t);
         } else {
             const uint32_t which = t->heap[0].pair;
             pop(t);
-            status = t->wide ? merge_32(t, which) : merge_16(t, which);
+            status = merge(t, which);
         }
     }
     t->broken = status != LF_OK;

@@ -9,12 +9,15 @@
  *     | bytes of piece 0 ........ length | bytes of piece 1 ........ length | id id id n+id | id id id n+id |
  *     0                                 16                                 32              48             64
  *
- *     a line of the second table, for pieces of 1..31 bytes and up to 7 ids
- *     | bytes of the piece ..................................... length | id id id id id id id | n |
- *     0                                                                 32                    60  64
+ *     a line of the second table, for pieces of 16..31 bytes or 5..7 ids
+ *     | first 16 bytes of the piece ... | last 16 bytes .................. | id id id id id id id | n, length |
+ *     0                                16                                 32                      60        64
+ *
+ *     the third table: records of longer pieces or more ids in a ring, the oldest overwritten first
  *
  * A line's place is the hash of the key; a key may also stand in the lines that follow (PROBES in all). Where all of
- * them are full, the new key takes the place of an old one, so the tables never grow.
+ * them are full, a key that comes twice takes the place of an old one, so the tables never grow. README.md tells the
+ * whole story.
  *
  * Exactness: the ids of split.h, bpe.h and added.h. Memory: the workspace's tables and the caller's ids, nothing that
  * grows with the number of distinct pieces. Threads: a workspace belongs to one thread at a time, all else is shared. */

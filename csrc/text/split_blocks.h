@@ -50,6 +50,54 @@ static inline void set_class(masks *m, masks *spill, unsigned class, int i, unsi
     }
 }
 
+/* Sets letters of two or three bytes that begin at the bits of `two` and `three`. */
+static inline void set_letters(masks *m, masks *spill, mask two, mask three) {
+    m->inside |= two << 1 | three << 1 | three << 2;
+    m->letter |= two | two << 1 | three | three << 1 | three << 2;
+    const mask past = two >> 63 | three >> 63 | three >> 62; /* the bytes of theirs in the next block */
+    spill->inside |= past, spill->letter |= past;
+}
+
+/* The letters of the commonest scripts outside Latin, by ranges of their bytes, as Unicode has had them since 5.2. Returns
+ * the first bytes that it has dealt with. */
+static mask common_letters(block b, mask above, const uint8_t *p, size_t left, masks *m, masks *spill) {
+    if (left < BLOCK + 2) return 0;
+    const block b1 = load_block(p + 1, BLOCK);
+    mask two = 0, three = 0;
+    const mask cyrillic = above & in_range(b, 0xD0, 0xD1), arabic = above & in_range(b, 0xD8, 0xDB);
+    if (cyrillic) { /* U+0400..042F are capitals, U+0430..045F small letters */
+        const mask first = equal(b, 0xD0), second = equal(b, 0xD1);
+        const mask upper = first & in_range(b1, 0x80, 0xAF);
+        const mask lower = (first & in_range(b1, 0xB0, 0xBF)) | (second & in_range(b1, 0x80, 0x9F));
+        two |= upper | lower;
+        m->upper |= upper | upper << 1, spill->upper |= upper >> 63;
+        m->lower |= lower | lower << 1, spill->lower |= lower >> 63;
+    }
+    if (arabic) { /* U+0620..064A, U+0671..06D3 */
+        const mask d9 = equal(b, 0xD9);
+        two |= (equal(b, 0xD8) & in_range(b1, 0xA0, 0xBF)) | (d9 & in_range(b1, 0x80, 0x8A)) |
+               (d9 & in_range(b1, 0xB1, 0xBF)) | (equal(b, 0xDA) & in_range(b1, 0x80, 0xBF)) |
+               (equal(b, 0xDB) & in_range(b1, 0x80, 0x93));
+    }
+    if (above & in_range(b, 0xE3, 0xED)) {
+        const block b2 = load_block(p + 2, BLOCK);
+        const mask kana = equal(b, 0xE3), han = in_range(b, 0xE5, 0xE9), hangul = in_range(b, 0xEB, 0xEC);
+        three |= (han | hangul) & in_range(b1, 0x80, 0xBF);     /* U+5000..9FFF, U+B000..CFFF */
+        three |= equal(b, 0xE4) & in_range(b1, 0xB8, 0xBF);     /* U+4E00..4FFF               */
+        three |= equal(b, 0xEA) & in_range(b1, 0xB0, 0xBF);     /* U+AC00..AFFF               */
+        three |= equal(b, 0xED) & in_range(b1, 0x80, 0x9D);     /* U+D000..D77F               */
+        three &= in_range(b2, 0x80, 0xBF);
+        if (kana) { /* U+3041..3096, U+30A1..30FA, U+30FC..30FF */
+            const mask k82 = kana & equal(b1, 0x82), k83 = kana & equal(b1, 0x83);
+            three |= kana & equal(b1, 0x81) & in_range(b2, 0x81, 0xBF);
+            three |= k82 & (in_range(b2, 0x80, 0x96) | in_range(b2, 0xA1, 0xBF));
+            three |= k83 & (in_range(b2, 0x80, 0xBA) | in_range(b2, 0xBC, 0xBF));
+        }
+    }
+    set_letters(m, spill, two, three);
+    return two | three;
+}
+
 /* The classes of the characters outside ASCII. */
 static void beyond_ascii(lf_split_run *r, block b, mask above, const uint8_t *p, size_t left, masks *m) {
     masks *spill = &r->spill;
@@ -57,13 +105,15 @@ static void beyond_ascii(lf_split_run *r, block b, mask above, const uint8_t *p,
     m->upper |= spill->upper, m->lower |= spill->lower, m->mark |= spill->mark;
     m->inside = spill->inside;
     memset(spill, 0, sizeof *spill);
-    for (mask firsts = above & ~in_range(b, 0x80, 0xBF); firsts; firsts &= firsts - 1) {
+    mask firsts = above & ~in_range(b, 0x80, 0xBF);
+    firsts &= ~common_letters(b, firsts, p, left, m, spill);
+    for (; firsts; firsts &= firsts - 1) {
         const int i = lowest(firsts);
         uint32_t c;
         const unsigned length = lf_utf8_read(p + i, p + left, &c);
         if (c == LF_NO_CHARACTER) continue;
         m->inside |= (bit(length) - 2) << i;
-        if (i + length > BLOCK) spill->inside = (bit(length) - 1) >> (BLOCK - i);
+        if (i + length > BLOCK) spill->inside |= (bit(length) - 1) >> (BLOCK - i);
         set_class(m, spill, lf_class_of(r->unicode, c), i, length);
     }
 }

@@ -9,9 +9,9 @@
 #include "text/utf8.h"
 
 enum {
-    SHORT = 15, /* bytes of a word that is its own key        */
-    LONG = 255, /* the length in the key of any other         */
-    BATCH = 64, /* words keyed before the first is looked for */
+    SHORT = 15,  /* bytes of a word that is its own key        */
+    LONG = 255,  /* the length in the key of any other         */
+    BATCH = 64,  /* words keyed before the first is looked for */
     FIRST_BITS = 10,
 };
 
@@ -85,11 +85,9 @@ static uint64_t hash_long(const uint8_t *p, size_t n) {
     return hash_pair(hash ^ half[0], half[1] + (hash >> 32));
 }
 
-#define UPTO(n)                                                                                                        \
-    {(n) >= 8 ? ~(uint64_t)0 : ((uint64_t)1 << 8 * ((n) & 7)) - 1, (n) <= 8 ? 0 : ((uint64_t)1 << 8 * ((n) & 7)) - 1}
-static const uint64_t KEPT[SHORT + 1][2] = {UPTO(0),  UPTO(1),  UPTO(2),  UPTO(3), UPTO(4),  UPTO(5),
-                                            UPTO(6),  UPTO(7),  UPTO(8),  UPTO(9), UPTO(10), UPTO(11),
-                                            UPTO(12), UPTO(13), UPTO(14), UPTO(15)};
+#define UPTO(n) {(n) >= 8 ? ~(uint64_t)0 : ((uint64_t)1 << 8 * ((n) & 7)) - 1, (n) <= 8 ? 0 : ((uint64_t)1 << 8 * ((n) & 7)) - 1}
+static const uint64_t KEPT[SHORT + 1][2] = {UPTO(0), UPTO(1), UPTO(2),  UPTO(3),  UPTO(4),  UPTO(5),  UPTO(6),  UPTO(7),
+                                            UPTO(8), UPTO(9), UPTO(10), UPTO(11), UPTO(12), UPTO(13), UPTO(14), UPTO(15)};
 #undef UPTO
 
 /* The key of a word of n > 0 bytes; `end` is where the memory that it lies in ends. */
@@ -221,12 +219,12 @@ lf_status lf_words_count(lf_words *words, const uint8_t *text, size_t n, const i
 }
 
 lf_status lf_words_add(lf_words *words, const uint8_t *blob, const int64_t *offsets, const int64_t *counts,
-                       size_t n_words, uint64_t position, size_t *where) {
+                       const uint64_t *firsts, size_t n_words, size_t *where) {
     for (size_t i = 0; i < n_words; i++) {
         word x;
         if (counts[i] < 1 || offsets[i + 1] <= offsets[i]) return *where = i, LF_EVALUE;
         key_of(&x, blob + offsets[i], (size_t)(offsets[i + 1] - offsets[i]), blob + offsets[n_words]);
-        const lf_status status = add(words, &x, counts[i], position + i);
+        const lf_status status = add(words, &x, counts[i], firsts[i]);
         if (status != LF_OK) return *where = i, status;
     }
     return LF_OK;
@@ -247,22 +245,54 @@ lf_status lf_words_merge(lf_words *words, const lf_words *other) {
     return LF_OK;
 }
 
-size_t lf_words_size(const lf_words *words, size_t *n_bytes, size_t *memory) {
-    *n_bytes = words->n_bytes;
-    *memory = sizeof *words + ((size_t)1 << words->bits) * sizeof(entry) + words->arena_room;
-    return words->n_words;
+void lf_words_clear(lf_words *words) {
+    entry *entries = calloc((size_t)1 << FIRST_BITS, sizeof *entries);
+    if (entries) {
+        free(words->entries);
+        words->entries = entries;
+        words->bits = FIRST_BITS;
+    } else { /* the large table will do as well */
+        memset(words->entries, 0, sizeof *words->entries << words->bits);
+    }
+    free(words->arena);
+    words->arena = NULL;
+    words->n_words = words->n_bytes = words->n_arena = words->arena_room = 0;
 }
 
-lf_status lf_words_export(const lf_words *words, uint8_t *blob, int64_t *offsets, int64_t *counts) {
-    const size_t n = words->n_words;
+size_t lf_words_memory(const lf_words *words) {
+    return sizeof *words + ((size_t)1 << words->bits) * sizeof(entry) + words->arena_room;
+}
+
+/* The highest bits of the hash: the lowest say where in the table it is. */
+static inline int is_in(const entry *e, unsigned part) {
+    return e->count && (part == LF_WORDS_PARTS || hash_of(e) >> 58 == part);
+}
+
+size_t lf_words_size(const lf_words *words, unsigned part, size_t *n_bytes) {
+    *n_bytes = words->n_bytes;
+    if (part == LF_WORDS_PARTS) return words->n_words;
+    size_t n = 0;
+    *n_bytes = 0;
+    for (size_t i = 0; i < (size_t)1 << words->bits; i++) {
+        if (!is_in(&words->entries[i], part)) continue;
+        n++;
+        *n_bytes += length_of(words, &words->entries[i]);
+    }
+    return n;
+}
+
+lf_status lf_words_export(const lf_words *words, unsigned part, uint8_t *blob, int64_t *offsets, int64_t *counts,
+                          uint64_t *firsts) {
+    size_t n_bytes, n_seen = 0, at = 0;
+    const size_t n = lf_words_size(words, part, &n_bytes);
     lf_keyed *room = malloc((2 * n + 1) * sizeof *room);
     if (!room) return LF_ENOMEM;
-    size_t n_seen = 0, at = 0;
     uint64_t most = 0;
     for (size_t i = 0; i < (size_t)1 << words->bits; i++) {
-        if (!words->entries[i].count) continue;
-        room[n_seen++] = (lf_keyed){words->entries[i].first, i};
-        if (words->entries[i].first > most) most = words->entries[i].first;
+        const entry *e = &words->entries[i];
+        if (!is_in(e, part)) continue;
+        room[n_seen++] = (lf_keyed){e->first, i};
+        if (e->first > most) most = e->first;
     }
     const lf_keyed *order = lf_radix_sort(room, room + n, n, most);
     offsets[0] = 0;
@@ -275,9 +305,22 @@ lf_status lf_words_export(const lf_words *words, uint8_t *blob, int64_t *offsets
         at += length;
         offsets[i + 1] = (int64_t)at;
         counts[i] = e->count;
+        if (firsts) firsts[i] = e->first;
     }
     free(room);
     return LF_OK;
+}
+
+void lf_words_gather(const uint8_t *blob, const int64_t *offsets, const int64_t *order, size_t n_words, uint8_t *out,
+                     int64_t *out_offsets) {
+    int64_t at = 0;
+    for (size_t i = 0; i < n_words; i++) {
+        const int64_t start = offsets[order[i]], length = offsets[order[i] + 1] - start;
+        out_offsets[i] = at;
+        memcpy(out + at, blob + start, (size_t)length);
+        at += length;
+    }
+    out_offsets[n_words] = at;
 }
 
 /* Where a letter or a number is followed by what is neither, nor a mark (which o200k counts to a word), nor an apostrophe

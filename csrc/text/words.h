@@ -27,19 +27,34 @@ void lf_words_free(lf_words *words);
 lf_status lf_words_count(lf_words *words, const uint8_t *text, size_t n, const int64_t *spans, size_t n_spans,
                          uint64_t position, size_t *where);
 
-/* Adds words that are counted already, word i being blob[offsets[i] .. offsets[i + 1]); the first has the position
- * `position`, the others follow. LF_EVALUE: counts[*where] is below 1, word *where is empty, or its count overflows. */
+/* Adds words that are counted already, word i being blob[offsets[i] .. offsets[i + 1]), first seen at firsts[i].
+ * LF_EVALUE: counts[*where] is below 1, word *where is empty, or its count overflows. */
 lf_status lf_words_add(lf_words *words, const uint8_t *blob, const int64_t *offsets, const int64_t *counts,
-                       size_t n_words, uint64_t position, size_t *where);
+                       const uint64_t *firsts, size_t n_words, size_t *where);
 
 /* Adds all of another table. LF_EVALUE: a count overflows. */
 lf_status lf_words_merge(lf_words *words, const lf_words *other);
 
-/* How many different words there are, how many bytes they have, and how many bytes the table takes. */
-size_t lf_words_size(const lf_words *words, size_t *n_bytes, size_t *memory);
+/* Forgets all words. */
+void lf_words_clear(lf_words *words);
 
-/* Writes the words in the order in which they were first seen; the room needed is lf_words_size's, and one offset more. */
-lf_status lf_words_export(const lf_words *words, uint8_t *blob, int64_t *offsets, int64_t *counts);
+/* How many bytes the table takes. */
+size_t lf_words_memory(const lf_words *words);
+
+/* A part of the words: those whose hash says so, the same in every table; LF_WORDS_PARTS is all of them. */
+enum { LF_WORDS_PARTS = 64 };
+
+/* How many different words there are in a part, and how many bytes they have. */
+size_t lf_words_size(const lf_words *words, unsigned part, size_t *n_bytes);
+
+/* Writes the words of a part in the order in which they were first seen; the room needed is lf_words_size's, and one
+ * offset more. `firsts` may be NULL. */
+lf_status lf_words_export(const lf_words *words, unsigned part, uint8_t *blob, int64_t *offsets, int64_t *counts,
+                          uint64_t *firsts);
+
+/* Writes the words of another order: word i of `out` is word order[i], below n_words. out_offsets has room for n_words + 1. */
+void lf_words_gather(const uint8_t *blob, const int64_t *offsets, const int64_t *order, size_t n_words, uint8_t *out,
+                     int64_t *out_offsets);
 
 /* The last place at which a text of n bytes may be cut so that the pieces of the parts are the pieces of the whole, whatever
  * comes before and after; 0 if there is none. It lies between a letter or number and what can belong to neither. */

@@ -532,6 +532,8 @@ cdef class Encoder:
         cdef Py_buffer buffer
         cdef bint is_str = isinstance(text, str)
         if not is_str:
+            if not isinstance(text, (bytes, bytearray, memoryview)):
+                raise TypeError(f"text: want str or bytes, got {type(text).__name__}")
             PyObject_GetBuffer(text, &buffer, PyBUF_SIMPLE)
             view.data, view.n, view.width = buffer.buf, <size_t>buffer.len, 0
         cdef slot *s = NULL

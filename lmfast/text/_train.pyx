@@ -41,10 +41,16 @@ cdef extern from "text/words.h" nogil:
     lf_status lf_words_count(lf_words *words, const uint8_t *text, size_t n, const int64_t *spans, size_t n_spans,
                              uint64_t position, size_t *where)
     lf_status lf_words_add(lf_words *words, const uint8_t *blob, const int64_t *offsets, const int64_t *counts,
-                           size_t n_words, uint64_t position, size_t *where)
+                           const uint64_t *firsts, size_t n_words, size_t *where)
     lf_status lf_words_merge(lf_words *words, const lf_words *other)
-    size_t lf_words_size(const lf_words *words, size_t *n_bytes, size_t *memory)
-    lf_status lf_words_export(const lf_words *words, uint8_t *blob, int64_t *offsets, int64_t *counts)
+    void lf_words_clear(lf_words *words)
+    size_t lf_words_memory(const lf_words *words)
+    unsigned LF_WORDS_PARTS
+    size_t lf_words_size(const lf_words *words, unsigned part, size_t *n_bytes)
+    lf_status lf_words_export(const lf_words *words, unsigned part, uint8_t *blob, int64_t *offsets, int64_t *counts,
+                              uint64_t *firsts)
+    void lf_words_gather(const uint8_t *blob, const int64_t *offsets, const int64_t *order, size_t n_words, uint8_t *out,
+                         int64_t *out_offsets)
     size_t lf_words_cut(lf_split split, const lf_unicode *unicode, const uint8_t *text, size_t n)
     size_t lf_words_spans(const uint8_t *text, size_t n, const uint8_t *separator, size_t n_separator, int64_t *spans,
                           size_t n_most, size_t *n_spans)
@@ -64,6 +70,8 @@ cdef extern from "text/bpe_train.h" nogil:
         const int64_t *reserved_at
         const uint32_t *reserved_ids
         size_t n_reserved
+        const uint32_t *seeds
+        size_t n_seeds
     ctypedef struct lf_bpe_merge:
         uint32_t left
         uint32_t right
@@ -81,6 +89,7 @@ cdef extern from "text/bpe_train.h" nogil:
 cdef dict SPLITTERS = {"none": LF_SPLIT_NONE, "gpt2": LF_SPLIT_GPT2, "cl100k": LF_SPLIT_CL100K,
                        "llama3": LF_SPLIT_LLAMA3, "qwen2": LF_SPLIT_QWEN2, "o200k": LF_SPLIT_O200K}
 cdef dict TIES = {"ids": LF_TIES_IDS, "first": LF_TIES_FIRST, "lexmax": LF_TIES_LEXMAX}
+PARTS = LF_WORDS_PARTS
 cdef enum:
     SOME_SPANS = 4096
 
@@ -119,18 +128,21 @@ cdef class Words:
             raise MemoryError("no memory for more words")
 
     def add(self, const uint8_t[::1] blob not None, const int64_t[::1] offsets not None,
-            const int64_t[::1] counts not None, uint64_t position):
-        """Adds counted words; word i is blob[offsets[i]:offsets[i + 1]], which must lie in the blob."""
+            const int64_t[::1] counts not None, const uint64_t[::1] firsts not None):
+        """Adds counted words; word i is blob[offsets[i]:offsets[i + 1]], which must lie in the blob, first seen at
+        firsts[i]."""
         cdef size_t n = <size_t>counts.shape[0], where = 0
         cdef lf_status status
         if offsets.shape[0] != counts.shape[0] + 1:
             raise ValueError(f"offsets: want shape ({n + 1},), got ({offsets.shape[0]},)")
+        if firsts.shape[0] != counts.shape[0]:
+            raise ValueError(f"firsts: want shape ({n},), got ({firsts.shape[0]},)")
         if n == 0:
             return
         if offsets[0] < 0 or offsets[n] > blob.shape[0]:
             raise ValueError(f"offsets: want the range [0, {blob.shape[0]}], got [{offsets[0]}, {offsets[n]}]")
         with nogil:
-            status = lf_words_add(self.words, &blob[0], &offsets[0], &counts[0], n, position, &where)
+            status = lf_words_add(self.words, &blob[0], &offsets[0], &counts[0], &firsts[0], n, &where)
         if status == LF_EVALUE and counts[where] > 0 and offsets[where + 1] > offsets[where]:
             raise OverflowError(f"word {where}: it is counted 2**63 times or more")
         if status == LF_EVALUE:
@@ -149,29 +161,57 @@ cdef class Words:
         if status != LF_OK:
             raise MemoryError("no memory for more words")
 
-    def export(self):
-        """(blob, int64[n + 1] offsets, int64[n] counts) of the words in the order in which they were first seen."""
-        cdef size_t n_bytes, memory
-        cdef size_t n = lf_words_size(self.words, &n_bytes, &memory)
+    def clear(self):
+        """Forgets all words."""
+        lf_words_clear(self.words)
+
+    def export(self, unsigned part=LF_WORDS_PARTS):
+        """(blob, int64[n + 1] offsets, int64[n] counts, uint64[n] firsts) of the words in the order in which they were
+        first seen; of one of PARTS parts, which a word's hash chooses, or of all."""
+        cdef size_t n_bytes
+        cdef size_t n = lf_words_size(self.words, part, &n_bytes)
         blob = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>n_bytes)
         offsets = np.empty(n + 1, np.int64)
-        counts = np.empty(n, np.int64)
+        counts = np.empty(n + 1, np.int64)
+        firsts = np.empty(n + 1, np.uint64)
         cdef int64_t[::1] offset_view = offsets, count_view = counts
+        cdef uint64_t[::1] first_view = firsts
         cdef uint8_t *bytes_ = <uint8_t *>PyBytes_AS_STRING(blob)
-        cdef int64_t nothing
-        cdef int64_t *count = &count_view[0] if n else &nothing
         cdef lf_status status
         with nogil:
-            status = lf_words_export(self.words, bytes_, &offset_view[0], count)
+            status = lf_words_export(self.words, part, bytes_, &offset_view[0], &count_view[0], &first_view[0])
         if status != LF_OK:
             raise MemoryError(f"no memory to sort {n} words")
-        return blob, offsets, counts
+        return blob, offsets, counts[:n], firsts[:n]
 
-    def sizes(self):
-        """(number of different words, their bytes, bytes that the table takes)."""
-        cdef size_t n_bytes, memory
-        cdef size_t n = lf_words_size(self.words, &n_bytes, &memory)
-        return n, n_bytes, memory
+    def memory(self):
+        """How many bytes the table takes."""
+        return lf_words_memory(self.words)
+
+    def __len__(self):
+        cdef size_t n_bytes
+        return lf_words_size(self.words, LF_WORDS_PARTS, &n_bytes)
+
+
+def gather(bytes blob not None, const int64_t[::1] offsets not None, const int64_t[::1] order not None):
+    """(blob, int64[n + 1] offsets) of words in another order; `order` is a permutation of the n words' numbers."""
+    cdef size_t n = <size_t>order.shape[0]
+    if offsets.shape[0] != order.shape[0] + 1:
+        raise ValueError(f"offsets: want shape ({n + 1},), got ({offsets.shape[0]},)")
+    if not np.array_equal(np.sort(order), np.arange(n)) or np.any(np.diff(offsets) < 0):
+        raise ValueError(f"order: want a permutation of the numbers of {n} words")
+    if offsets[0] != 0 or offsets[n] != len(blob):
+        raise ValueError(f"offsets: want the range [0, {len(blob)}], got [{offsets[0]}, {offsets[n]}]")
+    out = PyBytes_FromStringAndSize(NULL, len(blob))
+    at = np.empty(n + 1, np.int64)
+    cdef int64_t[::1] at_view = at
+    cdef const uint8_t *from_ = <const uint8_t *>PyBytes_AS_STRING(blob)
+    cdef uint8_t *to = <uint8_t *>PyBytes_AS_STRING(out)
+    if n == 0:
+        return b"", np.zeros(1, np.int64)
+    with nogil:
+        lf_words_gather(from_, &offsets[0], &order[0], n, to, &at_view[0])
+    return out, at
 
 
 def cut(str splitter not None, const uint8_t[::1] text not None):
@@ -217,6 +257,7 @@ cdef class Trainer:
     n_ids       ends when all ids below are given
     ties        a name in TIES
     reserved    pairs (bytes, id): strings that have ids already
+    seeds       uint32[m, 2]: merges to begin with, pairs of ids
     """
 
     cdef lf_bpe_trainer *trainer
@@ -224,7 +265,8 @@ cdef class Trainer:
 
     def __cinit__(self, bytes blob not None, const int64_t[::1] offsets not None, const int64_t[::1] counts not None,
                   const uint32_t[::1] symbols not None, *, uint32_t first_id, uint32_t n_ids, str ties not None,
-                  uint64_t min_count, uint32_t max_length, list reserved not None):
+                  uint64_t min_count, uint32_t max_length, list reserved not None,
+                  const uint32_t[:, ::1] seeds not None):
         cdef size_t n = <size_t>counts.shape[0], where = 0
         cdef lf_status status
         cdef int64_t nothing = 0
@@ -248,10 +290,17 @@ cdef class Trainer:
         rules.reserved_at = &reserved_at[0]
         rules.reserved_ids = &reserved_ids[0]
         rules.n_reserved = <size_t>len(reserved)
+        if seeds.shape[1] != 2:
+            raise ValueError(f"seeds: want shape (n, 2), got (n, {seeds.shape[1]})")
+        rules.n_seeds = <size_t>seeds.shape[0]
+        rules.seeds = &seeds[0, 0] if rules.n_seeds else NULL
         cdef const uint8_t *bytes_ = <const uint8_t *>PyBytes_AS_STRING(blob)
         cdef const int64_t *count = &counts[0] if n else &nothing
         with nogil:
             status = lf_bpe_trainer_new(&self.trainer, &rules, bytes_, &offsets[0], count, n, &symbols[0], &where)
+        if status == LF_EINDEX and where:
+            raise ValueError(f"seeds[{where - 1}] = {seeds[where - 1, 0]}, {seeds[where - 1, 1]} names an id that is no "
+                             f"symbol yet, or there is no id below {n_ids} left for it")
         if status == LF_EINDEX:
             raise ValueError(f"first_id = {first_id}, n_ids = {n_ids}: the ids of symbols and reserved strings must be below")
         if status == LF_EVALUE and where < n:
@@ -277,17 +326,19 @@ cdef class Trainer:
             raise MemoryError(f"no memory after {n_done} merges")
         return n_done
 
-    def merges(self):
-        """uint32[m, 3], left, right and new id of each merge so far, and int64[m], how often each pair occurred."""
+    def merges(self, size_t start=0):
+        """uint32[m, 3], left, right and new id of each merge from number `start` on, and int64[m], how often each pair
+        occurred."""
         cdef size_t n = 0, i
         cdef const lf_bpe_merge *made = lf_bpe_trainer_merges(self.trainer, &n)
-        ids = np.empty((n, 3), np.uint32)
-        counts = np.empty(n, np.int64)
+        start = min(start, n)
+        ids = np.empty((n - start, 3), np.uint32)
+        counts = np.empty(n - start, np.int64)
         cdef uint32_t[:, ::1] id_view = ids
         cdef int64_t[::1] count_view = counts
-        for i in range(n):
-            id_view[i, 0] = made[i].left
-            id_view[i, 1] = made[i].right
-            id_view[i, 2] = made[i].id
-            count_view[i] = made[i].count
+        for i in range(n - start):
+            id_view[i, 0] = made[start + i].left
+            id_view[i, 1] = made[start + i].right
+            id_view[i, 2] = made[start + i].id
+            count_view[i] = made[start + i].count
         return ids, counts

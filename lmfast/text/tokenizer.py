@@ -92,9 +92,7 @@ class Tokenizer(_text.Encoder):
                 from lmfast.text.regex_split import steps_of
 
                 self._steps = steps_of(steps)
-        raw, normalized = _added(spec.added_tokens, False), _added(spec.added_tokens, True)
-        if spec.normalizer:  # what is looked for in normalized text is normalized itself
-            normalized = tuple((_text.nfc(content), token, flags) for content, token, flags in normalized)
+        self._added = _added(spec, False), _added(spec, True)
         most = 2 * len(model.vocab) + 2**17  # tables are as long as the largest id
         if (largest := max([int(model.vocab.ids[-1]), *(t.id for t in spec.added_tokens)])) > most:
             raise ValueError(f"id {largest} is too large for {len(model.vocab)} tokens: at most {most} is allowed")
@@ -111,8 +109,7 @@ class Tokenizer(_text.Encoder):
             model.vocab.ids,
             merges,
             model.ignore_merges or merges is None,
-            raw,
-            normalized,
+            *map(_compiled, self._added),
             splitter,
             bool(spec.normalizer),
             cache_bytes,
@@ -406,7 +403,7 @@ class Tokenizer(_text.Encoder):
                 raise ValueError(
                     f"allowed_special: {unknown[0]!r} is no special token; these are: {list(self._special)}"
                 )
-            bits = _allowed_bits(self._spec.added_tokens, key, False), _allowed_bits(self._spec.added_tokens, key, True)
+            bits = _allowed_bits(self._added[0], key), _allowed_bits(self._added[1], key)
             if len(self._allowed) < 64:
                 self._allowed[key] = bits
         return bits
@@ -607,18 +604,24 @@ def _texts(texts: Iterable[Text]) -> list[str | bytes]:
     return items
 
 
-def _added(tokens: Sequence[AddedToken], normalized: bool) -> tuple[tuple[bytes, int, int], ...]:
-    """The added tokens of one kind as the compiled search takes them."""
-    return tuple(
-        (token.content.encode(), token.id, sum(bit for name, bit in _FLAGS if getattr(token, name)))
-        for token in tokens
-        if token.normalized == normalized
-    )
+def _added(spec: TokenizerSpec, normalized: bool) -> dict[bytes, AddedToken]:
+    """The added tokens of one kind by what is looked for.
+
+    In normalized text that is their normalized content; where two contents become one, the last token has it.
+    """
+    tokens = [token for token in spec.added_tokens if token.normalized == normalized]
+    normalizes = normalized and bool(spec.normalizer)
+    return {_text.nfc(t.content.encode()) if normalizes else t.content.encode(): t for t in tokens}
 
 
-def _allowed_bits(tokens: Sequence[AddedToken], allowed: Collection[str] | str, normalized: bool) -> NDArray[np.uint8]:
-    mine = [token for token in tokens if token.normalized == normalized]
-    wanted = [allowed == "all" or token.content in allowed for token in mine]
+def _compiled(tokens: dict[bytes, AddedToken]) -> tuple[tuple[bytes, int, int], ...]:
+    """Added tokens as the compiled search takes them."""
+    flags = {t: sum(bit for name, bit in _FLAGS if getattr(token, name)) for t, token in tokens.items()}
+    return tuple((content, token.id, flags[content]) for content, token in tokens.items())
+
+
+def _allowed_bits(tokens: dict[bytes, AddedToken], allowed: Collection[str] | str) -> NDArray[np.uint8]:
+    wanted = [allowed == "all" or token.content in allowed for token in tokens.values()]
     return np.packbits(np.array(wanted, np.bool_), bitorder="little")
 
 

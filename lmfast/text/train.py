@@ -7,17 +7,19 @@ and these become a `TokenizerSpec`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Literal, NamedTuple, TypeAlias
+from dataclasses import dataclass
+from typing import Literal, TypeAlias, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lmfast.text._train import Trainer
+from lmfast.text.formats.ranks import merges_of_ranks
 from lmfast.text.spec import BPE, AddedToken, Split, TokenizerSpec, Vocab
 from lmfast.text.tokenizer import Tokenizer
 from lmfast.text.words import Progress, Source, WordCounts, count_words
 
-__all__ = ["Ties", "train_bpe"]
+__all__ = ["Ties", "TrainingInterrupted", "train_bpe"]
 
 Ties: TypeAlias = Literal["hf", "bytes", "first", "lexmax"]
 
@@ -25,6 +27,15 @@ _NO_SYMBOL = 0xFFFFFFFF
 _STEP = 256  # merges between two looks at signals
 
 
+class TrainingInterrupted(KeyboardInterrupt):
+    """Ctrl-C while merges were learnt: `tokenizer` has those that were."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        super().__init__(f"interrupted with {tokenizer.vocab_size} ids")
+        self.tokenizer = tokenizer
+
+
+@overload
 def train_bpe(
     source: Source | WordCounts,
     vocab_size: int,
@@ -36,10 +47,50 @@ def train_bpe(
     initial_alphabet: Iterable[int] | None = None,
     limit_alphabet: int | None = None,
     max_token_length: int | None = None,
+    seed_merges: Iterable[tuple[bytes, bytes]] | Tokenizer = (),
+    snapshots: None = None,
     separator: str | bytes | None = None,
     threads: int | None = None,
+    max_memory: int | None = None,
     progress: Callable[[Progress], object] | None = None,
-) -> Tokenizer:
+) -> Tokenizer: ...
+@overload
+def train_bpe(
+    source: Source | WordCounts,
+    vocab_size: int,
+    *,
+    pattern: str | None = "cl100k",
+    ties: Ties = "hf",
+    min_frequency: int = 0,
+    special_tokens: Iterable[str] = (),
+    initial_alphabet: Iterable[int] | None = None,
+    limit_alphabet: int | None = None,
+    max_token_length: int | None = None,
+    seed_merges: Iterable[tuple[bytes, bytes]] | Tokenizer = (),
+    snapshots: Iterable[int],
+    separator: str | bytes | None = None,
+    threads: int | None = None,
+    max_memory: int | None = None,
+    progress: Callable[[Progress], object] | None = None,
+) -> dict[int, Tokenizer]: ...
+def train_bpe(
+    source: Source | WordCounts,
+    vocab_size: int,
+    *,
+    pattern: str | None = "cl100k",
+    ties: Ties = "hf",
+    min_frequency: int = 0,
+    special_tokens: Iterable[str] = (),
+    initial_alphabet: Iterable[int] | None = None,
+    limit_alphabet: int | None = None,
+    max_token_length: int | None = None,
+    seed_merges: Iterable[tuple[bytes, bytes]] | Tokenizer = (),
+    snapshots: Iterable[int] | None = None,
+    separator: str | bytes | None = None,
+    threads: int | None = None,
+    max_memory: int | None = None,
+    progress: Callable[[Progress], object] | None = None,
+) -> Tokenizer | dict[int, Tokenizer]:
     """A byte-level BPE tokenizer of at most `vocab_size` tokens, learnt from texts.
 
     Starting from single bytes, the pair of neighbouring tokens that is found most often within the pieces of the texts
@@ -64,13 +115,19 @@ def train_bpe(
     limit_alphabet    keeps at most so many of the bytes, the most frequent ones, `initial_alphabet` first, and of
                       equals those with the lower characters; pieces lose the other bytes
     max_token_length  in bytes: a token that is at least so long is made only of two single bytes
+    seed_merges       pairs of tokens to merge before any other, whether they occur or not; or a `Tokenizer` to have
+                      more merges than it has. `vocab_size` counts what they make
+    snapshots         sizes of smaller tokenizers wanted from the same run. The result is then a dictionary, size ->
+                      `Tokenizer`, of these and of `vocab_size`. Each is what training to that size gives
     separator         cuts the contents of files into documents, which no piece crosses
     threads           for counting; the result is the same for any number
+    max_memory        for counting, see `count_words`
     progress          called with a `Progress` now and then; what it raises ends the training
 
     Exactness: merges and ids are those of the trainers named above, wherever those are deterministic. Counts are 64
-    bits wide. Errors: ValueError for a size without room for all bytes and special tokens, or an alphabet that lacks a
-    byte that UTF-8 has; OSError for a file that cannot be read.
+    bits wide. Errors: ValueError for a size without room for all bytes, special tokens and seeds, or an alphabet that
+    lacks a byte that UTF-8 has; OSError for a file that cannot be read. Ctrl-C while merges are learnt raises
+    `TrainingInterrupted`, a KeyboardInterrupt that has them.
     """
     _check(vocab_size, ties, min_frequency, limit_alphabet, max_token_length)
     specials = list(dict.fromkeys(special_tokens))
@@ -78,42 +135,80 @@ def train_bpe(
         raise ValueError("special_tokens: '' is empty; want at least one character")
     if initial_alphabet is None and limit_alphabet is None and vocab_size < 256:  # before anything is counted
         raise ValueError(f"vocab_size {vocab_size} is too small: the 256 single bytes are tokens")
+    sizes = sorted({vocab_size, *(snapshots or ())})
+    if sizes[-1] > vocab_size:
+        raise ValueError(f"snapshots: {sizes[-1]} is larger than vocab_size = {vocab_size}")
     if isinstance(source, WordCounts):
         words = source
     else:
-        words = count_words(source, pattern, separator=separator, threads=threads, progress=progress)
-    learnt = learn(
-        words,
-        vocab_size,
-        ties=ties,
-        min_frequency=min_frequency,
-        special_tokens=specials,
-        initial_alphabet=range(256) if initial_alphabet is None else initial_alphabet,
-        limit_alphabet=limit_alphabet,
-        max_token_length=max_token_length,
-        progress=progress,
-    )
-    return Tokenizer(learnt.spec(words.pattern))
+        words = count_words(
+            source, pattern, separator=separator, threads=threads, max_memory=max_memory, progress=progress
+        )
+    try:
+        learnt = learn(
+            words,
+            vocab_size,
+            ties=ties,
+            min_frequency=min_frequency,
+            special_tokens=specials,
+            initial_alphabet=range(256) if initial_alphabet is None else initial_alphabet,
+            limit_alphabet=limit_alphabet,
+            max_token_length=max_token_length,
+            seed_merges=_pairs_of(seed_merges),
+            progress=progress,
+        )
+    except _Interrupted as interrupted:
+        raise TrainingInterrupted(Tokenizer(interrupted.learnt.spec(words.pattern))) from None
+    if snapshots is None:
+        return Tokenizer(learnt.spec(words.pattern))
+    return {size: Tokenizer(learnt.first(size).spec(words.pattern)) for size in sizes}
 
 
-class Learnt(NamedTuple):
-    """What training found."""
+@dataclass(frozen=True, eq=False)
+class Learnt:
+    """What training found.
 
-    tokens: list[tuple[bytes, int]]
-    """tokens and their ids"""
+    tokens          bytes -> id, the single bytes and what the merges make
+    merges          uint32[m, 3]: the ids of each pair and of what it makes, in the order in which they were merged
+    counts          int64[m]: how often each pair occurred when it was merged
+    special_tokens  content -> id
+    first_id        the id of the first merge that has a new one
+    specials_last   whether special tokens have the ids after all others, not those before
+    """
+
+    tokens: dict[bytes, int]
     merges: NDArray[np.uint32]
-    """uint32[m, 2]: the ids of each pair in the order in which they were merged"""
     counts: NDArray[np.int64]
-    """int64[m]: how often each pair occurred when it was merged"""
     special_tokens: dict[str, int]
+    first_id: int
+    specials_last: bool
 
     def spec(self, pattern: str | None) -> TokenizerSpec:
         """The tokenizer."""
         return TokenizerSpec(
-            BPE(Vocab.from_items(self.tokens), self.merges, ignore_merges=False),
+            BPE(Vocab.from_items(self.tokens), np.ascontiguousarray(self.merges[:, :2]), ignore_merges=False),
             pre_tokenizer=() if pattern is None else (Split(pattern),),
             added_tokens=tuple(AddedToken(content, token_id) for content, token_id in self.special_tokens.items()),
         )
+
+    def first(self, vocab_size: int) -> Learnt:
+        """What training to a smaller size finds."""
+        n_new = vocab_size - len(self.special_tokens) * self.specials_last - self.first_id
+        if n_new < 0:
+            least = vocab_size - n_new
+            raise ValueError(f"vocab_size {vocab_size} is too small: {least} single bytes and special tokens have ids")
+        made = self.merges[:, 2]
+        n = int(np.searchsorted(np.cumsum(made >= self.first_id), n_new)) + 1 if n_new else 0
+        gone = set(made[n:].tolist())
+        tokens = {token: token_id for token, token_id in self.tokens.items() if token_id not in gone}
+        specials = _numbered(self.special_tokens, len(tokens) if self.specials_last else 0)
+        return Learnt(tokens, self.merges[:n], self.counts[:n], specials, self.first_id, self.specials_last)
+
+
+class _Interrupted(KeyboardInterrupt):
+    def __init__(self, learnt: Learnt) -> None:
+        super().__init__()
+        self.learnt = learnt
 
 
 def learn(
@@ -126,66 +221,106 @@ def learn(
     initial_alphabet: Iterable[int] = range(256),
     limit_alphabet: int | None = None,
     max_token_length: int | None = None,
+    seed_merges: Iterable[tuple[bytes, bytes]] = (),
     progress: Callable[[Progress], object] | None = None,
 ) -> Learnt:
     """The tokens and merges of counted words; the arguments are those of `train_bpe`."""
     alphabet = _alphabet(words, set(initial_alphabet), limit_alphabet)
     specials = list(dict.fromkeys(special_tokens))
-    symbols = np.full(256, _NO_SYMBOL, np.uint32)
-    reserved: list[tuple[bytes, int]] = []
-    room = vocab_size
-    if ties == "hf":
-        spelt = {content: _spelt(content) for content in specials}
-        for token_id, content in enumerate(specials):
-            if (string := spelt[content]) is None:
-                continue
-            if len(string) == 1:
-                symbols[string[0]] = token_id
-            else:
-                reserved.append((string, token_id))
-        first_id = len(specials)
-        for byte in sorted(alphabet, key=_CHARACTERS.__getitem__):
-            if symbols[byte] == _NO_SYMBOL:
-                symbols[byte] = first_id
-                first_id += 1
-    else:
-        first_id = len(alphabet)
-        symbols[sorted(alphabet)] = np.arange(first_id)
-        room -= len(specials)
-    if room < first_id:
+    specials_last = ties != "hf"
+    reserved: dict[bytes, int] = {}
+    if not specials_last:
+        spelt = ((_spelt(content), token_id) for token_id, content in enumerate(specials))
+        reserved = {string: token_id for string, token_id in spelt if string is not None}
+    first_id = 0 if specials_last else len(specials)
+    tokens: dict[bytes, int] = {}
+    order = chr if specials_last else _CHARACTERS.__getitem__
+    for byte in sorted(alphabet | {string[0] for string in reserved if len(string) == 1}, key=order):
+        token = bytes([byte])
+        tokens[token] = reserved.get(token, first_id)
+        first_id += token not in reserved
+    n_ids = vocab_size - len(specials) * specials_last
+    if n_ids < first_id:
         raise ValueError(
             f"vocab_size {vocab_size} is too small: {len(alphabet)} single bytes and {len(specials)} special tokens "
             "have ids"
         )
+    symbols = np.full(256, _NO_SYMBOL, np.uint32)
+    symbols[[token[0] for token in tokens]] = list(tokens.values())
+    seeds = _seeds(seed_merges, tokens, reserved, first_id, n_ids)
     trainer = Trainer(
         words.blob,
         words.offsets,
         words.counts,
         symbols,
         first_id=first_id,
-        n_ids=room,
+        n_ids=n_ids,
         ties="ids" if ties in ("hf", "bytes") else ties,
         min_count=max(1, min_frequency),
         max_length=max_token_length or 0,
-        reserved=reserved,
+        reserved=[(string, token_id) for string, token_id in reserved.items() if len(string) > 1],
+        seeds=seeds,
     )
-    n_merges = 0
-    while (n_now := trainer.run(n_merges + _STEP)) == n_merges + _STEP:
-        n_merges = n_now
-        if progress is not None:
-            progress(Progress("merge", n_merges, room - first_id))
-    made, counts = trainer.merges()
-    tokens = {int(token_id): bytes([byte]) for byte, token_id in enumerate(symbols.tolist()) if token_id != _NO_SYMBOL}
+    by_id = {token_id: token for token, token_id in tokens.items()}
+
+    def learnt() -> Learnt:
+        made, counts = trainer.merges()
+        _name(made, by_id)
+        everything = {token: token_id for token_id, token in by_id.items()}
+        after = _numbered(specials, len(everything) if specials_last else 0)
+        return Learnt(everything, made, counts, after, first_id, specials_last)
+
+    n_done = len(seeds)
+    try:
+        while (n_now := trainer.run(n_done + _STEP)) == n_done + _STEP:
+            if progress is not None:
+                made, _ = trainer.merges(n_done if n_done > len(seeds) else 0)
+                progress(Progress("merge", n_now - len(seeds), n_ids - first_id - len(seeds), _name(made, by_id)))
+            n_done = n_now
+    except KeyboardInterrupt:
+        raise _Interrupted(learnt()) from None
+    return learnt()
+
+
+def _name(made: NDArray[np.uint32], by_id: dict[int, bytes]) -> bytes:
+    """Enters what merges make; the last of them."""
+    token_id = -1
     for left, right, token_id in made.tolist():
-        tokens[token_id] = tokens[left] + tokens[right]
-    if ties != "hf":
-        first_id = len(tokens)
-    return Learnt(
-        [(token, token_id) for token_id, token in tokens.items()],
-        np.ascontiguousarray(made[:, :2]),
-        counts,
-        {content: token_id for token_id, content in enumerate(specials, 0 if ties == "hf" else first_id)},
-    )
+        by_id[token_id] = by_id[left] + by_id[right]
+    return by_id.get(token_id, b"")
+
+
+def _numbered(contents: Iterable[str], first_id: int) -> dict[str, int]:
+    return {content: token_id for token_id, content in enumerate(contents, first_id)}
+
+
+def _seeds(
+    pairs: Iterable[tuple[bytes, bytes]], tokens: dict[bytes, int], reserved: dict[bytes, int], next_id: int, n_ids: int
+) -> NDArray[np.uint32]:
+    """The ids of the pairs: uint32[n, 2]."""
+    ids, known = [], dict(tokens)
+    for i, (left, right) in enumerate(pairs):
+        token = left + right
+        for part in (left, right):
+            if part not in known:
+                raise ValueError(f"seed_merges[{i}]: {part!r} is no token yet")
+        if token in known:
+            raise ValueError(f"seed_merges[{i}]: {token!r} is a token already")
+        if token not in reserved and next_id == n_ids:
+            raise ValueError(f"vocab_size is too small: after {i} of seed_merges there is no id left for {token!r}")
+        ids.append((known[left], known[right]))
+        known[token] = reserved.get(token, next_id)
+        next_id += token not in reserved
+    return np.array(ids, np.uint32).reshape(-1, 2)
+
+
+def _pairs_of(seed_merges: Iterable[tuple[bytes, bytes]] | Tokenizer) -> Iterable[tuple[bytes, bytes]]:
+    if not isinstance(seed_merges, Tokenizer):
+        return seed_merges
+    model = seed_merges.spec.model
+    merges = model.merges if model.merges is not None else merges_of_ranks(model.vocab)[0]
+    tokens = {token_id: token for token, token_id in model.vocab}
+    return [(tokens[left], tokens[right]) for left, right in merges.tolist()]
 
 
 def _check(

@@ -7,19 +7,22 @@ part that can be spread over threads and machines: counts of parts of a text add
 from __future__ import annotations
 
 import os
+import tempfile
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
+from importlib import import_module
 from itertools import chain
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import IO, Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lmfast import threads as _threads
-from lmfast.text._train import Words, cut, spans
+from lmfast.files import atomic_write
+from lmfast.text._train import PARTS, Words, cut, gather, spans
 from lmfast.text.patterns import PATTERNS, splitter_of
 from lmfast.text.spec import Split
 from lmfast.text.tokenizer import Text, _utf8
@@ -29,7 +32,10 @@ __all__ = ["Progress", "Source", "WordCounts", "count_words"]
 Source: TypeAlias = str | os.PathLike[str] | Iterable[Text | os.PathLike[str]]
 """One file (a lone str is its path), or any number of texts, and files as `pathlib.Path`."""
 
+Rows: TypeAlias = tuple[bytes, NDArray[np.int64], NDArray[np.int64], NDArray[np.uint64]]
+
 _CHUNK = 1 << 20  # bytes that a thread counts at a time
+_LEAST_MEMORY = 1 << 24
 
 
 class Progress(NamedTuple):
@@ -87,8 +93,8 @@ class WordCounts:
         """
         pairs = list(items.items() if isinstance(items, Mapping) else items)
         table = Words("none")
-        _add(table, pairs, 0)
-        return cls(*table.export(), _regex(pattern))
+        _add(table, pairs, np.arange(len(pairs), dtype=np.uint64))
+        return _counts(table, _regex(pattern))
 
     def __len__(self) -> int:
         """How many different words there are."""
@@ -110,9 +116,60 @@ class WordCounts:
         if self.pattern != other.pattern:
             raise ValueError(f"counts of words split by {self.pattern!r} and by {other.pattern!r} do not add up")
         table = Words("none")
-        table.add(self.blob, self.offsets, self.counts, 0)
-        table.add(other.blob, other.offsets, other.counts, len(self))
-        return WordCounts(*table.export(), self.pattern)
+        table.add(self.blob, self.offsets, self.counts, np.arange(len(self), dtype=np.uint64))
+        firsts = np.arange(len(self), len(self) + len(other), dtype=np.uint64)
+        table.add(other.blob, other.offsets, other.counts, firsts)
+        return _counts(table, self.pattern)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the counts: Parquet where the name ends so (columns `word` binary and `count` int64; needs pyarrow),
+        else numpy's .npz. The file is whole or not there.
+        """
+        if os.fspath(path).endswith(".parquet"):
+            pyarrow, parquet = _pyarrow()
+            words = pyarrow.Array.from_buffers(
+                pyarrow.large_binary(), len(self), [None, pyarrow.py_buffer(self.offsets), pyarrow.py_buffer(self.blob)]
+            )
+            table = pyarrow.table({"word": words, "count": pyarrow.array(self.counts)})
+            metadata = {} if self.pattern is None else {"pattern": self.pattern}
+            with atomic_write(path) as file:
+                parquet.write_table(table.replace_schema_metadata(metadata), file)
+            return
+        pattern = [] if self.pattern is None else [self.pattern]
+        blob = np.frombuffer(self.blob, np.uint8)
+        with atomic_write(path) as file:
+            np.savez(file, words=blob, offsets=self.offsets, counts=self.counts, pattern=np.array(pattern, np.str_))
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> WordCounts:
+        """Reads what `save` wrote; the contents tell which of the two it is.
+
+        Errors: ValueError for a file that is damaged or something else.
+        """
+        with open(path, "rb") as file:
+            magic = file.read(4)
+        try:
+            if magic == b"PAR1":
+                pyarrow, parquet = _pyarrow()
+                table = parquet.read_table(path, columns=["word", "count"])
+                words = table["word"].cast(pyarrow.large_binary()).combine_chunks()
+                if words.null_count:
+                    raise ValueError(f"{words.null_count} words are null")
+                found = (table.schema.metadata or {}).get(b"pattern")
+                at = np.frombuffer(words.buffers()[1], np.int64)[words.offset : words.offset + len(words) + 1]
+                blob = words.buffers()[2].to_pybytes()[at[0] : at[-1]] if len(words) else b""
+                at = at - at[0] if len(words) else np.zeros(1, np.int64)
+                return cls(blob, at, table["count"].to_numpy(), found.decode() if found is not None else None)
+            if magic != b"PK\3\4":
+                raise ValueError("neither .npz nor Parquet")
+            with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
+                pattern = arrays["pattern"].tolist()
+                blob = arrays["words"].tobytes()
+                return cls(blob, arrays["offsets"], arrays["counts"], pattern[0] if pattern else None)
+        except ImportError:
+            raise
+        except Exception as error:  # zipfile, zlib, numpy and pyarrow have many of them
+            raise ValueError(f"{os.fspath(path)}: not a file of word counts: {error}") from error
 
     def __eq__(self, other: object) -> bool:
         return (
@@ -138,6 +195,7 @@ def count_words(
     *,
     separator: str | bytes | None = None,
     threads: int | None = None,
+    max_memory: int | None = None,
     progress: Callable[[Progress], object] | None = None,
     isa: str | None = None,
 ) -> WordCounts:
@@ -149,6 +207,8 @@ def count_words(
     separator  cuts the contents of files, not other texts, into documents; it belongs to none. No piece crosses from
                one document to the next.
     threads    how many; None: as many as there are processors. The result is the same for any number.
+    max_memory about how many bytes counting may take beside its result, at least 16 MiB; past that, tables are put off
+               to a temporary file. The result is the same. None: no limit
     progress   called with a `Progress` now and then, from any thread; what it raises ends the counting
 
     Text that is not UTF-8 is split by the rule of `Tokenizer`. Errors: OSError for a file that cannot be read,
@@ -159,18 +219,22 @@ def count_words(
     mark = separator.encode() if isinstance(separator, str) else separator
     if mark is not None and not mark:
         raise ValueError("separator is empty; want at least one byte, or None for one document a file")
-    workers = _threads.count(threads)
-    if splitter is None:
-        return _counted_slowly(source, regex or "", mark, progress)
-    chunks = _Shared(_chunks(source, splitter, mark), _size(source), progress)
-    tables = [Words(splitter, isa) for _ in range(workers)]
-    try:
-        _threads.run([partial(_count, table, chunks) for table in tables], workers)
-    finally:
-        chunks.end()
+    if max_memory is not None and max_memory < _LEAST_MEMORY:
+        raise ValueError(f"max_memory = {max_memory}; want at least {_LEAST_MEMORY}, or None for no limit")
+    workers = _threads.count(threads) if splitter else 1
+    chunks = _Shared(_chunks(source, splitter or "none", mark), _size(source), progress)
+    tables = [Words(splitter or "none", isa) for _ in range(workers)]
+    count = _count if splitter else partial(_count_slowly, regex or "")
+    with _Spill(max_memory and max_memory // workers) as spill:
+        try:
+            _threads.run([partial(count, table, chunks, spill) for table in tables], workers)
+        finally:
+            chunks.end()
+        if spill.used:
+            return spill.counts(tables, regex)
     while len(tables) > 1:
         tables[0].merge(tables.pop())
-    return WordCounts(*tables[0].export(), regex)
+    return _counts(tables[0], regex)
 
 
 class _Chunk(NamedTuple):
@@ -207,9 +271,107 @@ class _Shared:
         self._chunks = iter(())
 
 
-def _count(table: Words, chunks: Iterable[_Chunk]) -> None:
+class _Spill:
+    """A temporary file of tables, each in parts by hash, so that a part of all tables can be put together in memory."""
+
+    def __init__(self, limit: int | None) -> None:
+        # A table that grows is there twice, once at double size.
+        self._limit = limit and limit // 4
+        self._lock = threading.Lock()
+        self._file: IO[bytes] | None = None
+        self._at: list[list[int]] = []  # of each table: where its parts begin
+
+    def __enter__(self) -> _Spill:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    @property
+    def used(self) -> bool:
+        return self._file is not None
+
+    def relieve(self, table: Words) -> None:
+        """Takes the words of a table that has become too large."""
+        if self._limit is not None and table.memory() > self._limit:
+            self.take(table)
+
+    def take(self, table: Words) -> None:
+        with self._lock:
+            if self._file is None:
+                self._file = tempfile.TemporaryFile(prefix="lmfast-words-")  # noqa: SIM115
+            starts = []
+            for part in range(PARTS):
+                starts.append(self._file.tell())
+                _write(self._file, table.export(part))
+            self._at.append(starts)
+        table.clear()
+
+    def counts(self, tables: list[Words], pattern: str | None) -> WordCounts:
+        """All that was taken and what the tables still hold."""
+        while tables:
+            self.take(tables.pop())
+        assert self._file is not None
+        found: list[Rows] = []
+        table = Words("none")
+        for part in range(PARTS):
+            for starts in self._at:
+                self._file.seek(starts[part])
+                table.add(*_read(self._file))
+            found.append(table.export())
+            table.clear()
+        blob = b"".join(rows[0] for rows in found)
+        lengths = np.concatenate([np.diff(rows[1]) for rows in found])
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        counts = np.concatenate([rows[2] for rows in found])
+        order = np.argsort(np.concatenate([rows[3] for rows in found]))
+        found.clear()
+        return WordCounts(*gather(blob, offsets, order), counts[order], pattern)
+
+
+def _write(file: IO[bytes], rows: Rows) -> None:
+    blob, *arrays = rows
+    file.write(np.array([len(blob), len(arrays[1])], np.int64).tobytes() + blob)
+    for array in arrays:
+        file.write(array.tobytes())
+
+
+def _read(file: IO[bytes]) -> Rows:
+    def array(dtype: Any, n: int) -> NDArray[Any]:
+        return np.frombuffer(file.read(8 * n), dtype)
+
+    n_bytes, n = array(np.int64, 2).tolist()
+    return file.read(n_bytes), array(np.int64, n + 1), array(np.int64, n), array(np.uint64, n)
+
+
+def _count(table: Words, chunks: Iterable[_Chunk], spill: _Spill) -> None:
     for chunk in chunks:
         table.count(chunk.text, chunk.spans, chunk.position)
+        spill.relieve(table)
+
+
+def _count_slowly(pattern: str, table: Words, chunks: Iterable[_Chunk], spill: _Spill) -> None:
+    """The same for a pattern without a hand-written splitter, by the regex package, a document at a time."""
+    from lmfast.text.regex_split import pieces, steps_of
+
+    steps = steps_of((Split(pattern),))
+    for chunk in chunks:
+        counts: Counter[str] = Counter()
+        for start, stop in chunk.spans.tolist():
+            counts.update(pieces(bytes(chunk.text[start:stop]).decode("utf-8", "surrogateescape"), steps))
+        firsts = np.arange(chunk.position, chunk.position + len(counts), dtype=np.uint64)
+        _add(table, [(piece.encode("utf-8", "surrogateescape"), n) for piece, n in counts.items()], firsts)
+        spill.relieve(table)
+
+
+def _counts(table: Words, pattern: str | None) -> WordCounts:
+    blob, offsets, counts, _ = table.export()
+    return WordCounts(blob, offsets, counts, pattern)
+
+
+def _pyarrow() -> tuple[Any, Any]:
+    return import_module("pyarrow"), import_module("pyarrow.parquet")
 
 
 def _regex(pattern: str | None) -> str | None:
@@ -303,22 +465,6 @@ def _file_chunks(path: os.PathLike[str], splitter: str, separator: bytes | None)
     yield _Chunk(data, spans(data, separator) if separator else np.array([[0, len(data)]]), done)
 
 
-def _counted_slowly(
-    source: Source, pattern: str, separator: bytes | None, progress: Callable[[Progress], object] | None
-) -> WordCounts:
-    """The same for a pattern without a hand-written splitter, by the regex package, a document at a time."""
-    from lmfast.text.regex_split import pieces, steps_of
-
-    steps = steps_of((Split(pattern),))
-    counts: Counter[str] = Counter()
-    for chunk in _Shared(_chunks(source, "none", separator), _size(source), progress):
-        for start, stop in chunk.spans.tolist():
-            counts.update(pieces(bytes(chunk.text[start:stop]).decode("utf-8", "surrogateescape"), steps))
-    table = Words("none")
-    _add(table, [(piece.encode("utf-8", "surrogateescape"), count) for piece, count in counts.items()], 0)
-    return WordCounts(*table.export(), pattern)
-
-
-def _add(table: Words, pairs: list[tuple[bytes, int]], position: int) -> None:
+def _add(table: Words, pairs: list[tuple[bytes, int]], firsts: NDArray[np.uint64]) -> None:
     offsets = np.cumsum([0, *(len(word) for word, _ in pairs)], dtype=np.int64)
-    table.add(b"".join(word for word, _ in pairs), offsets, np.array([n for _, n in pairs], np.int64), position)
+    table.add(b"".join(word for word, _ in pairs), offsets, np.array([n for _, n in pairs], np.int64), firsts)

@@ -102,7 +102,7 @@ def test_truth_long_runs_without_order(base: BPE) -> None:
     assert merges is not None
     spec = TokenizerSpec(BPE(base.vocab, np.ascontiguousarray(merges[::-1]), ignore_merges=False))
     tok = Tokenizer(spec)
-    assert "heap" in tok.explain()
+    assert tok._properties()[1] > 0
     for run in RUNS:
         data = (run * 3000).encode()[:3000]
         assert tok.encode_list(data) == reference.encode(data, spec)

@@ -135,14 +135,14 @@ def test_peer_hostile_strings(pair: Pair, texts: list[str]) -> None:
 
 @pytest.fixture(scope="module")
 def with_special(data_dir: Path) -> tuple[Tokenizer, Any]:
-    """Special tokens that begin others and that the pattern would cut out too."""
+    """Special tokens of which none begins another: there tiktoken's choice changes from run to run."""
     path = of_data(data_dir / "vocab", "cl100k_base.tiktoken")
-    special = {END: 100257, "<|fim_prefix|>": 100258, "<|fim_prefix|>a": 100259, "'s": 100260}
+    special = {END: 100257, "<|fim_prefix|>": 100258, "'s": 100260}
     ours = Tokenizer.from_file(path, pattern="cl100k_base", special_tokens=special)
     return ours, encoding_of(path, "cl100k_base", special)
 
 
-@given(STRINGS, st.sampled_from(["all", {END, "'s"}, {"<|fim_prefix|>", "<|fim_prefix|>a"}]))
+@given(STRINGS, st.sampled_from(["all", {END, "'s"}, {"<|fim_prefix|>"}]))
 @settings(max_examples=2000)
 def test_peer_special_tokens_of_tiktoken(with_special: tuple[Tokenizer, Any], text: str, allowed: Any) -> None:
     ours, theirs = with_special

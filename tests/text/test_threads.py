@@ -1,6 +1,7 @@
 """One tokenizer in many threads, across fork, and after calls that fail."""
 
 import gc
+import os
 import subprocess
 import sys
 import threading
@@ -42,7 +43,7 @@ def some_texts(rng: np.random.Generator, n: int) -> list[str | bytes]:
 
 
 def test_truth_threads_agree(tok: Tokenizer, rng: np.random.Generator) -> None:
-    texts = some_texts(rng, 30_000)
+    texts = some_texts(rng, 8000)
     one = tok.encode_batch(texts, threads=1, allowed_special="all")
     counts = np.diff(one.offsets)
     assert [one[i].tolist() for i in range(0, len(texts), 97)] == [
@@ -55,7 +56,7 @@ def test_truth_threads_agree(tok: Tokenizer, rng: np.random.Generator) -> None:
 
 def test_safety_eight_threads_at_once(tok: Tokenizer, rng: np.random.Generator) -> None:
     texts = some_texts(rng, 2000)
-    want = [Tokenizer(SPEC).encode_list(text) for text in texts]
+    want = [Tokenizer(SPEC, cache_bytes=1 << 16).encode_list(text) for text in texts]
     start = threading.Barrier(8)
 
     def work(shift: int) -> None:
@@ -74,7 +75,7 @@ def test_safety_eight_threads_at_once(tok: Tokenizer, rng: np.random.Generator) 
 
 def test_safety_a_batch_within_a_batch(tok: Tokenizer) -> None:
     """Threads of our own pool may ask it for more: a batch encoded from within a part of another."""
-    texts = ["the " * 300_000] * 8
+    texts = ["the " * 100_000] * 8
     want = tok.encode_batch(texts, threads=1)
     assert all(threads.run([lambda: tok.encode_batch(texts, threads=3) == want] * 3, 2))
 
@@ -169,9 +170,10 @@ print("ok")
 """
 
 
-@pytest.mark.skipif(not hasattr(__import__("os"), "fork"), reason="needs fork")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_safety_fork(tmp_path: Any) -> None:
+    env = {**os.environ, "LMFAST_CHECK": "0"}  # the reference would take minutes
     done = subprocess.run(
-        [sys.executable, "-c", FORKS], capture_output=True, text=True, timeout=120, cwd=tmp_path, check=False
+        [sys.executable, "-c", FORKS], capture_output=True, text=True, timeout=120, cwd=tmp_path, env=env, check=False
     )
     assert done.stdout == "ok\n", done.stderr

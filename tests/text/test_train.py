@@ -2,21 +2,24 @@
 
 import json
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lmfast.reference import text as reference
-from lmfast.text import train
+from lmfast.text import train, train_cli
 from lmfast.text._train import Trainer
 from lmfast.text.patterns import PATTERNS
 from lmfast.text.tokenizer import Tokenizer
-from lmfast.text.train import Learnt, Ties, learn, train_bpe
+from lmfast.text.train import Learnt, Ties, TrainingInterrupted, learn, train_bpe
 from lmfast.text.words import Progress, WordCounts, count_words
 
 CORPORA = ["english", "multilingual", "code"]
@@ -31,12 +34,14 @@ Made = list[tuple[bytes, bytes]]
 def merges_of(tokenizer: Tokenizer | Learnt) -> Made:
     """The merges as pairs of byte strings."""
     learnt = tokenizer.spec.model if isinstance(tokenizer, Tokenizer) else tokenizer
-    tokens = {i: t for t, i in (learnt.tokens if isinstance(learnt, Learnt) else learnt.vocab)}
+    tokens = {i: t for t, i in (learnt.tokens.items() if isinstance(learnt, Learnt) else learnt.vocab)}
     assert learnt.merges is not None
-    return [(tokens[a], tokens[b]) for a, b in learnt.merges.tolist()]
+    return [(tokens[a], tokens[b]) for a, b in learnt.merges[:, :2].tolist()]
 
 
-def naive(texts: list[str], n_merges: int, ties: Ties, pattern: str = "gpt2") -> tuple[Made, list[int]]:
+def naive(
+    texts: list[str], n_merges: int, ties: Ties, seeds: Made | None = None, least: int = 1, pattern: str = "gpt2"
+) -> tuple[Made, list[int]]:
     """Merges and their counts, all pairs counted anew for each of them."""
     byte_ids = Tokenizer(reference.train_bpe([], 256)).bytes_to_id
     rows: list[list[bytes]] = []
@@ -50,11 +55,13 @@ def naive(texts: list[str], n_merges: int, ties: Ties, pattern: str = "gpt2") ->
     counts = []
     while len(made) < n_merges:
         found = Counter(pair for row in rows for pair in pairwise(row))
-        if not found:
+        most = max(found.values(), default=0)
+        if len(made) >= len(seeds or []) and most < max(1, least):
             break
-        most = max(found.values())
         best = [pair for pair, n in found.items() if n == most]  # in the order of where they stand first
-        if ties == "lexmax":
+        if len(made) < len(seeds or []):
+            best = [(seeds or [])[len(made)]]
+        elif ties == "lexmax":
             best = [max(best)]
         elif ties != "first":
             best = [min(best, key=lambda pair: (ids[pair[0]], ids[pair[1]]))]
@@ -88,7 +95,7 @@ def as_tokenizers_shows(learnt: Learnt) -> tuple[dict[str, int], list[tuple[str,
     def show(token: bytes) -> str:
         return "".join(train._CHARACTERS[byte] for byte in token)
 
-    vocab = {show(token): token_id for token, token_id in learnt.tokens} | learnt.special_tokens
+    vocab = {show(token): token_id for token, token_id in learnt.tokens.items()} | learnt.special_tokens
     return vocab, [(show(a), show(b)) for a, b in merges_of(learnt)]
 
 
@@ -159,9 +166,11 @@ def test_peer_tokenizers_alphabet(texts: list[str], initial: set[str], limit: in
     counts: Counter[int] = Counter()
     for word, count in words:
         for byte in word:
-            counts[byte] += count * (chr(byte) not in initial)
-    dropped = sorted(counts.values())[: max(0, len(counts | Counter(map(ord, initial))) - (limit or 256))]
-    if limit and (limit < len(initial) or (dropped and sorted(counts.values())[len(dropped) :][:1] == dropped[-1:])):
+            if chr(byte) not in initial:
+                counts[byte] += count
+    falling = sorted(counts.values(), reverse=True)
+    kept = (limit or 256) - len(initial)
+    if kept < 0 or (0 < kept < len(falling) and falling[kept - 1] == falling[kept]):
         return  # tokenizers drops any one of equally frequent characters
     options: dict[str, Any] = {"limit_alphabet": limit} if limit else {}
     want = tokenizers_model(texts, 60, initial_alphabet=sorted(initial), **options)
@@ -191,7 +200,7 @@ def rustbpe_ranks(texts: list[str], vocab_size: int, pattern: str) -> dict[bytes
 @given(texts=st.lists(TEXTS, max_size=4), more=st.integers(0, 100))
 def test_peer_rustbpe(texts: list[str], more: int) -> None:
     got = learn(count_words(texts, "llama3", threads=1), 256 + more, ties="bytes")
-    assert dict(got.tokens) == rustbpe_ranks(texts, 256 + more, PATTERNS["llama3"])
+    assert got.tokens == rustbpe_ranks(texts, 256 + more, PATTERNS["llama3"])
 
 
 @pytest.mark.corpus
@@ -212,7 +221,7 @@ def test_peer_tiktoken_educational(texts: list[str]) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("builtins.print", lambda *a, **k: None)
         want = educational.bpe_train(texts[0], n, PATTERNS["gpt2"], visualise=None)
-    assert dict(got.tokens) == want
+    assert got.tokens == want
 
 
 @pytest.mark.corpus
@@ -260,12 +269,67 @@ def test_unit_progress() -> None:
     words = WordCounts.from_items([(b"%d" % i, i + 1) for i in range(3000)])
     train_bpe(words, 1256, progress=seen.append)
     assert [(p.stage, p.done, p.total) for p in seen] == [("merge", n, 1000) for n in (256, 512, 768)]
+    whole = train_bpe(words, 1256)
+    assert [p.token for p in seen] == [whole.id_to_bytes(256 + p.done - 1) for p in seen]
+
+
+def test_unit_interrupted() -> None:
+    words = WordCounts.from_items([(b"%d" % i, i + 1) for i in range(3000)])
 
     def stop(progress: Progress) -> None:
-        raise KeyboardInterrupt
+        if progress.done == 512:
+            raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        train_bpe(words, 1256, progress=stop)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        train_bpe(words, 1256, progress=stop, special_tokens=["x"], ties="first")
+    assert isinstance(caught.value, TrainingInterrupted)
+    assert caught.value.tokenizer == train_bpe(words, 256 + 512 + 1, special_tokens=["x"], ties="first")
+
+
+@SETTLED
+@given(
+    texts=st.lists(TEXTS, max_size=4),
+    sizes=st.lists(st.integers(266, 400), min_size=1, max_size=4),
+    ties=st.sampled_from(["hf", "bytes", "first", "lexmax"]),
+    special_tokens=st.lists(st.sampled_from(["<s>", "aa", "aab", "ab", "Ġa", "é"]), max_size=4),
+)
+def test_property_snapshots(texts: list[str], sizes: list[int], ties: Ties, special_tokens: list[str]) -> None:
+    words = count_words(texts, "gpt2", threads=1)
+    options: dict[str, Any] = {"ties": ties, "special_tokens": special_tokens}
+    got = train_bpe(words, max(sizes), snapshots=sizes, **options)
+    assert got == {size: train_bpe(words, size, **options) for size in sizes}
+
+
+@SETTLED
+@given(
+    texts=st.lists(TEXTS, max_size=4),
+    others=st.lists(TEXTS, max_size=4),
+    seeds=st.integers(0, 30),
+    ties=st.sampled_from(["hf", "bytes", "first", "lexmax"]),
+    min_frequency=st.integers(0, 3),
+)
+def test_truth_seed_merges(texts: list[str], others: list[str], seeds: int, ties: Ties, min_frequency: int) -> None:
+    first = learn(count_words(others, "gpt2", threads=1), 256 + seeds, ties=ties)
+    pairs = merges_of(first)
+    got = learn(count_words(texts, "gpt2", threads=1), 320, ties=ties, seed_merges=pairs, min_frequency=min_frequency)
+    want, counts = naive(texts, 64, ties, pairs, min_frequency)
+    assert (merges_of(got), got.counts.tolist()[len(pairs) :]) == (want, counts[len(pairs) :])
+
+
+def test_unit_seed_merges() -> None:
+    small = train_bpe(["low lower lowest " * 5], 262, special_tokens=["<s>"])
+    more = train_bpe(["newest newer low"], 300, special_tokens=["<s>"], seed_merges=small)
+    assert merges_of(more)[:5] == merges_of(small)
+    assert all(more.bytes_to_id(token) == token_id for token, token_id in small.spec.model.vocab)
+    ranks = small.spec.model.vocab
+    assert (
+        train_bpe([], 261, ties="bytes", seed_merges=[(b"a", b"b"), (b"ab", b"ab")]).encode_list("abababab")
+        == [257] * 2
+    )
+    assert len(ranks) == 261
+    for pairs in ([(b"ab", b"c")], [(b"a", b"b"), (b"a", b"b")], [(b"a", b"b"), (b"c", b"d")]):
+        with pytest.raises(ValueError, match="seed_merges"):
+            train_bpe([], 257, seed_merges=pairs)
 
 
 def test_safety_train() -> None:
@@ -281,14 +345,20 @@ def test_safety_train() -> None:
         {"max_token_length": 0},
         {"initial_alphabet": [256]},
         {"special_tokens": [""]},
+        {"snapshots": [301]},
+        {"seed_merges": [(b"xy", b"z")]},
     ):
         with pytest.raises(ValueError, match=next(iter(options))):
             train_bpe(words, 300, **options)
     with pytest.raises(ValueError, match="byte 0x00 is no token"):
         train_bpe(words, 300, initial_alphabet=b"a")
+    for size in (0, 255):
+        with pytest.raises(ValueError, match="too small"):
+            train_bpe(words, 300, snapshots=[size])
     with pytest.raises(FileNotFoundError):
         train_bpe("/no/such/file", 300)
     common: dict[str, Any] = {"first_id": 256, "n_ids": 300, "ties": "ids", "min_count": 1, "max_length": 0}
+    common["seeds"] = np.empty((0, 2), np.uint32)
     symbols, at, one = np.arange(256, dtype=np.uint32), np.array([0, 2]), np.array([1])
     for bad in ({"first_id": 255}, {"n_ids": 255}, {"n_ids": 2**32 - 1}):
         with pytest.raises(ValueError, match="first_id"):
@@ -298,7 +368,43 @@ def test_safety_train() -> None:
     for offsets in ([0, 3], [-1, 2], [0]):
         with pytest.raises(ValueError, match="offsets"):
             Trainer(b"ab", np.array(offsets), one, symbols, **common, reserved=[])
+    for seeds in ([[256, 0]], [[0, 1], [257, 0]], [[0, 300]], [[0, 1]] * 45):
+        with pytest.raises(ValueError, match="seeds"):
+            Trainer(b"ab", at, one, symbols, **{**common, "seeds": np.array(seeds, np.uint32)}, reserved=[])
     with pytest.raises(ValueError, match="word 0"):
         Trainer(b"ab", at, -one, symbols, **common, reserved=[])
     with pytest.raises(ValueError, match="symbols"):
         Trainer(b"ab", at, one, symbols[:255], **common, reserved=[])
+
+
+def test_unit_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runner = CliRunner()
+    (tmp_path / "a.txt").write_text("the cat in the hat|" * 100)
+    (tmp_path / "b.txt").write_text("sat on the mat|" * 100)
+    files = [str(tmp_path / "a.txt"), str(tmp_path / "b.txt")]
+    out = tmp_path / "tokenizer.json"
+    options = ["--vocab-size", "275", "--separator", "|", "-o", str(out), "--special-token", "<s>"]
+    done = runner.invoke(train_cli.train, ["bpe", *files, *options, "--snapshot", "260", "--max-memory", "64M"])
+    assert (done.exit_code, done.exception) == (0, None)
+    paths = [Path(file) for file in files]
+    want = train_bpe(paths, 275, separator="|", special_tokens=["<s>"], snapshots=[260])
+    assert Tokenizer.from_file(out) == want[275]
+    assert Tokenizer.from_file(tmp_path / "tokenizer.260.json") == want[260]
+    for bad in (["--max-memory", "1X"], ["--separator", ""], ["-o", str(tmp_path / "no" / "where.json")]):
+        assert runner.invoke(train_cli.train, ["bpe", *files, *options, *bad]).exit_code == 2
+
+    @contextmanager
+    def stopping() -> Iterator[Any]:
+        def stop(progress: Progress) -> None:
+            if progress.stage == "merge" and progress.done == 10:
+                raise KeyboardInterrupt
+
+        yield stop
+
+    monkeypatch.setattr(train, "_STEP", 5)
+    monkeypatch.setattr(train_cli, "_bars", stopping)
+    out.unlink()
+    done = runner.invoke(train_cli.train, ["bpe", *files, *options], standalone_mode=False)
+    assert done.exit_code != 0
+    assert not out.exists()
+    assert Tokenizer.from_file(tmp_path / "tokenizer.partial.json").vocab_size == 267

@@ -1,7 +1,7 @@
 """Counting words: held to the reference's splitting, and to itself whatever the parts it is done in."""
 
+import contextlib
 import pickle
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from lmfast.reference import text as reference
 from lmfast.text import _text, words
-from lmfast.text._train import Words, cut, spans
+from lmfast.text._train import Words, cut, gather, spans
 from lmfast.text.patterns import PATTERNS, SPLITTERS
 from lmfast.text.spec import BPE, Split, TokenizerSpec, Vocab
 from lmfast.text.words import Progress, WordCounts, count_words
@@ -155,6 +155,57 @@ def test_unit_word_lengths() -> None:
     assert list(count_words(many, None, threads=2)) == [(text, 1) for text in many]
 
 
+@pytest.mark.parametrize("name", ["npz", "parquet"])
+@given(texts=BYTES, pattern=st.sampled_from(["cl100k", None, r"\s"]))
+def test_property_save_and_load(
+    name: str, texts: list[bytes], pattern: str | None, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    if name == "parquet":
+        pytest.importorskip("pyarrow")
+    path = tmp_path_factory.mktemp("words") / f"words.{name}"
+    want = count_words(texts, pattern, threads=1)
+    want.save(path)
+    assert WordCounts.load(path) == want
+
+
+def test_safety_load(tmp_path: Path, rng: np.random.Generator) -> None:
+    path = tmp_path / "words.npz"
+    count_words(["some words, some more words"]).save(path)
+    whole = path.read_bytes()
+    damaged = [whole[:n] for n in (0, 3, 10, len(whole) // 2, len(whole) - 1)]
+    for _ in range(200):
+        data = bytearray(whole)
+        data[int(rng.integers(len(data)))] ^= 1 << int(rng.integers(8))
+        damaged.append(bytes(data))
+    for data in damaged:
+        path.write_bytes(data)
+        with contextlib.suppress(ValueError):
+            assert len(WordCounts.load(path)) < 100
+    for arrays in ({"words": np.zeros(1)}, {"words": np.array([None])}):
+        with path.open("wb") as file:
+            np.savez(file, **arrays)
+        with pytest.raises(ValueError, match="not a file of word counts"):
+            WordCounts.load(path)
+    with pytest.raises(FileNotFoundError):
+        WordCounts.load(tmp_path / "none")
+
+
+@given(texts=BYTES, n=st.integers(1, 3), pattern=st.sampled_from(["cl100k", r"\w+|\W"]))
+def test_property_spilled_counts(texts: list[bytes], n: int, pattern: str) -> None:
+    want = count_words(texts, pattern, threads=1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(words, "_CHUNK", 8)
+        patch.setattr(words, "_LEAST_MEMORY", 1)
+        assert count_words(texts, pattern, threads=n, max_memory=n) == want
+
+
+@pytest.mark.corpus
+def test_property_spilled_corpus(data_dir: Path) -> None:
+    path = data_dir / "corpus" / "multilingual.txt"
+    want = count_words(path)
+    assert count_words(path, max_memory=1 << 24) == want
+
+
 def test_unit_progress(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a").write_bytes(b"word " * 1000)
     monkeypatch.setattr(words, "_CHUNK", 1000)
@@ -191,12 +242,25 @@ def test_safety_words() -> None:
     table = Words("cl100k")
     for offsets in ([0, 3], [-1, 1], [0], [0, 1, 2]):
         with pytest.raises(ValueError, match="offsets"):
-            table.add(b"ab", np.array(offsets), np.array([1]), 0)
+            table.add(b"ab", np.array(offsets), np.array([1]), np.zeros(1, np.uint64))
+    with pytest.raises(ValueError, match="firsts"):
+        table.add(b"ab", np.array([0, 2]), np.array([1]), np.zeros(2, np.uint64))
+    for offsets, order in (
+        ([0, 1, 2], [0, 2]),
+        ([0, 1, 2], [0, 0]),
+        ([0, 3, 2], [0, 1]),
+        ([0, 1, 3], [0, 1]),
+        ([0], [0]),
+    ):
+        with pytest.raises(ValueError, match=r"order|offsets"):
+            gather(b"ab", np.array(offsets), np.array(order))
     for span in ([[0, 3]], [[-1, 1]], [[2, 1]]):
         with pytest.raises(ValueError, match=r"spans\[0\]"):
             table.count(b"ab", np.array(span), 0)
     with pytest.raises(ValueError, match="spans"):
         table.count(b"ab", np.array([[1]]), 0)
+    with pytest.raises(ValueError, match="max_memory"):
+        count_words([], max_memory=1000)
     with pytest.raises(ValueError, match="separator is empty"):
         count_words([], separator="")
     with pytest.raises(TypeError, match=r"source\[1\]: .* got int"):
@@ -205,4 +269,3 @@ def test_safety_words() -> None:
         count_words(b"text")  # type: ignore[arg-type]
     with pytest.raises(FileNotFoundError):
         count_words("/no/such/file", threads=2)
-    assert sys.getrefcount(table) < 10
