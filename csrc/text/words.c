@@ -263,37 +263,29 @@ size_t lf_words_memory(const lf_words *words) {
     return sizeof *words + ((size_t)1 << words->bits) * sizeof(entry) + words->arena_room;
 }
 
-/* The highest bits of the hash: the lowest say where in the table it is. */
-static inline int is_in(const entry *e, unsigned part) {
-    return e->count && (part == LF_WORDS_PARTS || hash_of(e) >> 58 == part);
-}
-
-size_t lf_words_size(const lf_words *words, unsigned part, size_t *n_bytes) {
+size_t lf_words_size(const lf_words *words, size_t *n_bytes) {
     *n_bytes = words->n_bytes;
-    if (part == LF_WORDS_PARTS) return words->n_words;
-    size_t n = 0;
-    *n_bytes = 0;
-    for (size_t i = 0; i < (size_t)1 << words->bits; i++) {
-        if (!is_in(&words->entries[i], part)) continue;
-        n++;
-        *n_bytes += length_of(words, &words->entries[i]);
-    }
-    return n;
+    return words->n_words;
 }
 
-lf_status lf_words_export(const lf_words *words, unsigned part, uint8_t *blob, int64_t *offsets, int64_t *counts,
-                          uint64_t *firsts) {
-    size_t n_bytes, n_seen = 0, at = 0;
-    const size_t n = lf_words_size(words, part, &n_bytes);
+lf_status lf_words_export(const lf_words *words, uint8_t *blob, int64_t *offsets, int64_t *counts, uint64_t *firsts,
+                          int64_t *ends) {
+    const size_t n = words->n_words;
+    size_t n_seen = 0, at = 0;
+    uint64_t most = 0;
     lf_keyed *room = malloc((2 * n + 1) * sizeof *room);
     if (!room) return LF_ENOMEM;
-    uint64_t most = 0;
+    if (ends) memset(ends, 0, LF_WORDS_PARTS * sizeof *ends);
     for (size_t i = 0; i < (size_t)1 << words->bits; i++) {
         const entry *e = &words->entries[i];
-        if (!is_in(e, part)) continue;
-        room[n_seen++] = (lf_keyed){e->first, i};
-        if (e->first > most) most = e->first;
+        if (!e->count) continue;
+        /* The highest bits of the hash: the lowest say where in the table it is. */
+        const uint64_t key = ends ? hash_of(e) >> 58 : e->first;
+        room[n_seen++] = (lf_keyed){key, i};
+        if (key > most) most = key;
+        if (ends) ends[key]++;
     }
+    for (size_t i = 1; ends && i < LF_WORDS_PARTS; i++) ends[i] += ends[i - 1];
     const lf_keyed *order = lf_radix_sort(room, room + n, n, most);
     offsets[0] = 0;
     for (size_t i = 0; i < n; i++) {
@@ -305,7 +297,7 @@ lf_status lf_words_export(const lf_words *words, unsigned part, uint8_t *blob, i
         at += length;
         offsets[i + 1] = (int64_t)at;
         counts[i] = e->count;
-        if (firsts) firsts[i] = e->first;
+        firsts[i] = e->first;
     }
     free(room);
     return LF_OK;

@@ -41,16 +41,15 @@ void lf_words_clear(lf_words *words);
 /* How many bytes the table takes. */
 size_t lf_words_memory(const lf_words *words);
 
-/* A part of the words: those whose hash says so, the same in every table; LF_WORDS_PARTS is all of them. */
+/* How many different words there are, and how many bytes they have. */
+size_t lf_words_size(const lf_words *words, size_t *n_bytes);
+
+/* Writes the words in the order in which they were first seen; the room needed is lf_words_size's, and one offset more. With
+ * `ends`, room for LF_WORDS_PARTS numbers, the order is instead by parts, which a word's hash chooses, the same in every
+ * table; ends[i] is how many words there are in the parts up to i. */
 enum { LF_WORDS_PARTS = 64 };
-
-/* How many different words there are in a part, and how many bytes they have. */
-size_t lf_words_size(const lf_words *words, unsigned part, size_t *n_bytes);
-
-/* Writes the words of a part in the order in which they were first seen; the room needed is lf_words_size's, and one
- * offset more. `firsts` may be NULL. */
-lf_status lf_words_export(const lf_words *words, unsigned part, uint8_t *blob, int64_t *offsets, int64_t *counts,
-                          uint64_t *firsts);
+lf_status lf_words_export(const lf_words *words, uint8_t *blob, int64_t *offsets, int64_t *counts, uint64_t *firsts,
+                          int64_t *ends);
 
 /* Writes the words of another order: word i of `out` is word order[i], below n_words. out_offsets has room for n_words + 1. */
 void lf_words_gather(const uint8_t *blob, const int64_t *offsets, const int64_t *order, size_t n_words, uint8_t *out,

@@ -46,9 +46,9 @@ cdef extern from "text/words.h" nogil:
     void lf_words_clear(lf_words *words)
     size_t lf_words_memory(const lf_words *words)
     unsigned LF_WORDS_PARTS
-    size_t lf_words_size(const lf_words *words, unsigned part, size_t *n_bytes)
-    lf_status lf_words_export(const lf_words *words, unsigned part, uint8_t *blob, int64_t *offsets, int64_t *counts,
-                              uint64_t *firsts)
+    size_t lf_words_size(const lf_words *words, size_t *n_bytes)
+    lf_status lf_words_export(const lf_words *words, uint8_t *blob, int64_t *offsets, int64_t *counts, uint64_t *firsts,
+                              int64_t *ends)
     void lf_words_gather(const uint8_t *blob, const int64_t *offsets, const int64_t *order, size_t n_words, uint8_t *out,
                          int64_t *out_offsets)
     size_t lf_words_cut(lf_split split, const lf_unicode *unicode, const uint8_t *text, size_t n)
@@ -165,11 +165,20 @@ cdef class Words:
         """Forgets all words."""
         lf_words_clear(self.words)
 
-    def export(self, unsigned part=LF_WORDS_PARTS):
+    def export(self):
         """(blob, int64[n + 1] offsets, int64[n] counts, uint64[n] firsts) of the words in the order in which they were
-        first seen; of one of PARTS parts, which a word's hash chooses, or of all."""
+        first seen."""
+        return self.rows(NULL)
+
+    def export_parts(self):
+        """The same in the order of PARTS parts, which a word's hash chooses, and int64[PARTS], where each part ends."""
+        ends = np.empty(LF_WORDS_PARTS, np.int64)
+        cdef int64_t[::1] end_view = ends
+        return self.rows(&end_view[0]), ends
+
+    cdef rows(self, int64_t *ends):
         cdef size_t n_bytes
-        cdef size_t n = lf_words_size(self.words, part, &n_bytes)
+        cdef size_t n = lf_words_size(self.words, &n_bytes)
         blob = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>n_bytes)
         offsets = np.empty(n + 1, np.int64)
         counts = np.empty(n + 1, np.int64)
@@ -179,7 +188,7 @@ cdef class Words:
         cdef uint8_t *bytes_ = <uint8_t *>PyBytes_AS_STRING(blob)
         cdef lf_status status
         with nogil:
-            status = lf_words_export(self.words, part, bytes_, &offset_view[0], &count_view[0], &first_view[0])
+            status = lf_words_export(self.words, bytes_, &offset_view[0], &count_view[0], &first_view[0], ends)
         if status != LF_OK:
             raise MemoryError(f"no memory to sort {n} words")
         return blob, offsets, counts[:n], firsts[:n]
@@ -190,7 +199,7 @@ cdef class Words:
 
     def __len__(self):
         cdef size_t n_bytes
-        return lf_words_size(self.words, LF_WORDS_PARTS, &n_bytes)
+        return lf_words_size(self.words, &n_bytes)
 
 
 def gather(bytes blob not None, const int64_t[::1] offsets not None, const int64_t[::1] order not None):

@@ -11,7 +11,8 @@ from __future__ import annotations
 import codecs
 import os
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import partial
 from itertools import accumulate
 from typing import Literal, NamedTuple, TypeAlias, TypeGuard, TypeVar
@@ -92,6 +93,9 @@ class Tokenizer(_text.Encoder):
                 from lmfast.text.regex_split import steps_of
 
                 self._steps = steps_of(steps)
+        contents = [token.content for token in spec.added_tokens]
+        if twice := next((content for content, n in Counter(contents).items() if n > 1), None):
+            raise ValueError(f"added token {twice!r} appears twice")
         self._added = _added(spec, False), _added(spec, True)
         most = 2 * len(model.vocab) + 2**17  # tables are as long as the largest id
         if (largest := max([int(model.vocab.ids[-1]), *(t.id for t in spec.added_tokens)])) > most:
@@ -109,7 +113,8 @@ class Tokenizer(_text.Encoder):
             model.vocab.ids,
             merges,
             model.ignore_merges or merges is None,
-            *map(_compiled, self._added),
+            _compiled(self._added[0]),
+            _compiled(self._added[1]),
             splitter,
             bool(spec.normalizer),
             cache_bytes,

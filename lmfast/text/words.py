@@ -301,10 +301,13 @@ class _Spill:
         with self._lock:
             if self._file is None:
                 self._file = tempfile.TemporaryFile(prefix="lmfast-words-")  # noqa: SIM115
-            starts = []
-            for part in range(PARTS):
+            (blob, offsets, counts, firsts), ends = table.export_parts()
+            starts, start = [], 0
+            for end in ends.tolist():
                 starts.append(self._file.tell())
-                _write(self._file, table.export(part))
+                at = offsets[start : end + 1]
+                _write(self._file, (blob[at[0] : at[-1]], at - at[0], counts[start:end], firsts[start:end]))
+                start = end
             self._at.append(starts)
         table.clear()
 
