@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TypeVar
 
 __all__ = ["count", "run"]
@@ -43,6 +43,7 @@ def run(parts: Iterable[Callable[[], T]], threads: int) -> list[T]:
     finally:
         for future in futures:
             future.cancel()
+        wait(futures)  # none may go on writing to what the caller gives up
 
 
 if hasattr(os, "register_at_fork"):

@@ -1,71 +1,26 @@
 /* encode_body.h - the encoder, compiled once for each instruction set; see encode.h for what it does and how it lies in
  * memory. Included by encode_<isa>.c, which names LF_ISA and LF_ISA_ID. */
 #define _GNU_SOURCE /* madvise and MAP_ANONYMOUS */
-#include <stdlib.h>
-#include <string.h>
-
 #include "text/encode.h"
 #include "text/normalize.h"
+#include "text/piece_tables.h"
 #include "text/split_run.h"
 #include "text/utf8.h"
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
-#if defined(__linux__)
-#include <sys/mman.h>
-#endif
 
 #define LF_CAT_(a, b) a##_##b
 #define LF_CAT(a, b) LF_CAT_(a, b)
 
 enum {
-    BATCH = 512,       /* pieces keyed before the first is probed */
-    PROBES = 4,        /* lines a key may stand in */
-    SHORT_KEY = 15,    /* bytes of a piece in the first table */
-    LONG_KEY = 31,     /* ... and in the second */
-    SHORT_IDS = 4,     /* ids of a piece in the first table */
-    LONG_IDS = 7,      /* ... and in the second */
-    SEE_LONG = 15,     /* the number of ids of a key whose ids are in the second table */
-    SEE_RECORD = 8,    /* ... and of one whose ids are in the third */
-    RECORD_MOST = 512, /* bytes of a piece in the third table */
-    RING_BYTES = 1 << 21,
-    RING_SLOTS = 1 << 16,
-    SMALL = 192,      /* bytes of a text that is copied to have room behind it */
-    CUT_MOST = 256,   /* bytes of a piece that is cut before it is keyed */
-    COUNT_SHIFT = 28, /* the top four bits of a line's last id hold how many there are */
-    ID_MASK = (1 << COUNT_SHIFT) - 1,
+    BATCH = 512,    /* pieces keyed before the first is probed */
+    SMALL = 192,    /* bytes of a text that is copied to have room behind it */
+    CUT_MOST = 256, /* bytes of a piece that is cut before it is keyed */
 };
-
-typedef uint64_t key16 __attribute__((vector_size(16)));
-typedef struct {
-    key16 half[2];
-} key32;
-typedef uint32_t ids4 __attribute__((vector_size(16)));
-
-typedef struct {
-    key16 key[2];
-    ids4 ids[2];
-} __attribute__((aligned(64))) short_line;
-
-typedef struct {
-    key32 key;
-    uint32_t ids[LONG_IDS];
-    uint16_t n_ids, length; /* n_ids 0: a free line */
-} __attribute__((aligned(64))) long_line;
 
 struct lf_text_workspace {
     const lf_text *text;
-    short_line *lines;
-    long_line *long_lines;
-    size_t line_mask, long_mask;
-    size_t lines_bytes, long_bytes;
-    uint8_t *ring;
-    uint64_t *ring_slots, ring_head;
-    uint32_t turn;         /* counts: which of several places is taken next */
-    uint32_t n_seen;       /* bits set in seen */
-    uint8_t seen[1 << 15]; /* see comes_again */
-    lf_status status;      /* set where memory ran out */
-    uint8_t *normalized;   /* these grow to what a text needs */
+    tables tables;
+    lf_status status;    /* set where memory ran out */
+    uint8_t *normalized; /* these grow to what a text needs */
     lf_bpe_scratch scratch;
     uint32_t *ids;
     size_t n_normalized, n_ids;
@@ -77,29 +32,6 @@ struct lf_text_workspace {
     key16 keys[BATCH];
 };
 
-/* Memory in whole large pages, advised before it is touched, so that a table costs few faults and few page walks. */
-static void *pages_new(size_t n) {
-#if defined(__linux__)
-    void *p = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (p == MAP_FAILED) return NULL;
-    madvise(p, n, MADV_HUGEPAGE);
-    return p;
-#else
-    void *p = aligned_alloc(64, n);
-    return p ? memset(p, 0, n) : NULL;
-#endif
-}
-
-static void pages_free(void *p, size_t n) {
-    if (!p) return;
-#if defined(__linux__)
-    munmap(p, n);
-#else
-    (void)n;
-    free(p);
-#endif
-}
-
 /* Grows a buffer to at least n bytes; its contents are lost. NULL and status LF_ENOMEM if there is no memory. */
 static void *grown(lf_text_workspace *w, void *buffer, size_t *have, size_t n) {
     if (n <= *have) return buffer;
@@ -109,197 +41,6 @@ static void *grown(lf_text_workspace *w, void *buffer, size_t *have, size_t n) {
     *have = buffer ? n : 0;
     if (!buffer) w->status = LF_ENOMEM;
     return buffer;
-}
-
-/* Keys. */
-
-/* Row n keeps the first n bytes of a key and row n of LENGTHS puts n into the last; row 16 is any longer piece. */
-#define UPTO(n)                                                                                                        \
-    {n > 0 ? 255 : 0,  n > 1 ? 255 : 0,  n > 2 ? 255 : 0,  n > 3 ? 255 : 0,                                            \
-     n > 4 ? 255 : 0,  n > 5 ? 255 : 0,  n > 6 ? 255 : 0,  n > 7 ? 255 : 0,                                            \
-     n > 8 ? 255 : 0,  n > 9 ? 255 : 0,  n > 10 ? 255 : 0, n > 11 ? 255 : 0,                                           \
-     n > 12 ? 255 : 0, n > 13 ? 255 : 0, n > 14 ? 255 : 0, 0}
-static const uint8_t KEPT[17][16] __attribute__((aligned(16))) = {
-    UPTO(0), UPTO(1),  UPTO(2),  UPTO(3),  UPTO(4),  UPTO(5),  UPTO(6),  UPTO(7), UPTO(8),
-    UPTO(9), UPTO(10), UPTO(11), UPTO(12), UPTO(13), UPTO(14), UPTO(15), UPTO(16)};
-#undef UPTO
-
-static inline key16 key16_of(const uint8_t *p, size_t n, const uint8_t *end) {
-    const uint64_t length = n > SHORT_KEY ? SHORT_KEY + 1 : n;
-    key16 key = {0}, kept;
-    if (LF_LIKELY(end - p >= 16)) memcpy(&key, p, 16);
-    else memcpy(&key, p, (size_t)(end - p));
-    memcpy(&kept, KEPT[length], 16);
-    return (key & kept) | (key16){0, length << 56};
-}
-
-/* The first and the last 16 bytes of a piece of 16 to 31, which with its length are all of it; or a short key. */
-static inline key32 key32_of(const uint8_t *p, size_t n, const uint8_t *end) {
-    key32 key = {{{0}, {0}}};
-    if (n <= SHORT_KEY) return key.half[0] = key16_of(p, n, end), key;
-    memcpy(&key.half[0], p, 16);
-    memcpy(&key.half[1], p + n - 16, 16);
-    return key;
-}
-
-#if defined(__VAES__)
-#define AES_KEY_1 _mm_set_epi64x((long long)0x9E3779B97F4A7C15u, (long long)0xC2B2AE3D27D4EB4Fu)
-#define AES_KEY_2 _mm_set_epi64x((long long)0x165667B19E3779F9u, (long long)0x27D4EB2F165667C5u)
-#endif
-
-static inline uint64_t mix(uint64_t a, uint64_t b) {
-    const unsigned __int128 product = (unsigned __int128)a * b;
-    return (uint64_t)product ^ (uint64_t)(product >> 64);
-}
-
-static inline uint64_t hash16(key16 key) {
-#if defined(__VAES__)
-    const __m128i round = _mm_aesenc_si128((__m128i)key, AES_KEY_1);
-    return (uint64_t)_mm_cvtsi128_si64(_mm_aesenc_si128(round, AES_KEY_2)) & 0xFFFFFFFF; /* as key_four has it */
-#else
-    return mix(key[0] ^ 0x9E3779B97F4A7C15u, key[1] ^ 0xC2B2AE3D27D4EB4Fu);
-#endif
-}
-
-static inline uint64_t hash32(key32 key, size_t n) {
-    const key16 a = key.half[0], b = key.half[1];
-    const uint64_t first = mix(a[0] ^ 0x9E3779B97F4A7C15u, a[1] ^ 0xC2B2AE3D27D4EB4Fu);
-    return mix(first ^ b[0] ^ n << 32, b[1] ^ 0x27D4EB2F165667C5u);
-}
-
-static inline int same16(key16 a, key16 b) { return ((a[0] ^ b[0]) | (a[1] ^ b[1])) == 0; }
-static inline int same32(const key32 *a, const key32 *b) {
-    return same16(a->half[0], b->half[0]) && same16(a->half[1], b->half[1]);
-}
-static inline int is_free(const key16 *key) { return (*key)[1] == 0; } /* a key has its length in the top byte */
-
-/* Tables: finding and remembering. The finders return how many ids they wrote, 0 if the key is not there. */
-
-static inline unsigned take4(ids4 line, uint32_t *ids) {
-    const unsigned n = line[3] >> COUNT_SHIFT;
-    line &= (uint32_t)ID_MASK;
-    memcpy(ids, &line, sizeof line);
-    return n;
-}
-
-/* SEE_LONG: the piece has more ids than fit here and is in the second table. A key found away from its home line changes
- * places with one there, so keys that are asked for often come to stand where one look finds them. */
-static unsigned find_short(lf_text_workspace *w, key16 key, uint64_t hash, uint32_t *ids) {
-    short_line *home = &w->lines[hash & w->line_mask];
-    for (size_t i = 0; i < PROBES; i++) {
-        short_line *line = &w->lines[(hash + i) & w->line_mask];
-        for (unsigned s = 0; s < 2; s++)
-            if (same16(line->key[s], key)) {
-                const ids4 found = line->ids[s];
-                if (i) {
-                    const unsigned other = w->turn++ % 2;
-                    line->key[s] = home->key[other], line->ids[s] = home->ids[other];
-                    home->key[other] = key, home->ids[other] = found;
-                }
-                return take4(found, ids);
-            }
-        if (is_free(&line->key[1])) return 0;
-    }
-    return 0;
-}
-
-/* Whether a key may take the place of another where all its places are taken: only when it is asked for again, so that
- * the many pieces of a text that come once do not drive out those that come often. */
-static int comes_again(lf_text_workspace *w, uint64_t hash) {
-    const uint64_t bit = hash >> 7 & (8 * sizeof w->seen - 1);
-    const int again = w->seen[bit / 8] >> bit % 8 & 1;
-    w->seen[bit / 8] ^= (uint8_t)(1u << bit % 8);
-    w->n_seen += again ? -1u : 1u;
-    if (w->n_seen > 2 * sizeof w->seen) memset(w->seen, 0, sizeof w->seen), w->n_seen = 0;
-    return again;
-}
-
-static void remember_short(lf_text_workspace *w, key16 key, uint64_t hash, const uint32_t *ids, unsigned n) {
-    size_t i = 0;
-    unsigned slot = 0;
-    for (; i < PROBES; i++) {
-        const short_line *line = &w->lines[(hash + i) & w->line_mask];
-        if (is_free(&line->key[slot = 0]) || is_free(&line->key[slot = 1])) break;
-    }
-    if (i == PROBES) {
-        if (!comes_again(w, hash)) return;
-        i = w->turn / 2 % PROBES, slot = w->turn++ % 2;
-    }
-    short_line *line = &w->lines[(hash + i) & w->line_mask];
-    line->key[slot] = key;
-    line->ids[slot] = (ids4){ids[0], n > 1 ? ids[1] : 0, n > 2 ? ids[2] : 0, (n > 3 ? ids[3] : 0) | n << COUNT_SHIFT};
-}
-
-static unsigned find_long(const lf_text_workspace *w, const key32 *key, size_t length, uint64_t hash, uint32_t *ids) {
-    for (size_t i = 0; i < PROBES; i++) {
-        const long_line *line = &w->long_lines[(hash + i) & w->long_mask];
-        if (line->length == length && same32(&line->key, key))
-            return memcpy(ids, line->ids, sizeof line->ids), line->n_ids;
-        if (line->n_ids == 0) return 0;
-    }
-    return 0;
-}
-
-static void remember_long(lf_text_workspace *w, const key32 *key, size_t length, uint64_t hash, const uint32_t *ids,
-                          size_t n) {
-    size_t i = 0;
-    while (i < PROBES && w->long_lines[(hash + i) & w->long_mask].n_ids) i++;
-    if (i == PROBES) {
-        if (!comes_again(w, hash)) return;
-        i = w->turn++ % PROBES;
-    }
-    long_line *line = &w->long_lines[(hash + i) & w->long_mask];
-    line->key = *key;
-    memcpy(line->ids, ids, n == SEE_RECORD ? 0 : n * sizeof *ids);
-    line->n_ids = (uint16_t)n;
-    line->length = (uint16_t)length;
-}
-
-/* The third table: records of any length in a ring, the oldest overwritten first, found through slots by hash.
- *
- *     a slot: position in the ring, counted from the beginning (40 bits) | hash (24)
- *     a record: bytes of the piece (4), number of ids (4), the piece, padding to 4, the ids */
-static const uint8_t *record_at(const lf_text_workspace *w, uint64_t slot, uint64_t hash) {
-    const uint64_t position = slot >> 24;
-    if ((slot ^ hash) & 0xFFFFFF || !slot || position + RING_BYTES < w->ring_head) return NULL;
-    return w->ring + position % RING_BYTES;
-}
-
-static size_t find_record(const lf_text_workspace *w, const uint8_t *p, size_t n, uint64_t hash, uint32_t *ids) {
-    const uint8_t *record = record_at(w, w->ring_slots[hash >> 32 & (RING_SLOTS - 1)], hash);
-    uint32_t head[2];
-    if (!record || (memcpy(head, record, 8), head[0] != n) || memcmp(record + 8, p, n)) return 0;
-    memcpy(ids, record + 8 + (n + 3) / 4 * 4, head[1] * sizeof *ids);
-    return head[1];
-}
-
-static void remember_record(lf_text_workspace *w, const uint8_t *p, size_t n, uint64_t hash, const uint32_t *ids,
-                            size_t n_ids) {
-    const size_t padded = (n + 3) / 4 * 4, size = 8 + padded + n_ids * sizeof *ids;
-    if (w->ring_head % RING_BYTES + size > RING_BYTES) w->ring_head += RING_BYTES - w->ring_head % RING_BYTES;
-    uint8_t *record = w->ring + w->ring_head % RING_BYTES;
-    const uint32_t head[2] = {(uint32_t)n, (uint32_t)n_ids};
-    memcpy(record, head, 8);
-    memcpy(record + 8, p, n);
-    memcpy(record + 8 + padded, ids, n_ids * sizeof *ids);
-    w->ring_slots[hash >> 32 & (RING_SLOTS - 1)] = w->ring_head << 24 | (hash & 0xFFFFFF);
-    w->ring_head += size;
-}
-
-static uint64_t hash_record(const uint8_t *p, size_t n) {
-    uint64_t h = n, a, b;
-    for (size_t i = 0; i + 16 < n; i += 16) {
-        memcpy(&a, p + i, 8), memcpy(&b, p + i + 8, 8);
-        h = mix(h ^ a, b ^ 0x9E3779B97F4A7C15u);
-    }
-    if (n < 16) {
-        a = b = 0;
-        memcpy(&a, p, n < 8 ? n : 8);
-        if (n > 8) memcpy(&b, p + 8, n - 8);
-    } else {
-        memcpy(&a, p + n - 16, 8), memcpy(&b, p + n - 8, 8);
-    }
-    return mix(h ^ a, b ^ 0xC2B2AE3D27D4EB4Fu);
 }
 
 /* The slow path. A segment is a part of a piece between cuts: merging alone decides its ids, while a piece that is a
@@ -373,10 +114,10 @@ static size_t look_up_record(lf_text_workspace *w, const uint8_t *p, size_t n, c
                              uint32_t *ids) {
     int keep = 1;
     const uint64_t hash = hash_record(p, n);
-    size_t n_ids = find_record(w, p, n, hash, ids);
+    size_t n_ids = find_record(&w->tables, p, n, hash, ids);
     if (n_ids) return n_ids;
     n_ids = compute(w, p, n, end, kind, &keep, ids);
-    if (keep && n_ids) remember_record(w, p, n, hash, ids, n_ids);
+    if (keep && n_ids) remember_record(&w->tables, p, n, hash, ids, n_ids);
     return n_ids;
 }
 
@@ -388,19 +129,20 @@ static size_t look_up(lf_text_workspace *w, const uint8_t *p, size_t n, const ui
     const key32 key = key32_of(p, n, end);
     const uint64_t short_hash = hash16(key.half[0]), long_hash = hash32(key, n);
     size_t n_ids = SEE_LONG;
-    if (n <= SHORT_KEY && (n_ids = find_short(w, key.half[0], short_hash, ids)) && n_ids != SEE_LONG) return n_ids;
+    if (n <= SHORT_KEY && (n_ids = find_short(&w->tables, key.half[0], short_hash, ids)) && n_ids != SEE_LONG)
+        return n_ids;
     const int seen = n_ids == SEE_LONG;
-    if (seen && (n_ids = find_long(w, &key, n, long_hash, ids))) {
+    if (seen && (n_ids = find_long(&w->tables, &key, n, long_hash, ids))) {
         if (n_ids == SEE_RECORD) return look_up_record(w, p, n, end, kind, ids);
         return n_ids;
     }
     n_ids = compute(w, p, n, end, kind, &keep, ids);
     if (!keep || !n_ids) return n_ids;
     if (n <= SHORT_KEY && n_ids <= SHORT_IDS)
-        return remember_short(w, key.half[0], short_hash, ids, (unsigned)n_ids), n_ids;
-    remember_long(w, &key, n, long_hash, ids, n_ids <= LONG_IDS ? n_ids : SEE_RECORD);
-    if (n_ids > LONG_IDS) remember_record(w, p, n, hash_record(p, n), ids, n_ids);
-    if (n <= SHORT_KEY && !seen) remember_short(w, key.half[0], short_hash, ids, SEE_LONG);
+        return remember_short(&w->tables, key.half[0], short_hash, ids, (unsigned)n_ids), n_ids;
+    remember_long(&w->tables, &key, n, long_hash, ids, n_ids <= LONG_IDS ? n_ids : SEE_RECORD);
+    if (n_ids > LONG_IDS) remember_record(&w->tables, p, n, hash_record(p, n), ids, n_ids);
+    if (n <= SHORT_KEY && !seen) remember_short(&w->tables, key.half[0], short_hash, ids, SEE_LONG);
     return n_ids;
 }
 
@@ -436,7 +178,7 @@ static size_t cut_batch(lf_text_workspace *w, const uint8_t *base, size_t n_piec
 
 static inline void prefetch_long(const lf_text_workspace *w, const uint8_t *p, size_t n) {
     if (n > SHORT_KEY && n <= LONG_KEY)
-        __builtin_prefetch(&w->long_lines[hash32(key32_of(p, n, p + n), n) & w->long_mask]);
+        __builtin_prefetch(&w->tables.long_lines[hash32(key32_of(p, n, p + n), n) & w->tables.long_mask]);
 }
 
 #if defined(__VAES__)
@@ -462,8 +204,8 @@ static inline void key_four(lf_text_workspace *w, const uint32_t *bounds, const 
     h = _mm512_aesenc_epi128(h, _mm512_broadcast_i32x4(AES_KEY_2));
     const __m512i firsts = _mm512_set_epi32(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 12, 8, 4, 0);
     const __m128i line = _mm512_castsi512_si128(_mm512_permutexvar_epi32(firsts, h));
-    _mm_storeu_si128((void *)(w->at + i), _mm_and_si128(line, _mm_set1_epi32((int)w->line_mask)));
-    for (size_t k = i; k < i + 4; k++) __builtin_prefetch(&w->lines[w->at[k]]);
+    _mm_storeu_si128((void *)(w->at + i), _mm_and_si128(line, _mm_set1_epi32((int)w->tables.line_mask)));
+    for (size_t k = i; k < i + 4; k++) __builtin_prefetch(&w->tables.lines[w->at[k]]);
     const unsigned longer = _mm_cmpgt_epi32_mask(lengths, _mm_set1_epi32(SHORT_KEY));
     if (LF_UNLIKELY(longer))
         for (size_t k = i; k < i + 4; k++) prefetch_long(w, base + bounds[k], bounds[k + 1] - bounds[k]);
@@ -480,8 +222,8 @@ static void key_batch(lf_text_workspace *w, const uint32_t *bounds, const uint8_
     for (; i < n_pieces; i++) {
         const key16 key = key16_of(base + bounds[i], bounds[i + 1] - bounds[i], end);
         w->keys[i] = key;
-        w->at[i] = (uint32_t)(hash16(key) & w->line_mask);
-        __builtin_prefetch(&w->lines[w->at[i]]);
+        w->at[i] = (uint32_t)(hash16(key) & w->tables.line_mask);
+        __builtin_prefetch(&w->tables.lines[w->at[i]]);
         prefetch_long(w, base + bounds[i], bounds[i + 1] - bounds[i]);
     }
 }
@@ -503,7 +245,7 @@ static inline size_t emit_batch(lf_text_workspace *w, const uint32_t *bounds, co
                                 size_t n_pieces, const uint8_t *segments, size_t first, uint32_t *ids) {
     size_t n_ids = 0;
     for (size_t i = 0; i < n_pieces; i++) {
-        const ids4 *found = probe(&w->lines[w->at[i]], &w->keys[i]);
+        const ids4 *found = probe(&w->tables.lines[w->at[i]], &w->keys[i]);
         const unsigned n_found = found ? (*found)[3] >> COUNT_SHIFT : SEE_LONG;
         if (LF_LIKELY(n_found != SEE_LONG)) {
             if (ids) take4(*found, ids + n_ids);
@@ -622,25 +364,16 @@ static void seed(lf_text_workspace *w) {
             if (n > LONG_KEY || !lf_bpe_forms(m, k) || (*p >= 'a' && *p <= 'z' && n > 3)) continue;
             const key32 key = key32_of(p, n, end);
             const uint64_t hash = n <= SHORT_KEY ? hash16(key.half[0]) : hash32(key, n);
-            if (!write && n <= SHORT_KEY) __builtin_prefetch(&w->lines[hash & w->line_mask], 1);
-            else if (!write) __builtin_prefetch(&w->long_lines[hash & w->long_mask], 1);
-            else if (n <= SHORT_KEY) remember_short(w, key.half[0], hash, &m->ids[k], 1);
-            else remember_long(w, &key, n, hash, &m->ids[k], 1);
+            if (!write && n <= SHORT_KEY) __builtin_prefetch(&w->tables.lines[hash & w->tables.line_mask], 1);
+            else if (!write) __builtin_prefetch(&w->tables.long_lines[hash & w->tables.long_mask], 1);
+            else if (n <= SHORT_KEY) remember_short(&w->tables, key.half[0], hash, &m->ids[k], 1);
+            else remember_long(&w->tables, &key, n, hash, &m->ids[k], 1);
         }
-}
-
-static size_t power_of_two_below(size_t n) {
-    size_t p = 1;
-    while (2 * p <= n) p *= 2;
-    return p;
 }
 
 static void workspace_free(lf_text_workspace *w) {
     if (!w) return;
-    pages_free(w->lines, w->lines_bytes);
-    pages_free(w->long_lines, w->long_bytes);
-    pages_free(w->ring, RING_BYTES);
-    pages_free(w->ring_slots, RING_SLOTS * sizeof *w->ring_slots);
+    tables_free(&w->tables);
     free(w->normalized), free(w->scratch.buffer), free(w->ids);
     free(w);
 }
@@ -651,16 +384,7 @@ static lf_status workspace_new(lf_text_workspace **workspace, const lf_text *tex
     if (!w) return LF_ENOMEM;
     memset(w, 0, sizeof *w);
     w->text = text;
-    /* Two thirds of the memory for the first table, a third for the second; the ring has a fixed size. */
-    const size_t n_lines = power_of_two_below(cache_bytes / 64 * 2 / 3), n_long = n_lines / 2;
-    w->line_mask = n_lines - 1;
-    w->long_mask = n_long - 1;
-    w->ring_head = 1;
-    w->lines = pages_new(w->lines_bytes = n_lines * sizeof *w->lines);
-    w->long_lines = pages_new(w->long_bytes = n_long * sizeof *w->long_lines);
-    w->ring = pages_new(RING_BYTES);
-    w->ring_slots = pages_new(RING_SLOTS * sizeof *w->ring_slots);
-    if (!w->lines || !w->long_lines || !w->ring || !w->ring_slots) return workspace_free(w), LF_ENOMEM;
+    if (!tables_new(&w->tables, cache_bytes)) return free(w), LF_ENOMEM;
     seed(w);
     *workspace = w;
     return LF_OK;
