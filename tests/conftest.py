@@ -34,6 +34,17 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("isa", _text.isas())
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With LMFAST_TEST_BRIEF=1 hypothesis draws a tenth of the examples: for runs that are slow for another reason."""
+    if os.environ.get("LMFAST_TEST_BRIEF") != "1":
+        return
+    for item in items:
+        test = getattr(item, "obj", None)
+        given = getattr(test, "_hypothesis_internal_use_settings", None)
+        if given is not None:
+            test._hypothesis_internal_use_settings = settings(given, max_examples=max(10, given.max_examples // 10))
+
+
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
     """The folder of real text and real vocabularies, which is not part of the project."""
