@@ -4,14 +4,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "text/pages.h"
 #include "text/radix.h"
 
 enum {
-    FRONT = 512,           /* pairs of ids below it are found without hashing while the slots are read */
-    BLOCK_PLACES = 1 << 18, /* in one block of the arena                                                */
-    AHEAD = 12,            /* places fetched before they are looked at                                 */
-    RUN_BLOCK = 6,         /* log2 of the slots that share an entry of block_runs                      */
-    FLOOR_SHARE = 100,     /* the first floor: the mean count of symbols per id, divided by this       */
+    FRONT = 512,                  /* pairs of ids below it are found without hashing while the slots are read */
+    BLOCK_PLACES = (1 << 20) - 4, /* in one block of the arena: 4 MiB with its head                              */
+    AHEAD = 40,                   /* places fetched before they are looked at                                 */
+    RUN_BLOCK = 6,                /* log2 of the slots that share an entry of block_runs                      */
+    FLOOR_SHARE = 100,            /* the first floor: the mean count of symbols per id, divided by this       */
 };
 
 typedef struct {
@@ -29,8 +30,10 @@ typedef struct {
 
 /* What one merge does to the pairs with one neighbour. */
 typedef struct {
-    uint64_t weight;
-    uint32_t *cursor; /* where the next place of the new pair goes, NULL if the pair is not kept */
+    union {
+        uint64_t weight;  /* first: how often the neighbour is there                                     */
+        uint32_t *cursor; /* then: where the next place of the new pair goes, NULL if that is not kept */
+    };
     uint32_t n;
     uint32_t touched;
 } delta;
@@ -41,14 +44,17 @@ typedef struct {
 
 typedef struct block {
     struct block *next;
+    size_t n_bytes;
     uint32_t places[];
 } block;
 
 struct lf_bpe_trainer {
     lf_bpe_rules rules;
+    uint32_t symbols[256];
     int wide; /* slots have 4 bytes instead of 2 */
     int broken;
     void *slots;
+    size_t slots_bytes;
     uint32_t n_slots;
     /* Slots run_starts[r] .. run_starts[r + 1] belong to words with count run_weights[r]. */
     uint32_t *run_starts, *block_runs;
@@ -139,7 +145,7 @@ static lf_status new_pair(lf_bpe_trainer *t, uint64_t key, uint64_t count, uint3
 static void free_blocks(lf_bpe_trainer *t) {
     while (t->blocks) {
         block *next = t->blocks->next;
-        free(t->blocks);
+        lf_pages_free(t->blocks, t->blocks->n_bytes);
         t->blocks = next;
     }
     t->block_left = 0;
@@ -149,9 +155,11 @@ static void free_blocks(lf_bpe_trainer *t) {
 static uint32_t *new_places(lf_bpe_trainer *t, size_t n) {
     if (n > t->block_left) {
         const size_t room = n > BLOCK_PLACES ? n : BLOCK_PLACES;
-        block *b = malloc(sizeof *b + room * sizeof *b->places);
+        const size_t n_bytes = sizeof(block) + room * sizeof(uint32_t);
+        block *b = lf_pages_new(n_bytes);
         if (!b) return NULL;
         b->next = t->blocks;
+        b->n_bytes = n_bytes;
         t->blocks = b;
         t->block_left = room;
     }
@@ -201,8 +209,7 @@ static void pop(lf_bpe_trainer *t) {
 /* For the greater string to have the lower tie: the first 8 bytes of the left string, inverted. */
 static uint64_t tie_of_string(const lf_bpe_trainer *t, uint32_t id) {
     uint64_t head = 0;
-    for (uint32_t i = 0; i < 8; i++)
-        head = head << 8 | (i < t->lengths[id] ? t->strings[t->string_at[id] + i] : 0);
+    for (uint32_t i = 0; i < 8; i++) head = head << 8 | (i < t->lengths[id] ? t->strings[t->string_at[id] + i] : 0);
     return ~head;
 }
 
@@ -274,7 +281,7 @@ typedef struct {
     const int64_t *offsets, *counts;
     const lf_keyed *order; /* the words by falling count, or NULL for their own order */
     size_t n_words;
-    uint32_t symbols[256];
+    const uint32_t *symbols; /* by byte */
 } words;
 
 static size_t word_at(const words *w, size_t i) { return w->order ? (size_t)w->order[i].value : i; }
@@ -288,7 +295,8 @@ static lf_status layout(lf_bpe_trainer *t, const words *w, size_t n_slots) {
         last = count;
     }
     t->n_slots = (uint32_t)n_slots;
-    t->slots = malloc(n_slots * (t->wide ? sizeof(uint32_t) : sizeof(uint16_t)));
+    t->slots_bytes = n_slots * (t->wide ? sizeof(uint32_t) : sizeof(uint16_t));
+    t->slots = lf_pages_new(t->slots_bytes);
     t->run_starts = malloc((n_runs + 2) * sizeof *t->run_starts);
     t->run_weights = malloc((n_runs + 1) * sizeof *t->run_weights);
     t->block_runs = malloc(((n_slots >> RUN_BLOCK) + 1) * sizeof *t->block_runs);
@@ -402,10 +410,10 @@ static lf_status seed(lf_bpe_trainer *t, size_t *where) {
     return status;
 }
 
-lf_status lf_bpe_trainer_new(lf_bpe_trainer **trainer, const lf_bpe_rules *rules, const uint8_t *blob, const int64_t *offsets,
-                             const int64_t *counts, size_t n_words, const uint32_t symbols[256], size_t *where) {
-    words w = {.blob = blob, .offsets = offsets, .counts = counts, .n_words = n_words};
-    memcpy(w.symbols, symbols, sizeof w.symbols);
+lf_status lf_bpe_trainer_new(lf_bpe_trainer **trainer, const lf_bpe_rules *rules, const uint8_t *blob,
+                             const int64_t *offsets, const int64_t *counts, size_t n_words, const uint32_t symbols[256],
+                             size_t *where) {
+    words w = {.blob = blob, .offsets = offsets, .counts = counts, .n_words = n_words, .symbols = symbols};
     uint64_t total;
     size_t n_slots;
     *trainer = NULL;
@@ -414,6 +422,7 @@ lf_status lf_bpe_trainer_new(lf_bpe_trainer **trainer, const lf_bpe_rules *rules
     lf_bpe_trainer *t = calloc(1, sizeof *t);
     if (!t) return LF_ENOMEM;
     t->rules = *rules;
+    memcpy(t->symbols, symbols, sizeof t->symbols);
     if (!t->rules.min_count) t->rules.min_count = 1;
     t->wide = rules->n_ids >= 0xFFFF;
     t->next_id = rules->first_id;
@@ -434,10 +443,11 @@ lf_status lf_bpe_trainer_new(lf_bpe_trainer **trainer, const lf_bpe_rules *rules
 void lf_bpe_trainer_free(lf_bpe_trainer *trainer) {
     if (!trainer) return;
     free_blocks(trainer);
-    void *const arrays[] = {trainer->slots,        trainer->run_starts,    trainer->run_weights, trainer->block_runs,
-                            trainer->pairs,        trainer->table,         trainer->heap,        trainer->lengths,
-                            trainer->strings,      trainer->string_at,     trainer->left,        trainer->right,
-                            trainer->touched_left, trainer->touched_right, trainer->occurrences, trainer->merges};
+    lf_pages_free(trainer->slots, trainer->slots_bytes);
+    void *const arrays[] = {trainer->run_starts,    trainer->run_weights, trainer->block_runs, trainer->pairs,
+                            trainer->table,         trainer->heap,        trainer->lengths,    trainer->strings,
+                            trainer->string_at,     trainer->left,        trainer->right,      trainer->touched_left,
+                            trainer->touched_right, trainer->occurrences, trainer->merges};
     for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++) free(arrays[i]);
     free(trainer);
 }
@@ -458,6 +468,37 @@ lf_status lf_bpe_trainer_run(lf_bpe_trainer *t, size_t n_merges, size_t *n_done)
     t->broken = status != LF_OK;
     *n_done = t->n_merges;
     return status;
+}
+
+size_t lf_bpe_trainer_vocab_size(const lf_bpe_trainer *t, size_t *n_bytes) {
+    size_t n = 0;
+    *n_bytes = 0;
+    for (size_t id = 0; id < t->next_id; id++) {
+        n += t->lengths[id] > 0;
+        *n_bytes += t->lengths[id];
+    }
+    return n;
+}
+
+lf_status lf_bpe_trainer_vocab(const lf_bpe_trainer *t, uint8_t *blob, int64_t *offsets, uint32_t *ids) {
+    int64_t *at = malloc((t->next_id + (size_t)1) * sizeof *at), end = 0;
+    if (!at) return LF_ENOMEM;
+    for (uint32_t id = 0; id < t->next_id; id++) {
+        if (!t->lengths[id]) continue;
+        at[id] = *offsets++ = end;
+        *ids++ = id;
+        end += t->lengths[id];
+    }
+    *offsets = end;
+    for (unsigned byte = 0; byte < 256; byte++)
+        if (t->symbols[byte] != LF_NOT_A_SYMBOL) blob[at[t->symbols[byte]]] = (uint8_t)byte;
+    for (size_t i = 0; i < t->n_merges; i++) {
+        const lf_bpe_merge *m = &t->merges[i];
+        memcpy(blob + at[m->id], blob + at[m->left], t->lengths[m->left]);
+        memcpy(blob + at[m->id] + t->lengths[m->left], blob + at[m->right], t->lengths[m->right]);
+    }
+    free(at);
+    return LF_OK;
 }
 
 const lf_bpe_merge *lf_bpe_trainer_merges(const lf_bpe_trainer *trainer, size_t *n_merges) {

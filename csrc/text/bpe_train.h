@@ -38,10 +38,11 @@ typedef enum {
 
 typedef struct {
     lf_ties ties;
-    uint64_t min_count;  /* pairs below it are not merged; at least 1                                              */
-    uint32_t max_length; /* symbols that a merge of a symbol made by merging may have in initial symbols; 0: any number */
-    uint32_t first_id;   /* what a merge makes is numbered from here on                                            */
-    uint32_t n_ids;      /* ends when all ids below are given                                                      */
+    uint64_t min_count; /* pairs below it are not merged; at least 1                                              */
+    uint32_t
+        max_length;    /* symbols that a merge of a symbol made by merging may have in initial symbols; 0: any number */
+    uint32_t first_id; /* what a merge makes is numbered from here on                                            */
+    uint32_t n_ids;    /* ends when all ids below are given                                                      */
     /* Strings that have ids already: a merge that makes string i, reserved[reserved_at[i] .. reserved_at[i + 1]), makes
      * reserved_ids[i], and no new id is given. */
     const uint8_t *reserved;
@@ -62,8 +63,9 @@ typedef struct lf_bpe_trainer lf_bpe_trainer;
  * neighbours. The words and rules may be freed afterwards, but for the reserved strings.
  * LF_EVALUE: counts[*where] is below 1, or all counts times their lengths reach 2^63 (*where = n_words), or the words have
  * 2^32 - 2 slots or more (*where = n_words + 1). LF_EINDEX: a symbol, a reserved id or first_id is out of range (*where = 0), or seed *where - 1 names an id that is no symbol yet, or has no id left for what it makes. */
-lf_status lf_bpe_trainer_new(lf_bpe_trainer **trainer, const lf_bpe_rules *rules, const uint8_t *blob, const int64_t *offsets,
-                             const int64_t *counts, size_t n_words, const uint32_t symbols[256], size_t *where);
+lf_status lf_bpe_trainer_new(lf_bpe_trainer **trainer, const lf_bpe_rules *rules, const uint8_t *blob,
+                             const int64_t *offsets, const int64_t *counts, size_t n_words, const uint32_t symbols[256],
+                             size_t *where);
 void lf_bpe_trainer_free(lf_bpe_trainer *trainer);
 
 /* Makes merges until there are n_merges in all, or no more to be made; *n_done is how many there are. After LF_ENOMEM the
@@ -78,5 +80,11 @@ typedef struct {
 
 /* All merges so far. They stay the trainer's and move as it goes on. */
 const lf_bpe_merge *lf_bpe_trainer_merges(const lf_bpe_trainer *trainer, size_t *n_merges);
+
+/* How many tokens there are, single bytes and what merges made, and how many bytes they have. */
+size_t lf_bpe_trainer_vocab_size(const lf_bpe_trainer *trainer, size_t *n_bytes);
+
+/* Writes them by rising id: token i, whose id is ids[i], is blob[offsets[i] .. offsets[i + 1]). */
+lf_status lf_bpe_trainer_vocab(const lf_bpe_trainer *trainer, uint8_t *blob, int64_t *offsets, uint32_t *ids);
 
 #endif

@@ -109,13 +109,14 @@ static inline void NAME(touch)(delta *d, uint32_t *touched, uint32_t *n_touched,
 /* The pairs with one neighbour after a merge: one has become rarer, one is new. */
 static lf_status NAME(settle)(lf_bpe_trainer *t, delta *d, uint64_t old, uint64_t new) {
     const uint32_t which = find_pair(t, old);
+    const uint64_t weight = d->weight;
     /* The pair that is being merged, where both its symbols are the same, has no count left to lose. */
-    if (which != NO_PAIR && t->pairs[which].count) t->pairs[which].count -= d->weight;
+    if (which != NO_PAIR && t->pairs[which].count) t->pairs[which].count -= weight;
     const uint32_t a = (uint32_t)(new >> 32), b = (uint32_t)new;
     d->cursor = NULL;
-    if (!d->n || d->weight < t->floor || !may_join(t, (uint64_t)t->lengths[a] + t->lengths[b], a, b)) return LF_OK;
+    if (!d->n || weight < t->floor || !may_join(t, (uint64_t)t->lengths[a] + t->lengths[b], a, b)) return LF_OK;
     d->cursor = new_places(t, d->n);
-    return d->cursor ? new_pair(t, new, d->weight, d->n, d->cursor) : LF_ENOMEM;
+    return d->cursor ? new_pair(t, new, weight, d->n, d->cursor) : LF_ENOMEM;
 }
 
 static lf_status NAME(merge)(lf_bpe_trainer *t, uint32_t which) {

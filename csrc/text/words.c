@@ -4,14 +4,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "text/pages.h"
 #include "text/radix.h"
 #include "text/split_run.h"
 #include "text/utf8.h"
 
 enum {
-    SHORT = 15,  /* bytes of a word that is its own key        */
-    LONG = 255,  /* the length in the key of any other         */
-    BATCH = 64,  /* words keyed before the first is looked for */
+    SHORT = 15, /* bytes of a word that is its own key        */
+    LONG = 255, /* the length in the key of any other         */
+    BATCH = 64, /* words keyed before the first is looked for */
     FIRST_BITS = 10,
 };
 
@@ -40,6 +41,9 @@ struct lf_words {
     uint32_t bounds[LF_SPLIT_BATCH];
 };
 
+static size_t entries_bytes(unsigned bits) { return sizeof(entry) << bits; }
+static entry *entries_new(unsigned bits) { return lf_pages_new(entries_bytes(bits)); }
+
 lf_status lf_words_new(lf_words **words, lf_isa isa, lf_split split, const lf_unicode *unicode) {
     lf_words *w = *words = calloc(1, sizeof *w);
     if (!w) return LF_ENOMEM;
@@ -53,14 +57,14 @@ lf_status lf_words_new(lf_words **words, lf_isa isa, lf_split split, const lf_un
     w->split = split;
     w->unicode = unicode;
     w->bits = FIRST_BITS;
-    w->entries = calloc((size_t)1 << w->bits, sizeof *w->entries);
+    w->entries = entries_new(w->bits);
     if (!w->entries) return lf_words_free(w), *words = NULL, LF_ENOMEM;
     return LF_OK;
 }
 
 void lf_words_free(lf_words *words) {
     if (!words) return;
-    free(words->entries);
+    lf_pages_free(words->entries, entries_bytes(words->bits));
     free(words->arena);
     free(words);
 }
@@ -85,9 +89,11 @@ static uint64_t hash_long(const uint8_t *p, size_t n) {
     return hash_pair(hash ^ half[0], half[1] + (hash >> 32));
 }
 
-#define UPTO(n) {(n) >= 8 ? ~(uint64_t)0 : ((uint64_t)1 << 8 * ((n) & 7)) - 1, (n) <= 8 ? 0 : ((uint64_t)1 << 8 * ((n) & 7)) - 1}
-static const uint64_t KEPT[SHORT + 1][2] = {UPTO(0), UPTO(1), UPTO(2),  UPTO(3),  UPTO(4),  UPTO(5),  UPTO(6),  UPTO(7),
-                                            UPTO(8), UPTO(9), UPTO(10), UPTO(11), UPTO(12), UPTO(13), UPTO(14), UPTO(15)};
+#define UPTO(n)                                                                                                        \
+    {(n) >= 8 ? ~(uint64_t)0 : ((uint64_t)1 << 8 * ((n) & 7)) - 1, (n) <= 8 ? 0 : ((uint64_t)1 << 8 * ((n) & 7)) - 1}
+static const uint64_t KEPT[SHORT + 1][2] = {UPTO(0),  UPTO(1),  UPTO(2),  UPTO(3), UPTO(4),  UPTO(5),
+                                            UPTO(6),  UPTO(7),  UPTO(8),  UPTO(9), UPTO(10), UPTO(11),
+                                            UPTO(12), UPTO(13), UPTO(14), UPTO(15)};
 #undef UPTO
 
 /* The key of a word of n > 0 bytes; `end` is where the memory that it lies in ends. */
@@ -120,7 +126,7 @@ static inline size_t length_of(const lf_words *w, const entry *e) {
 
 static lf_status grow(lf_words *w) {
     const size_t mask = ((size_t)2 << w->bits) - 1;
-    entry *entries = calloc(mask + 1, sizeof *entries);
+    entry *entries = entries_new(w->bits + 1);
     if (!entries) return LF_ENOMEM;
     for (size_t i = 0; i <= mask >> 1; i++) {
         const entry *e = &w->entries[i];
@@ -129,7 +135,7 @@ static lf_status grow(lf_words *w) {
         while (entries[at].count) at = (at + 1) & mask;
         entries[at] = *e;
     }
-    free(w->entries);
+    lf_pages_free(w->entries, entries_bytes(w->bits));
     w->entries = entries;
     w->bits++;
     return LF_OK;
@@ -230,9 +236,15 @@ lf_status lf_words_add(lf_words *words, const uint8_t *blob, const int64_t *offs
     return LF_OK;
 }
 
+/* Not in the order of the table: that is the order of the hashes, and would fill the beginning of the other table, one long
+ * probe, before that has seen enough words to grow. */
 lf_status lf_words_merge(lf_words *words, const lf_words *other) {
-    for (size_t i = 0; i < (size_t)1 << other->bits; i++) {
-        const entry *e = &other->entries[i];
+    const size_t mask = ((size_t)1 << other->bits) - 1, step = (size_t)0x9E3779B97F4A7C15u, ahead = 8 * step;
+    for (size_t i = 0, at = 0; i <= mask; i++, at += step) {
+        const entry *e = &other->entries[at & mask];
+        __builtin_prefetch(&other->entries[(at + 2 * ahead) & mask]);
+        const entry *soon = &other->entries[(at + ahead) & mask];
+        if (soon->count) __builtin_prefetch(&words->entries[hash_of(soon) & (((size_t)1 << words->bits) - 1)]);
         if (!e->count) continue;
         word x = {{e->key[0], e->key[1]}, hash_of(e), NULL, length_of(other, e)};
         if (is_long(e)) {
@@ -246,9 +258,9 @@ lf_status lf_words_merge(lf_words *words, const lf_words *other) {
 }
 
 void lf_words_clear(lf_words *words) {
-    entry *entries = calloc((size_t)1 << FIRST_BITS, sizeof *entries);
+    entry *entries = entries_new(FIRST_BITS);
     if (entries) {
-        free(words->entries);
+        lf_pages_free(words->entries, entries_bytes(words->bits));
         words->entries = entries;
         words->bits = FIRST_BITS;
     } else { /* the large table will do as well */
@@ -275,18 +287,22 @@ lf_status lf_words_export(const lf_words *words, uint8_t *blob, int64_t *offsets
     uint64_t most = 0;
     lf_keyed *room = malloc((2 * n + 1) * sizeof *room);
     if (!room) return LF_ENOMEM;
-    if (ends) memset(ends, 0, LF_WORDS_PARTS * sizeof *ends);
     for (size_t i = 0; i < (size_t)1 << words->bits; i++) {
-        const entry *e = &words->entries[i];
-        if (!e->count) continue;
-        /* The highest bits of the hash: the lowest say where in the table it is. */
-        const uint64_t key = ends ? hash_of(e) >> 58 : e->first;
-        room[n_seen++] = (lf_keyed){key, i};
-        if (key > most) most = key;
-        if (ends) ends[key]++;
+        if (!words->entries[i].count) continue;
+        room[n_seen++] = (lf_keyed){words->entries[i].first, i};
+        if (words->entries[i].first > most) most = words->entries[i].first;
     }
-    for (size_t i = 1; ends && i < LF_WORDS_PARTS; i++) ends[i] += ends[i - 1];
-    const lf_keyed *order = lf_radix_sort(room, room + n, n, most);
+    lf_keyed *order = lf_radix_sort(room, room + n, n, most);
+    if (ends) {
+        memset(ends, 0, LF_WORDS_PARTS * sizeof *ends);
+        for (size_t i = 0; i < n; i++) {
+            /* The highest bits of the hash: the lowest say where in the table it is. */
+            order[i].key = hash_of(&words->entries[order[i].value]) >> 58;
+            ends[order[i].key]++;
+        }
+        for (size_t i = 1; i < LF_WORDS_PARTS; i++) ends[i] += ends[i - 1];
+        order = lf_radix_sort(order, order == room ? room + n : room, n, LF_WORDS_PARTS - 1);
+    }
     offsets[0] = 0;
     for (size_t i = 0; i < n; i++) {
         if (i + 16 < n) __builtin_prefetch(&words->entries[order[i + 16].value]);

@@ -45,8 +45,8 @@ size_t lf_words_memory(const lf_words *words);
 size_t lf_words_size(const lf_words *words, size_t *n_bytes);
 
 /* Writes the words in the order in which they were first seen; the room needed is lf_words_size's, and one offset more. With
- * `ends`, room for LF_WORDS_PARTS numbers, the order is instead by parts, which a word's hash chooses, the same in every
- * table; ends[i] is how many words there are in the parts up to i. */
+ * `ends`, room for LF_WORDS_PARTS numbers, the order is by parts first, which a word's hash chooses, the same in every table;
+ * ends[i] is how many words there are in the parts up to i. */
 enum { LF_WORDS_PARTS = 64 };
 lf_status lf_words_export(const lf_words *words, uint8_t *blob, int64_t *offsets, int64_t *counts, uint64_t *firsts,
                           int64_t *ends);

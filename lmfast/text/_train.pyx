@@ -84,6 +84,8 @@ cdef extern from "text/bpe_train.h" nogil:
                                  size_t *where)
     void lf_bpe_trainer_free(lf_bpe_trainer *trainer)
     lf_status lf_bpe_trainer_run(lf_bpe_trainer *trainer, size_t n_merges, size_t *n_done)
+    size_t lf_bpe_trainer_vocab_size(const lf_bpe_trainer *trainer, size_t *n_bytes)
+    lf_status lf_bpe_trainer_vocab(const lf_bpe_trainer *trainer, uint8_t *blob, int64_t *offsets, uint32_t *ids)
     const lf_bpe_merge *lf_bpe_trainer_merges(const lf_bpe_trainer *trainer, size_t *n_merges)
 
 cdef dict SPLITTERS = {"none": LF_SPLIT_NONE, "gpt2": LF_SPLIT_GPT2, "cl100k": LF_SPLIT_CL100K,
@@ -351,3 +353,20 @@ cdef class Trainer:
             id_view[i, 2] = made[start + i].id
             count_view[i] = made[start + i].count
         return ids, counts
+
+    def vocab(self):
+        """(uint32[n] ids, int64[n + 1] offsets, blob): the single bytes and what merges made, by rising id."""
+        cdef size_t n_bytes
+        cdef size_t n = lf_bpe_trainer_vocab_size(self.trainer, &n_bytes)
+        blob = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>n_bytes)
+        offsets = np.empty(n + 1, np.int64)
+        ids = np.empty(n + 1, np.uint32)
+        cdef int64_t[::1] offset_view = offsets
+        cdef uint32_t[::1] id_view = ids
+        cdef uint8_t *bytes_ = <uint8_t *>PyBytes_AS_STRING(blob)
+        cdef lf_status status
+        with nogil:
+            status = lf_bpe_trainer_vocab(self.trainer, bytes_, &offset_view[0], &id_view[0])
+        if status != LF_OK:
+            raise MemoryError(f"no memory for {n} tokens")
+        return ids[:n], offsets, blob

@@ -168,7 +168,7 @@ def train_bpe(
 class Learnt:
     """What training found.
 
-    tokens          bytes -> id, the single bytes and what the merges make
+    vocab           the single bytes and what the merges make
     merges          uint32[m, 3]: the ids of each pair and of what it makes, in the order in which they were merged
     counts          int64[m]: how often each pair occurred when it was merged
     special_tokens  content -> id
@@ -176,7 +176,7 @@ class Learnt:
     specials_last   whether special tokens have the ids after all others, not those before
     """
 
-    tokens: dict[bytes, int]
+    vocab: Vocab
     merges: NDArray[np.uint32]
     counts: NDArray[np.int64]
     special_tokens: dict[str, int]
@@ -186,7 +186,7 @@ class Learnt:
     def spec(self, pattern: str | None) -> TokenizerSpec:
         """The tokenizer."""
         return TokenizerSpec(
-            BPE(Vocab.from_items(self.tokens), np.ascontiguousarray(self.merges[:, :2]), ignore_merges=False),
+            BPE(self.vocab, np.ascontiguousarray(self.merges[:, :2]), ignore_merges=False),
             pre_tokenizer=() if pattern is None else (Split(pattern),),
             added_tokens=tuple(AddedToken(content, token_id) for content, token_id in self.special_tokens.items()),
         )
@@ -200,9 +200,9 @@ class Learnt:
         made = self.merges[:, 2]
         n = int(np.searchsorted(np.cumsum(made >= self.first_id), n_new)) + 1 if n_new else 0
         gone = set(made[n:].tolist())
-        tokens = {token: token_id for token, token_id in self.tokens.items() if token_id not in gone}
-        specials = _numbered(self.special_tokens, len(tokens) if self.specials_last else 0)
-        return Learnt(tokens, self.merges[:n], self.counts[:n], specials, self.first_id, self.specials_last)
+        vocab = Vocab.from_items((token, token_id) for token, token_id in self.vocab if token_id not in gone)
+        specials = _numbered(self.special_tokens, len(vocab) if self.specials_last else 0)
+        return Learnt(vocab, self.merges[:n], self.counts[:n], specials, self.first_id, self.specials_last)
 
 
 class _Interrupted(KeyboardInterrupt):
@@ -261,33 +261,27 @@ def learn(
         reserved=[(string, token_id) for string, token_id in reserved.items() if len(string) > 1],
         seeds=seeds,
     )
-    by_id = {token_id: token for token, token_id in tokens.items()}
+    by_id = {token_id: token for token, token_id in tokens.items()}  # kept up only for who looks at the progress
 
     def learnt() -> Learnt:
         made, counts = trainer.merges()
-        _name(made, by_id)
-        everything = {token: token_id for token_id, token in by_id.items()}
-        after = _numbered(specials, len(everything) if specials_last else 0)
-        return Learnt(everything, made, counts, after, first_id, specials_last)
+        vocab = Vocab(*trainer.vocab())
+        after = _numbered(specials, len(vocab) if specials_last else 0)
+        return Learnt(vocab, made, counts, after, first_id, specials_last)
 
-    n_done = len(seeds)
+    n_done = n_named = 0
     try:
-        while (n_now := trainer.run(n_done + _STEP)) == n_done + _STEP:
-            if progress is not None:
-                made, _ = trainer.merges(n_done if n_done > len(seeds) else 0)
-                progress(Progress("merge", n_now - len(seeds), n_ids - first_id - len(seeds), _name(made, by_id)))
+        while (n_now := trainer.run(n_done + _STEP)) >= n_done + _STEP:
             n_done = n_now
+            if progress is None:
+                continue
+            for left, right, token_id in trainer.merges(n_named)[0].tolist():
+                by_id[token_id] = by_id[left] + by_id[right]
+            n_named = n_done
+            progress(Progress("merge", n_done, n_ids - first_id, by_id[token_id]))
     except KeyboardInterrupt:
         raise _Interrupted(learnt()) from None
     return learnt()
-
-
-def _name(made: NDArray[np.uint32], by_id: dict[int, bytes]) -> bytes:
-    """Enters what merges make; the last of them."""
-    token_id = -1
-    for left, right, token_id in made.tolist():
-        by_id[token_id] = by_id[left] + by_id[right]
-    return by_id.get(token_id, b"")
 
 
 def _numbered(contents: Iterable[str], first_id: int) -> dict[str, int]:
