@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from lmfast.text.spec import TokenizerFileError as TokenizerFileError
     from lmfast.text.spec import TokenizerSpec as TokenizerSpec
     from lmfast.text.tokenizer import Tokenizer as Tokenizer
+    from lmfast.text.train import TrainingInterrupted as TrainingInterrupted
+    from lmfast.text.train import train_bpe as train_bpe
+    from lmfast.text.words import WordCounts as WordCounts
+    from lmfast.text.words import count_words as count_words
 
 _WHERE = {
     "KernelMismatchError": "lmfast._checking",
@@ -31,9 +35,13 @@ _WHERE = {
     "Tokenizer": "lmfast.text.tokenizer",
     "TokenizerFileError": "lmfast.text.spec",
     "TokenizerSpec": "lmfast.text.spec",
+    "TrainingInterrupted": "lmfast.text.train",
+    "WordCounts": "lmfast.text.words",
     "checking": "lmfast._checking",
+    "count_words": "lmfast.text.words",
     "get_encoding": "lmfast.text.pretrained",
     "list_encoding_names": "lmfast.text.pretrained",
+    "train_bpe": "lmfast.text.train",
 }
 
 __all__ = [*_WHERE, "__version__"]

@@ -12,6 +12,8 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
+from lmfast.text.train_cli import train
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -199,6 +201,9 @@ def npy_writer(path: str, dtype: str) -> Iterator[Callable[[NDArray[Any]], None]
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=print_version, help="Print it.")
 def main() -> None:
     """The group that the commands below belong to."""
+
+
+main.add_command(train)
 
 
 @main.command(short_help="Text to token ids.")

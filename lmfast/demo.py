@@ -21,7 +21,7 @@ import lmfast
 from lmfast.files import atomic_write
 from lmfast.info import info
 from lmfast.text.spec import Split, TokenizerSpec
-from lmfast.text.tokenizer import Tokenizer
+from lmfast.text.train import train_bpe
 
 __all__ = ["run"]
 
@@ -45,7 +45,7 @@ def run(
     `out`. Returns what the table says. Errors: RuntimeError if a file does not come back or a peer gives other ids.
     """
     # Local: the reference is not for those who import lmfast.demo only for its name.
-    from lmfast.reference.text import bigram_entropy, train_bpe
+    from lmfast.reference.text import bigram_entropy
 
     began = time.perf_counter()
     folder = Path(out)
@@ -58,14 +58,12 @@ def run(
 
     sample = texts[:: max(1, round(n_bytes / train_bytes))]
     start = time.perf_counter()
-    spec = train_bpe(sample, vocab_size, PATTERN)
+    tokenizer = train_bpe(sample, vocab_size, pattern=PATTERN)
+    spec = tokenizer.spec
     seconds = time.perf_counter() - start
     sample_mb = sum(len(text.encode()) for text in sample) / 1e6
-    say(
-        f"training    {len(spec.model.vocab):,} tokens from {sample_mb:.1f} MB in {seconds:.1f} s (the plain reference)"
-    )
+    say(f"training    {len(spec.model.vocab):,} tokens from {sample_mb:.1f} MB in {seconds:.2f} s")
 
-    tokenizer = Tokenizer(spec)
     documents = [text.encode() for text in texts]
     encoded, speed = time_passes(lambda part: tokenizer.encode_batch(part, threads=1), documents)
     ids = encoded.ids

@@ -7,11 +7,9 @@
 #include <string.h>
 
 #include "lf.h"
+#include "text/pages.h"
 #if defined(__x86_64__)
 #include <immintrin.h>
-#endif
-#if defined(__linux__)
-#include <sys/mman.h>
 #endif
 
 enum {
@@ -55,29 +53,6 @@ typedef struct {
     uint32_t n_seen;       /* bits set in seen */
     uint8_t seen[1 << 15]; /* see comes_again */
 } tables;
-
-/* Memory in whole large pages, advised before it is touched, so that a table costs few faults and few page walks. */
-static void *pages_new(size_t n) {
-#if defined(__linux__)
-    void *p = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (p == MAP_FAILED) return NULL;
-    madvise(p, n, MADV_HUGEPAGE);
-    return p;
-#else
-    void *p = aligned_alloc(64, n);
-    return p ? memset(p, 0, n) : NULL;
-#endif
-}
-
-static void pages_free(void *p, size_t n) {
-    if (!p) return;
-#if defined(__linux__)
-    munmap(p, n);
-#else
-    (void)n;
-    free(p);
-#endif
-}
 
 /* Keys. */
 
@@ -276,10 +251,10 @@ static size_t power_of_two_below(size_t n) {
 }
 
 static void tables_free(tables *t) {
-    pages_free(t->lines, (t->line_mask + 1) * sizeof *t->lines);
-    pages_free(t->long_lines, (t->long_mask + 1) * sizeof *t->long_lines);
-    pages_free(t->ring, t->ring_mask + 1);
-    pages_free(t->slots, (t->slot_mask + 1) * sizeof *t->slots);
+    lf_pages_free(t->lines, (t->line_mask + 1) * sizeof *t->lines);
+    lf_pages_free(t->long_lines, (t->long_mask + 1) * sizeof *t->long_lines);
+    lf_pages_free(t->ring, t->ring_mask + 1);
+    lf_pages_free(t->slots, (t->slot_mask + 1) * sizeof *t->slots);
 }
 
 /* Empty tables of about `bytes` bytes in all, at least 64 KB: two thirds for the first, a third for the second, and a
@@ -291,10 +266,10 @@ static int tables_new(tables *t, size_t bytes) {
     t->ring_mask = n_ring - 1;
     t->slot_mask = n_ring / 32 - 1;
     t->ring_head = 1; /* so that no slot in use is 0 */
-    t->lines = pages_new(n_lines * sizeof *t->lines);
-    t->long_lines = pages_new(n_lines / 2 * sizeof *t->long_lines);
-    t->ring = pages_new(n_ring);
-    t->slots = pages_new(n_ring / 32 * sizeof *t->slots);
+    t->lines = lf_pages_new(n_lines * sizeof *t->lines);
+    t->long_lines = lf_pages_new(n_lines / 2 * sizeof *t->long_lines);
+    t->ring = lf_pages_new(n_ring);
+    t->slots = lf_pages_new(n_ring / 32 * sizeof *t->slots);
     if (t->lines && t->long_lines && t->ring && t->slots) return 1;
     tables_free(t);
     return 0;

@@ -82,10 +82,10 @@ static mask common_letters(block b, mask above, const uint8_t *p, size_t left, m
     if (above & in_range(b, 0xE3, 0xED)) {
         const block b2 = load_block(p + 2, BLOCK);
         const mask kana = equal(b, 0xE3), han = in_range(b, 0xE5, 0xE9), hangul = in_range(b, 0xEB, 0xEC);
-        three |= (han | hangul) & in_range(b1, 0x80, 0xBF);     /* U+5000..9FFF, U+B000..CFFF */
-        three |= equal(b, 0xE4) & in_range(b1, 0xB8, 0xBF);     /* U+4E00..4FFF               */
-        three |= equal(b, 0xEA) & in_range(b1, 0xB0, 0xBF);     /* U+AC00..AFFF               */
-        three |= equal(b, 0xED) & in_range(b1, 0x80, 0x9D);     /* U+D000..D77F               */
+        three |= (han | hangul) & in_range(b1, 0x80, 0xBF); /* U+5000..9FFF, U+B000..CFFF */
+        three |= equal(b, 0xE4) & in_range(b1, 0xB8, 0xBF); /* U+4E00..4FFF               */
+        three |= equal(b, 0xEA) & in_range(b1, 0xB0, 0xBF); /* U+AC00..AFFF               */
+        three |= equal(b, 0xED) & in_range(b1, 0x80, 0x9D); /* U+D000..D77F               */
         three &= in_range(b2, 0x80, 0xBF);
         if (kana) { /* U+3041..3096, U+30A1..30FA, U+30FC..30FF */
             const mask k82 = kana & equal(b1, 0x82), k83 = kana & equal(b1, 0x83);
