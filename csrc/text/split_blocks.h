@@ -227,6 +227,26 @@ static inline mask white_space(lf_split_run *r, size_t base, mask end, mask abso
     return starts;
 }
 
+/* Numbers of up to three digits; a run with some outside ASCII, whose digits are longer than a byte, is in doubt. */
+static inline mask numbers_of_three(const masks *m, carry *c, mask *doubt) {
+    if (LF_UNLIKELY(m->odd_number || (c->odd_number && m->number & 1))) {
+        *doubt |= m->number & ~m->inside;
+        c->odd_number = m->number >> 63, c->groups = 0;
+        return 0;
+    }
+    c->odd_number = 0;
+    return groups_of_three(m->number, c);
+}
+
+/* All bytes of the symbols that begin at the bits of `first`, or that began so in the block before. */
+static inline mask whole_symbols(mask first, mask symbol, const masks *m, const carry *c) {
+    if (LF_LIKELY(!m->inside)) return first;
+    const mask rest = m->inside & symbol;
+    mask all = first | (c->prefix & rest);
+    for (int i = 0; i < 3; i++) all |= all << 1 & rest;
+    return all;
+}
+
 static inline mask cl100k(lf_split_run *r, size_t base, mask valid, mask end, const masks *m, const masks *x,
                           int digits, mask *doubt) {
     carry *c = &r->carry;
@@ -235,21 +255,12 @@ static inline mask cl100k(lf_split_run *r, size_t base, mask valid, mask end, co
     const mask absorbed = m->newline & ~(m->newline + absorbing);
     const mask plain_before = (m->space << 1 | c->space) & ~(m->newline << 1 | c->newline);
     const mask symbols = symbol & ~(symbol << 1 | c->symbol) & ~(m->blank << 1 | c->blank);
-    mask prefix = symbols;
-    if (LF_UNLIKELY(m->inside)) {
-        const mask rest = m->inside & symbol;
-        prefix |= c->prefix & rest;
-        for (int i = 0; i < 3; i++) prefix |= prefix << 1 & rest;
-    }
+    const mask prefix = whole_symbols(symbols, symbol, m, c);
     mask starts = symbols | (m->letter & ~(m->letter << 1 | c->letter) & ~(prefix << 1 | c->prefix) & ~plain_before);
     if (digits == 1) {
         starts |= m->number & ~m->inside;
-    } else if (LF_UNLIKELY(m->odd_number || (c->odd_number && m->number & 1))) {
-        *doubt |= m->number & ~m->inside;
-        c->odd_number = m->number >> 63, c->groups = 0;
     } else {
-        starts |= groups_of_three(m->number, c);
-        c->odd_number = 0;
+        starts |= numbers_of_three(m, c, doubt);
     }
     starts |= white_space(r, base, end, absorbed, m, x, doubt);
     starts |= c->begin;
@@ -279,22 +290,11 @@ static inline mask o200k(lf_split_run *r, size_t base, mask valid, mask end, con
     const mask open_symbol = symbol & ~absorbed;
     const mask plain_before = (m->space << 1 | c->space) & ~(m->newline << 1 | c->newline);
     const mask symbols = open_symbol & ~(open_symbol << 1 | c->symbol) & ~(m->blank << 1 | c->blank);
-    mask prefix = symbols;
-    if (LF_UNLIKELY(m->inside)) {
-        const mask rest = m->inside & symbol;
-        prefix |= c->prefix & rest;
-        for (int i = 0; i < 3; i++) prefix |= prefix << 1 & rest;
-    }
+    const mask prefix = whole_symbols(symbols, symbol, m, c);
     mask starts = symbols | (word & ~word_before & ~(prefix << 1 | c->prefix) & ~plain_before);
     starts |= m->upper & (m->lower << 1 | c->lower);
     *doubt |= m->upper & (both << 1 | c->both);
-    if (LF_UNLIKELY(m->odd_number || (c->odd_number && m->number & 1))) {
-        *doubt |= m->number & ~m->inside;
-        c->odd_number = m->number >> 63, c->groups = 0;
-    } else {
-        starts |= groups_of_three(m->number, c);
-        c->odd_number = 0;
-    }
+    starts |= numbers_of_three(m, c, doubt);
     starts |= white_space(r, base, end, absorbed & m->newline, m, x, doubt);
     starts = (starts & ~c->drop) | c->begin;
     c->drop = c->begin = 0;
