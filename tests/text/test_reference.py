@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmfast.reference import text as reference
+from lmfast.reference.text import byte_level as reference
 from lmfast.text.patterns import PATTERNS
 from lmfast.text.spec import (
     BPE,

@@ -35,6 +35,7 @@ __all__ = [
     "encode",
     "encode_with_offsets",
     "merge",
+    "merge_long",
     "pair_counts",
     "split",
     "train_bpe",

@@ -1,0 +1,38 @@
+"""The truth of the text domain, a module for each family of tokenizers and each trainer.
+
+byte_level   texts to ids and back by a `TokenizerSpec`, byte-level BPE, and its training
+"""
+
+from lmfast.reference.text.byte_level import (
+    apply_merge,
+    bigram_entropy,
+    characters,
+    count,
+    decode,
+    decode_bytes,
+    encode,
+    encode_with_offsets,
+    merge,
+    merge_long,
+    pair_counts,
+    split,
+    train_bpe,
+    truncate,
+)
+
+__all__ = [
+    "apply_merge",
+    "bigram_entropy",
+    "characters",
+    "count",
+    "decode",
+    "decode_bytes",
+    "encode",
+    "encode_with_offsets",
+    "merge",
+    "merge_long",
+    "pair_counts",
+    "split",
+    "train_bpe",
+    "truncate",
+]
