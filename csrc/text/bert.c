@@ -13,12 +13,13 @@ lf_glyph_kind lf_bert_kind(lf_word_rule rule, uint32_t cp) {
     return rule == LF_WORDS_SPACES || class & LF_WORD ? LF_WORDY : LF_SIGN;
 }
 
-static const lf_glyph hard = {.kind = LF_HARD};
-
 lf_glyph lf_bert_glyph(const lf_bert_options *o, uint32_t cp) {
-    lf_glyph glyph = {.kind = LF_GONE};
+    const lf_glyph hard = lf_glyph_of(LF_HARD, 0, 0);
     uint32_t cleaned = cp, lower[3];
-    if (o->clean && !lf_rewritten(LF_CLEAN, cp, &cleaned)) return glyph;
+    uint64_t bytes = 0;
+    unsigned n_bytes = 0;
+    lf_glyph_kind kind = LF_GONE;
+    if (o->clean && !lf_rewritten(LF_CLEAN, cp, &cleaned)) return lf_glyph_of(LF_GONE, 0, 0);
     const lf_form_entry *e = lf_form_entry_of(cleaned);
     if (o->strip_accents && cleaned >= 0xAC00 && cleaned <= 0xD7A3) return hard; /* Hangul syllables decompose too */
     const int whole = !o->strip_accents || !e->n_full;
@@ -29,14 +30,15 @@ lf_glyph lf_bert_glyph(const lf_bert_options *o, uint32_t cp) {
         lower[0] = from[i];
         const unsigned n = o->lowercase ? lf_rewritten(LF_LOWERCASE, from[i], lower) : 1;
         for (unsigned k = 0; k < n; k++) {
-            const lf_glyph_kind kind = lf_bert_kind(o->rule, lower[k]);
-            if (glyph.n_bytes && (kind != glyph.kind || kind == LF_ALONE)) return hard;
-            if (glyph.n_bytes + lf_utf8_length(lower[k]) > sizeof glyph.bytes) return hard;
-            glyph.n_bytes += (uint8_t)lf_utf8_write(lower[k], glyph.bytes + glyph.n_bytes);
-            glyph.kind = (uint8_t)kind;
+            const lf_glyph_kind before = kind;
+            kind = lf_bert_kind(o->rule, lower[k]);
+            if (n_bytes && (kind != before || kind == LF_ALONE)) return hard;
+            if (n_bytes + lf_utf8_length(lower[k]) > LF_GLYPH_MOST) return hard;
+            bytes |= lf_glyph_bytes(lower[k]) << 8 * n_bytes;
+            n_bytes += lf_utf8_length(lower[k]);
         }
     }
-    return glyph;
+    return lf_glyph_of(kind, bytes, n_bytes);
 }
 
 lf_status lf_bert_new(lf_bert **bert, const lf_wordpiece *model, lf_bert_options options) {

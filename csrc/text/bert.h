@@ -45,10 +45,27 @@ typedef enum {
     LF_HARD,   /* not a matter of this character alone, or of more than one sort   */
 } lf_glyph_kind;
 
-/* What becomes of a character. */
-typedef struct {
-    uint8_t bytes[6], n_bytes, kind;
-} lf_glyph;
+/* What becomes of a character, in one word so that it stays in a register:
+ *
+ *     | up to six bytes of UTF-8, the first lowest ... | how many (8 bits) | kind (8 bits) | */
+typedef uint64_t lf_glyph;
+
+enum { LF_GLYPH_MOST = 6 };
+
+static inline lf_glyph lf_glyph_of(lf_glyph_kind kind, uint64_t bytes, unsigned n_bytes) {
+    return bytes | (uint64_t)n_bytes << 48 | (uint64_t)kind << 56;
+}
+static inline int lf_glyph_kind_of(lf_glyph glyph) { return (int)(glyph >> 56); }
+static inline unsigned lf_glyph_n_bytes(lf_glyph glyph) { return glyph >> 48 & 255; }
+
+/* A code point as the bytes of a glyph. */
+static inline uint64_t lf_glyph_bytes(uint32_t cp) {
+    uint8_t bytes[4] = {0};
+    const unsigned n = lf_utf8_write(cp, bytes);
+    uint64_t packed = 0;
+    for (unsigned i = 0; i < n; i++) packed |= (uint64_t)bytes[i] << 8 * i;
+    return packed;
+}
 
 enum {
     LF_GLYPHS_LOW = 0x3400, /* the glyphs of the characters below ...                   */

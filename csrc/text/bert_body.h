@@ -170,34 +170,40 @@ static inline void close_word(writer *to) {
     to->open = 0;
 }
 
-static inline void put_bytes(writer *to, const void *eight_bytes, size_t n) {
-    memcpy(to->window + to->n, eight_bytes, 8);
+/* The store is eight bytes wide: those behind the character do no harm. */
+static inline void put_bytes(writer *to, uint64_t bytes, size_t n) {
+    memcpy(to->window + to->n, &bytes, 8);
     to->n += n;
 }
 
+static inline void put_alone(writer *to, uint64_t bytes, size_t n) {
+    close_word(to);
+    to->starts[to->n_starts++] = (uint32_t)to->n;
+    put_bytes(to, bytes, n);
+    to->stops[to->n_stops++] = (uint32_t)to->n;
+}
+
 static inline void put(writer *to, lf_glyph glyph) {
-    if (LF_LIKELY(glyph.kind >= LF_WORDY)) {
-        if (to->open != glyph.kind) {
+    const int kind = lf_glyph_kind_of(glyph);
+    if (LF_LIKELY(kind >= LF_WORDY)) {
+        if (to->open != kind) {
             close_word(to);
             to->starts[to->n_starts++] = (uint32_t)to->n;
-            to->open = glyph.kind;
+            to->open = kind;
         }
-        put_bytes(to, glyph.bytes, glyph.n_bytes); /* the two bytes after them do no harm */
-    } else if (glyph.kind != LF_GONE) {
+        put_bytes(to, glyph, lf_glyph_n_bytes(glyph));
+    } else if (kind == LF_SPACED) {
         close_word(to);
-        if (glyph.kind == LF_SPACED) return;
-        to->starts[to->n_starts++] = (uint32_t)to->n;
-        put_bytes(to, glyph.bytes, glyph.n_bytes);
-        to->stops[to->n_stops++] = (uint32_t)to->n;
+    } else if (kind == LF_ALONE) {
+        put_alone(to, glyph, lf_glyph_n_bytes(glyph));
     }
 }
 
 /* A character of normalized text. */
 static void put_character(lf_bert_workspace *w, uint32_t cp) {
-    lf_glyph glyph = {.kind = (uint8_t)lf_bert_kind(w->bert->options.rule, cp)};
-    glyph.n_bytes = (uint8_t)lf_utf8_write(cp, glyph.bytes);
     if (is_full(w, &w->to)) take_words(w);
-    if (w->status == LF_OK) put(&w->to, glyph);
+    const lf_glyph_kind kind = lf_bert_kind(w->bert->options.rule, cp);
+    if (w->status == LF_OK) put(&w->to, lf_glyph_of(kind, lf_glyph_bytes(cp), lf_utf8_length(cp)));
 }
 
 static void put_lowercase(lf_bert_workspace *w, uint32_t cp) {
@@ -247,21 +253,24 @@ static size_t put_stretch(lf_bert_workspace *w, const uint8_t *text, size_t n, s
     return at;
 }
 
-/* A Hangul syllable as the letters that NFD makes of it. */
+/* A Hangul syllable as the letters that NFD makes of it, each of three bytes. */
 static inline void put_syllable(writer *to, uint32_t s) {
-    const uint32_t l = 0x1100 + s / 588, v = 0x1161 + s % 588 / 28, t = 0x11A7 + s % 28;
-    lf_glyph glyph = {.kind = LF_WORDY, .n_bytes = 6};
-    lf_utf8_write(l, glyph.bytes);
-    lf_utf8_write(v, glyph.bytes + 3);
-    put(to, glyph);
-    if (t == 0x11A7) return;
-    glyph.n_bytes = 3;
-    lf_utf8_write(t, glyph.bytes);
-    put(to, glyph);
+    const uint32_t l = s / 588, v = s % 588 / 28, t = s % 28;
+    const uint64_t first = 0x8084E1 + (l << 16), second = 0xA185E1 + (v << 16);
+    put(to, lf_glyph_of(LF_WORDY, first | second << 24, 6));
+    if (t) put(to, lf_glyph_of(LF_WORDY, lf_glyph_bytes(0x11A7 + t), 3));
 }
 
-/* The glyph of a character outside the tables. */
-static lf_glyph rare_glyph(const lf_bert *bert, uint32_t cp) { return lf_bert_glyph(&bert->options, cp); }
+/* A character outside the tables; 0 if it is hard. */
+static int put_rare(const lf_bert *bert, writer *to, uint32_t cp) {
+    const lf_glyph glyph = lf_bert_glyph(&bert->options, cp);
+    if (lf_glyph_kind_of(glyph) == LF_HARD) return 0;
+    const int spaced = bert->options.space_ideographs && lf_is_ideograph(cp);
+    if (spaced) close_word(to);
+    put(to, glyph);
+    if (spaced) close_word(to);
+    return 1;
+}
 
 /* Characters one at a time: up to a hard one, a full window, or ASCII enough for blocks. Returns where it stopped. */
 static size_t put_characters(lf_bert_workspace *w, const uint8_t *text, size_t n, size_t at) {
@@ -269,39 +278,32 @@ static size_t put_characters(lf_bert_workspace *w, const uint8_t *text, size_t n
     const lf_glyph *glyphs = bert->glyphs;
     const int apart = bert->options.space_ideographs, syllables = bert->options.strip_accents;
     writer to = w->to; /* a copy, so that it can live in registers */
-    for (unsigned n_ascii = 0; at < n && n_ascii < ASCII_LEAST && !is_full(w, &to);) {
+    /* A byte becomes at most three, and begins at most one word. */
+    const size_t bytes = (w->room - SLACK / 2 - to.n) / 3, words = WORDS - to.n_starts, most = bytes < words ? bytes : words;
+    const size_t stop = n - at < most ? n : at + most;
+    for (unsigned n_ascii = 0; at < stop && n_ascii < ASCII_LEAST;) {
         uint32_t cp = text[at];
+        unsigned length = 1;
         if (cp < 0x80) {
-            if (glyphs[cp].kind == LF_HARD) break;
-            put(&to, glyphs[cp]);
-            at++;
             n_ascii++;
-            continue;
+        } else {
+            n_ascii = 0;
+            length = read_character(text + at, text + n, &cp);
         }
-        n_ascii = 0;
-        const unsigned length = read_character(text + at, text + n, &cp);
         if (LF_LIKELY(cp < LF_GLYPHS_LOW)) {
-            if (LF_UNLIKELY(glyphs[cp].kind == LF_HARD)) break;
+            if (LF_UNLIKELY(lf_glyph_kind_of(glyphs[cp]) == LF_HARD)) break;
             put(&to, glyphs[cp]);
-        } else if (cp >= LF_GLYPHS_HIGH && cp < 0x10000) {
-            const lf_glyph glyph = glyphs[LF_GLYPHS_LOW + cp - LF_GLYPHS_HIGH];
-            if (LF_UNLIKELY(glyph.kind == LF_HARD)) break;
-            put(&to, glyph);
+        } else if (apart && cp >= 0x4E00 && cp <= 0x9FFF) { /* most ideographs are what they are */
+            uint32_t three = text[at] | text[at + 1] << 8 | text[at + 2] << 16;
+            put_alone(&to, three, 3);
         } else if (syllables && cp - 0xAC00 < 11172) {
             put_syllable(&to, cp - 0xAC00);
-        } else if (apart && cp >= 0x4E00 && cp <= 0x9FFF) { /* most ideographs are what they are */
-            close_word(&to);
-            to.starts[to.n_starts++] = (uint32_t)to.n;
-            memcpy(to.window + to.n, text + at, 3);
-            to.n += 3;
-            to.stops[to.n_stops++] = (uint32_t)to.n;
-        } else {
-            const lf_glyph glyph = rare_glyph(bert, cp);
-            if (LF_UNLIKELY(glyph.kind == LF_HARD)) break;
-            const int spaced = apart && lf_is_ideograph(cp);
-            if (spaced) close_word(&to);
+        } else if (cp >= LF_GLYPHS_HIGH && cp < 0x10000) {
+            const lf_glyph glyph = glyphs[LF_GLYPHS_LOW + cp - LF_GLYPHS_HIGH];
+            if (LF_UNLIKELY(lf_glyph_kind_of(glyph) == LF_HARD)) break;
             put(&to, glyph);
-            if (spaced) close_word(&to);
+        } else if (!put_rare(bert, &to, cp)) {
+            break;
         }
         at += length;
     }

@@ -27,9 +27,9 @@ lf_status lf_wordpiece_new(lf_wordpiece **model, const uint8_t *blob, const int6
     if (!(*model = m)) return LF_ENOMEM;
     lf_status status = insert_all(&m->trie, (size_t)offsets[n_tokens] + 1, blob, offsets, ids, n_tokens);
     const size_t n_nodes = m->trie.n_nodes;
-    if (status == LF_OK) { /* once more, with room for no more nodes than there are: it must stay in the cache */
+    if (status == LF_OK) { /* once more, by the number of nodes: small enough for the cache, sparse enough for a look */
         lf_trie_free(&m->trie);
-        status = insert_all(&m->trie, n_nodes, blob, offsets, ids, n_tokens);
+        status = insert_all(&m->trie, 2 * n_nodes, blob, offsets, ids, n_tokens);
     }
     if (status != LF_OK) return lf_wordpiece_free(m), *model = NULL, status;
     m->continuing = node_of(&m->trie, prefix, n_prefix);

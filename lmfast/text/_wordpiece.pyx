@@ -270,7 +270,7 @@ cdef class BertEngine:
         self.empty = self.ids[[not text for text in rest]]
         self.keep = b"".join(rest)
         cdef const int64_t[::1] offsets = np.cumsum([0, *map(len, rest)]).astype(np.int64)
-        cdef size_t n = <size_t>ids.shape[0], n_ids = <size_t>ids[n - 1] + 1 if n else 0
+        cdef size_t n = <size_t>ids.shape[0], n_ids = <size_t>ids[<Py_ssize_t>n - 1] + 1 if n else 0
         if lf_decoder_new(&self.decoder, <const uint8_t *>PyBytes_AS_STRING(self.keep), &offsets[0], &ids[0] if n else NULL,
                           n, n_ids) != LF_OK:
             raise MemoryError("no memory for the decoder")
