@@ -348,7 +348,7 @@ def ranges(members: list[int]) -> str:
 
 def quoted(text: str) -> str:
     """A text as lines of string literals."""
-    return "\n".join(f'    "{line} "' for line in textwrap.wrap(text, 110))
+    return "\n".join(f'    "{line} "' for line in textwrap.wrap(text, 110, break_on_hyphens=False))
 
 
 if __name__ == "__main__":
