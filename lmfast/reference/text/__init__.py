@@ -1,6 +1,7 @@
 """The truth of the text domain, a module for each family of tokenizers and each trainer.
 
 byte_level   texts to ids and back by a `TokenizerSpec`, byte-level BPE, and its training
+wordpiece    BERT's normalizer and words, WordPiece and WordLevel, and the way back (a module of its own names)
 """
 
 from lmfast.reference.text.byte_level import (
