@@ -86,21 +86,29 @@ static lf_status build_bpe(lf_sp *m, size_t *where) {
                              m->has_symbols ? &m->symbols : NULL, where);
 }
 
-/* The ids of `<0x00>` to `<0xFF>`; the byte pieces where there are kinds. */
-static void find_bytes(lf_sp *m) {
+/* The byte that a piece names as `<0x41>`, -1 if it names none. */
+static int byte_of(const uint8_t *p, size_t n) {
     static const char DIGITS[] = "0123456789ABCDEF";
+    if (n != 6 || memcmp(p, "<0x", 3) || p[5] != '>') return -1;
+    const char *high = memchr(DIGITS, p[3], 16), *low = memchr(DIGITS, p[4], 16);
+    return high && low ? (int)(16 * (high - DIGITS) + (low - DIGITS)) : -1;
+}
+
+/* The ids of `<0x00>` to `<0xFF>`. A piece of the kind that is for bytes must be one of them. */
+static lf_status find_bytes(lf_sp *m, size_t *where) {
     size_t n_found = 0;
     memset(m->bytes, 0xFF, sizeof m->bytes);
     for (uint32_t id = 0; id < m->parts.n_ids; id++) {
         size_t n;
-        const uint8_t *p = piece(m, id, &n);
-        if (n != 6 || memcmp(p, "<0x", 3) || p[5] != '>' || m->parts.kinds[id] == LF_NO_PIECE) continue;
-        const char *high = memchr(DIGITS, p[3], 16), *low = memchr(DIGITS, p[4], 16);
-        if (!high || !low || m->bytes[16 * (high - DIGITS) + (low - DIGITS)] != LF_SP_NO_ID) continue;
-        m->bytes[16 * (high - DIGITS) + (low - DIGITS)] = id;
+        const uint8_t *p = piece(m, id, &n), kind = m->parts.kinds[id];
+        const int byte = kind == LF_NO_PIECE ? -1 : byte_of(p, n);
+        if (byte < 0 && kind == LF_BYTE) return *where = id, LF_EVALUE;
+        if (byte < 0 || m->bytes[byte] != LF_SP_NO_ID) continue;
+        m->bytes[byte] = id;
         n_found++;
     }
     m->has_bytes = m->parts.byte_fallback && n_found == 256;
+    return LF_OK;
 }
 
 static int is_utf8(const uint8_t *p, size_t n) {
@@ -178,15 +186,16 @@ static lf_status build(lf_sp *m, size_t *where) {
     m->piece_scores = malloc((size_t)parts->n_ids * sizeof *m->piece_scores + 1);
     m->sums = calloc((size_t)parts->n_ids + 1, sizeof *m->sums);
     if (!m->float_scores || !m->piece_scores || !m->sums) return LF_ENOMEM;
-    find_bytes(m);
+    lf_status status = find_bytes(m, where);
+    if (status != LF_OK) return status;
     if (parts->n_charsmap) {
-        const lf_status status = lf_charsmap_new(&m->charsmap, parts->charsmap, parts->n_charsmap, where);
+        status = lf_charsmap_new(&m->charsmap, parts->charsmap, parts->n_charsmap, where);
         *where += parts->n_ids;
         if (status != LF_OK) return status;
     }
     for (uint32_t id = 0; id < parts->n_ids; id++) m->has_symbols |= is_symbol(m, id);
     m->has_symbols &= parts->rule == LF_RULE_SENTENCEPIECE;
-    lf_status status = m->has_symbols ? array_of(m, is_symbol, &m->symbols, where) : LF_OK;
+    status = m->has_symbols ? array_of(m, is_symbol, &m->symbols, where) : LF_OK;
     lf_sp_normalizer_init(&m->normalizer, m->charsmap, m->has_symbols ? &m->symbols : NULL, parts->options);
     if (status == LF_OK) status = parts->family == LF_SP_BPE ? build_bpe(m, where) : build_unigram(m, where);
     if (status == LF_OK && parts->unknown_id == LF_SP_NO_ID && !m->has_bytes && parts->rule == LF_RULE_SENTENCEPIECE)
