@@ -205,6 +205,8 @@ static void find_words(lf_sp *m) {
     m->controls_cut = 1;
     for (unsigned b = 0; b < 128; b++)
         m->controls_cut &= (b > ' ' && b < 127) || m->is_space[b] || (notes.to[b] && notes.to[b] != ' ');
+    for (unsigned b = 0; map && b < 128; b++)
+        if (map->longer[b]) m->bound_high = UINT64_MAX;
     for (uint32_t id = 0; id < m->parts.n_ids; id++) {
         size_t n;
         const uint8_t *p = piece(m, id, &n);

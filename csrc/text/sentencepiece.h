@@ -9,7 +9,8 @@
  *     normalized    |▁a|▁▁(|b|,|▁c|)|                                  |▁a|▁(|b|,|▁c|)|
  *
  * That gives the ids of the whole text because
- *   - no rule of the map of characters and no user-defined symbol goes across a cut, so what a word is normalized to does
+ *   - no rule of the map of characters and no user-defined symbol goes across a cut (where a rule may take what follows the
+ *     byte behind the cut, there is none), so what a word is normalized to does
  *     not depend on its neighbours but for white space at its ends;
  *   - no piece goes across a cut. Where a few pieces have a character before a space, and where a word ends in white space
  *     after normalization or vanishes, the word is odd: it is taken together with what follows, up to the end of a word
@@ -75,6 +76,7 @@ typedef struct {
     size_t n_spaces;       /* ... and how many */
     uint8_t is_space[256]; /* the same as a table */
     uint64_t cuts[LF_SP_CLASSES][LF_SP_CLASSES]; /* all bits set: cut between a byte of one and a byte of the other */
+    uint64_t bound_high;   /* all bits set: a rule may take an ASCII byte with bytes >= 0x80 that follow it */
     int controls_cut;      /* the class of others has the control characters too */
     uint8_t crossing[512]; /* a bit by hash of a character: some piece has it before a marker */
 } lf_sp;

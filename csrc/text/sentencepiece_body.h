@@ -341,18 +341,18 @@ static size_t stretch(lf_sp_workspace *w, const uint8_t *text, size_t n, size_t 
 /* Cutting. A bit for each of 64 bytes in every mask. */
 
 typedef struct {
-    uint64_t spaces, letters, digits, others;
+    uint64_t spaces, letters, digits, others, high;
 } classes;
 
 static inline classes classes_of(const lf_sp *m, const uint8_t *p) {
-    classes c = {0, 0, 0, 0};
-    uint64_t ascii = 0, printable = 0;
+    classes c = {0, 0, 0, 0, 0};
+    uint64_t printable = 0;
 #if defined(__AVX512BW__)
     const __m512i v = _mm512_loadu_si512(p), lower = _mm512_or_si512(v, _mm512_set1_epi8(32));
     for (size_t k = 0; k < m->n_spaces; k++) c.spaces |= _mm512_cmpeq_epi8_mask(v, _mm512_set1_epi8((char)m->spaces[k]));
     c.letters = _mm512_cmplt_epu8_mask(_mm512_sub_epi8(lower, _mm512_set1_epi8('a')), _mm512_set1_epi8(26));
     c.digits = _mm512_cmplt_epu8_mask(_mm512_sub_epi8(v, _mm512_set1_epi8('0')), _mm512_set1_epi8(10));
-    ascii = ~_mm512_movepi8_mask(v);
+    c.high = _mm512_movepi8_mask(v);
     printable = _mm512_cmplt_epu8_mask(_mm512_sub_epi8(v, _mm512_set1_epi8(33)), _mm512_set1_epi8(94));
 #elif defined(__SSE2__)
 #define BELOW(x, n) (uint64_t)(uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(_mm_min_epu8(x, _mm_set1_epi8(n - 1)), x))
@@ -365,7 +365,7 @@ static inline classes classes_of(const lf_sp *m, const uint8_t *p) {
         c.letters |= BELOW(_mm_sub_epi8(lower, _mm_set1_epi8('a')), 26) << 16 * i;
         c.digits |= BELOW(_mm_sub_epi8(v, _mm_set1_epi8('0')), 10) << 16 * i;
         printable |= BELOW(_mm_sub_epi8(v, _mm_set1_epi8(33)), 94) << 16 * i;
-        ascii |= (uint64_t)(uint16_t)~_mm_movemask_epi8(v) << 16 * i;
+        c.high |= (uint64_t)(uint32_t)_mm_movemask_epi8(v) << 16 * i;
     }
 #undef BELOW
 #else
@@ -375,10 +375,10 @@ static inline classes classes_of(const lf_sp *m, const uint8_t *p) {
         c.letters |= (uint64_t)((b | 32) >= 'a' && (b | 32) <= 'z') << i;
         c.digits |= (uint64_t)(b >= '0' && b <= '9') << i;
         printable |= (uint64_t)(b > ' ' && b < 127) << i;
-        ascii |= (uint64_t)(b < 128) << i;
+        c.high |= (uint64_t)(b >= 128) << i;
     }
 #endif
-    c.others = (m->controls_cut ? ascii & ~c.spaces : printable) & ~c.letters & ~c.digits;
+    c.others = (m->controls_cut ? ~c.high & ~c.spaces : printable) & ~c.letters & ~c.digits;
     return c;
 }
 
@@ -401,7 +401,7 @@ static size_t cut(lf_sp_workspace *w, const uint8_t *text, size_t n, size_t at) 
     const int collapse = m->normalizer.options.remove_extra_whitespaces;
     const size_t most = collapse ? 2 * BATCH : BATCH + 1;
     size_t n_bounds = 0;
-    classes before = {1, 0, 0, 0}; /* of the last byte, in bit 0; nothing is cut at the begin */
+    classes before = {1, 0, 0, 0, 0}; /* of the last byte, in bit 0; nothing is cut at the begin */
     if (!collapse || !m->is_space[text[at]]) w->bounds[n_bounds++] = (uint32_t)at, before.spaces = !collapse;
     for (; at < n && n_bounds < most; at += 64) {
         uint8_t last[64];
@@ -412,7 +412,9 @@ static size_t cut(lf_sp_workspace *w, const uint8_t *text, size_t n, size_t at) 
             p = last;
         }
         const classes c = classes_of(m, p);
-        const uint64_t after_space = c.spaces << 1 | before.spaces, cuts = cuts_of(m, c, before);
+        const uint64_t after_space = c.spaces << 1 | before.spaces;
+        const uint64_t before_high = c.high >> 1 | (uint64_t)(n - at > 64 && text[at + 64] >= 128) << 63;
+        const uint64_t cuts = cuts_of(m, c, before) & ~(before_high & m->bound_high);
         const uint64_t ends = c.spaces & ~after_space, begins = collapse ? ~c.spaces & after_space : 0;
         for (uint64_t left = cuts | ends | begins; left; left &= left - 1) {
             const unsigned bit = (unsigned)__builtin_ctzll(left);
@@ -421,7 +423,7 @@ static size_t cut(lf_sp_workspace *w, const uint8_t *text, size_t n, size_t at) 
             w->bounds[n_bounds + 1] = place;
             n_bounds += 1 + (collapse ? cuts >> bit & 1 : 0);
         }
-        before = (classes){c.spaces >> 63, c.letters >> 63, c.digits >> 63, c.others >> 63};
+        before = (classes){c.spaces >> 63, c.letters >> 63, c.digits >> 63, c.others >> 63, 0};
     }
     if (at >= n && (!collapse || n_bounds % 2)) w->bounds[n_bounds++] = (uint32_t)n;
     const size_t n_words = collapse ? n_bounds / 2 : n_bounds - 1;
