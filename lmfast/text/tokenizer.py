@@ -192,15 +192,9 @@ class Tokenizer(_text.Encoder):
         errors: Errors = "replace",
     ) -> Ragged:
         """The ids of many texts. `threads`: how many to use, None for one per processor."""
-        items, workers = _texts(texts), _threads.count(threads)
+        items, workers = text_items(texts), _threads.count(threads)
         if self._steps is not None or add_special_tokens:
-            rows = [
-                self.encode(t, allowed_special=allowed_special, add_special_tokens=add_special_tokens, errors=errors)
-                for t in items
-            ]
-            return Ragged(
-                np.concatenate([np.empty(0, np.uint32), *rows]), _offsets(np.array([len(r) for r in rows], np.int64))
-            )
+            return self._encode_rows(items, allowed_special, add_special_tokens, errors)
         rooms = [self._room(item) for item in items]
         ragged = self._encode_parts(
             partial(self._encode_range, items), rooms, workers, *self._bits(allowed_special), is_strict(errors)
@@ -209,6 +203,17 @@ class Tokenizer(_text.Encoder):
             for item, ids in zip(items, ragged, strict=True):
                 checking.verify_encode(self._spec, item, ids, allowed_special, False)
         return ragged
+
+    def _encode_rows(
+        self, items: list[str | bytes], allowed_special: AllowedSpecial, add_special_tokens: bool, errors: Errors
+    ) -> Ragged:
+        """The ids of many texts, one call for each."""
+        rows = [
+            self.encode(t, allowed_special=allowed_special, add_special_tokens=add_special_tokens, errors=errors)
+            for t in items
+        ]
+        ids = np.concatenate([np.empty(0, np.uint32), *rows])
+        return Ragged(ids, _offsets(np.array([len(r) for r in rows], np.int64)), self._ints)
 
     def count_batch(
         self,
@@ -219,7 +224,7 @@ class Tokenizer(_text.Encoder):
         errors: Errors = "replace",
     ) -> NDArray[np.int64]:
         """How many ids each of many texts has: int64[n]. No ids are built."""
-        items, workers = _texts(texts), _threads.count(threads)
+        items, workers = text_items(texts), _threads.count(threads)
         if self._steps is not None or checking.on:
             return np.array([self.count(t, allowed_special=allowed_special, errors=errors) for t in items], np.int64)
         counts = np.zeros(len(items), np.int64)
@@ -243,25 +248,17 @@ class Tokenizer(_text.Encoder):
         A file is one document, or with `separator` as many as it separates; the separator belongs to none, and no empty
         document follows one that ends the file. Files are read as bytes; nothing is decoded.
         """
-        if isinstance(paths, (str, bytes, os.PathLike)):
-            raise TypeError(f"paths: want several paths, got one: [{os.fspath(paths)!r}] encodes it")
-        mark = separator.encode() if isinstance(separator, str) else separator
-        if mark is not None and not mark:
-            raise ValueError("separator is empty; want at least one byte, or None for one document a file")
         groups, workers = [], _threads.count(threads)
-        for path in paths:
-            with open(path, "rb") as file:
-                data = file.read()
-            ends = list(_ends(data, mark)) if mark else [(0, len(data))]
+        for data, ends in documents(paths, separator):
             if self._steps is not None or checking.on:
-                documents = [data[start:stop] for start, stop in ends]
-                groups.append(self.encode_batch(documents, threads=workers, allowed_special=allowed_special))
+                items = [data[start:stop] for start, stop in ends]
+                groups.append(self.encode_batch(items, threads=workers, allowed_special=allowed_special))
                 continue
             spans = np.array(ends, np.int64).reshape(-1, 2)
             rooms = [self._bound(stop - start) for start, stop in ends]
             bits = self._bits(allowed_special)
             groups.append(self._encode_parts(partial(self._encode_spans, data, spans), rooms, workers, *bits, False))
-        return _joined(groups)
+        return joined(groups)
 
     def _encode_parts(
         self,
@@ -293,7 +290,7 @@ class Tokenizer(_text.Encoder):
                 filled += n
             ids.resize(filled, refcheck=False)
             groups.append(Ragged(ids, _offsets(counts[first:last]), self._ints))
-        return _joined(groups)
+        return joined(groups)
 
     def _room(self, text: str | bytes) -> int:
         """Room for the ids of a text."""
@@ -592,7 +589,7 @@ def _are_ints(ids: object) -> TypeGuard[list[int]]:
     return type(ids) is list and (not ids or type(ids[0]) is int)
 
 
-def _texts(texts: Iterable[Text]) -> list[str | bytes]:
+def text_items(texts: Iterable[Text]) -> list[str | bytes]:
     if isinstance(texts, (str, bytes, bytearray, memoryview)):
         raise TypeError(f"texts: want several texts, got one {type(texts).__name__}; encode([text]) takes a list")
     items = []
@@ -641,7 +638,7 @@ def _offsets(counts: NDArray[np.int64]) -> NDArray[np.int64]:
     return offsets
 
 
-def _joined(groups: list[Ragged]) -> Ragged:
+def joined(groups: list[Ragged]) -> Ragged:
     if len(groups) == 1:
         return groups[0]
     starts = accumulate((group.ids.size for group in groups), initial=0)
@@ -672,6 +669,21 @@ def _parts(rooms: list[int], workers: int) -> list[tuple[int, int]]:
     if workers == 1:
         return [(0, len(rooms))]
     return _ranges(rooms, max(_PART_BYTES, sum(rooms) // (8 * workers)))
+
+
+def documents(
+    paths: Iterable[str | os.PathLike[str]], separator: str | bytes | None
+) -> Iterator[tuple[bytes, list[tuple[int, int]]]]:
+    """The contents of each file and where the documents in it lie."""
+    if isinstance(paths, (str, bytes, os.PathLike)):
+        raise TypeError(f"paths: want several paths, got one: [{os.fspath(paths)!r}] encodes it")
+    mark = separator.encode() if isinstance(separator, str) else separator
+    if mark is not None and not mark:
+        raise ValueError("separator is empty; want at least one byte, or None for one document a file")
+    for path in paths:
+        with open(path, "rb") as file:
+            data = file.read()
+        yield data, list(_ends(data, mark)) if mark else [(0, len(data))]
 
 
 def _ends(data: bytes, separator: bytes) -> Iterator[tuple[int, int]]:
