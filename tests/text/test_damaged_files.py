@@ -190,7 +190,10 @@ DOCUMENTS: dict[str, tuple[bytes, str]] = {
     "truncation": (put(512, "truncation"), "truncation: want an object or null, got 512"),
     # The model.
     "model-array": (put([], "model"), "model: want an object, got an array of 0"),
-    "unigram": (put("Unigram", "model", "type"), "model: key 'merges' is not supported; supported: vocab, type, unk_id"),
+    "unigram": (
+        put("Unigram", "model", "type"),
+        "model: key 'merges' is not supported; supported: vocab, type, unk_id",
+    ),
     "type-unknown": (put("Trie", "model", "type"), "model.type: 'Trie' is not supported; supported: BPE, Unigram"),
     "type-number": (put(3, "model", "type"), "model.type: want a string, got 3"),
     "word-piece-of-old": (
