@@ -174,7 +174,7 @@ class CharacterEngine:
         return n
 
     def _inside(self, text: bytes, first: bool) -> bytes:
-        """A text as the encoder sees it: well-formed, spaces for U+2581, and a space in front where there is to be one."""
+        """A text as the encoder sees it: well-formed, spaces for U+2581, and a space in front where there has to be."""
         try:
             text.decode()
         except UnicodeDecodeError:

@@ -62,7 +62,7 @@ class FamilyTokenizer(Tokenizer):
         check_added_tokens(spec, cache_bytes)
         self._engine = engine_for(spec, cache_bytes=cache_bytes, isa=isa or _text.isa_best())
         self._pipeline = _pipeline_of(spec, needed=self._engine is None)
-        self._names = Names(spec)
+        self._names = Names(spec, self._pipeline)
         self._added = self._raw_tokens(), self._normalized_tokens()
         self._always = tuple(any(not token.special for token in tokens.values()) for tokens in self._added)
         self._steps = None if self._engine is not None else []

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from lmfast.text.pipeline import decoding, modelling, normalizing, splitting
 from lmfast.text.pipeline.aligned import Aligned, Place
-from lmfast.text.spec import TokenizerSpec
+from lmfast.text.spec import AddedToken, TokenizerSpec
 
 __all__ = ["Pipeline"]
 
@@ -38,7 +38,11 @@ class Pipeline:
         self._tokenize = modelling.model_of(spec.model)
         self._tokens: dict[str, list[modelling.Token]] = {}
         names = {token_id: token.decode("utf-8", "replace") for token, token_id in spec.model.vocab}
-        self._names = names | {token.id: token.content for token in spec.added_tokens}
+        self._names = names | {token.id: self.name_of(token) for token in spec.added_tokens}
+
+    def name_of(self, token: AddedToken) -> str:
+        """What an added token is called when it is decoded: what is looked for in text, be it normalized or not."""
+        return self.normalize(token.content.encode()).text if token.normalized else token.content
 
     def normalize(self, data: bytes, *, start: int = 0, places: bool = False) -> Aligned:
         """A stretch of input, which begins at `start`, normalized."""
