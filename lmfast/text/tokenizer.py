@@ -25,7 +25,7 @@ from lmfast import threads as _threads
 from lmfast.text import _text
 from lmfast.text.patterns import splitter_of
 from lmfast.text.ragged import Ragged
-from lmfast.text.spec import AddedToken, Split, TokenizerSpec
+from lmfast.text.spec import NFC, AddedToken, Split, TokenizerSpec
 
 __all__ = ["Offsets", "StreamDecoder", "Tokenizer"]
 
@@ -72,10 +72,18 @@ class Tokenizer(_text.Encoder):
     Exactness: the ids of tiktoken 0.14.0 for rank files and of tokenizers 0.23.3 for tokenizer.json files.
     """
 
+    def __new__(cls, spec: TokenizerSpec, *, cache_bytes: int = CACHE_BYTES, isa: str | None = None) -> Tokenizer:
+        if cls is Tokenizer and not spec.is_byte_level:
+            from lmfast.text.families import FamilyTokenizer
+
+            return super().__new__(FamilyTokenizer)
+        return super().__new__(cls)
+
     def __init__(self, spec: TokenizerSpec, *, cache_bytes: int = CACHE_BYTES, isa: str | None = None) -> None:
-        if cache_bytes < _LEAST_CACHE:
-            raise ValueError(f"cache_bytes = {cache_bytes}; want at least {_LEAST_CACHE}")
-        model = spec.model
+        check_added_tokens(spec, cache_bytes)
+        model = spec.bpe
+        if any(not isinstance(normalizer, NFC) for normalizer in spec.normalizer):
+            raise ValueError("a byte-level BPE has no normalizer but NFC; a BPE over characters has any")
         merges = None
         if model.merges is not None:
             merges = np.searchsorted(model.vocab.ids, model.merges).astype(np.uint32)
@@ -93,9 +101,6 @@ class Tokenizer(_text.Encoder):
                 from lmfast.text.regex_split import steps_of
 
                 self._steps = steps_of(steps)
-        contents = [token.content for token in spec.added_tokens]
-        if twice := next((content for content, n in Counter(contents).items() if n > 1), None):
-            raise ValueError(f"added token {twice!r} appears twice")
         self._added = _added(spec, False), _added(spec, True)
         most = 2 * len(model.vocab) + 2**17  # tables are as long as the largest id
         if (largest := max([int(model.vocab.ids[-1]), *(t.id for t in spec.added_tokens)])) > most:
@@ -113,8 +118,8 @@ class Tokenizer(_text.Encoder):
             model.vocab.ids,
             merges,
             model.ignore_merges or merges is None,
-            _compiled(self._added[0]),
-            _compiled(self._added[1]),
+            compiled_tokens(self._added[0]),
+            compiled_tokens(self._added[1]),
             splitter,
             bool(spec.normalizer),
             cache_bytes,
@@ -156,7 +161,7 @@ class Tokenizer(_text.Encoder):
         self, text: Text, allowed_special: AllowedSpecial, add_special_tokens: bool, errors: Errors
     ) -> NDArray[np.uint32]:
         raw, normalized = self._bits(allowed_special)
-        strict = _is_strict(errors)
+        strict = is_strict(errors)
         if self._steps is None:
             ids: NDArray[np.uint32] = self._encode(text, False, False, raw, normalized, strict)
         else:
@@ -169,7 +174,7 @@ class Tokenizer(_text.Encoder):
 
     def _count_general(self, text: Text, allowed_special: AllowedSpecial, errors: Errors) -> int:
         raw, normalized = self._bits(allowed_special)
-        strict = _is_strict(errors)
+        strict = is_strict(errors)
         if self._steps is not None:
             return len(self._encode_steps(_utf8(text, strict), raw, normalized))
         n: int = self._encode(text, False, True, raw, normalized, strict)
@@ -187,23 +192,28 @@ class Tokenizer(_text.Encoder):
         errors: Errors = "replace",
     ) -> Ragged:
         """The ids of many texts. `threads`: how many to use, None for one per processor."""
-        items, workers = _texts(texts), _threads.count(threads)
+        items, workers = text_items(texts), _threads.count(threads)
         if self._steps is not None or add_special_tokens:
-            rows = [
-                self.encode(t, allowed_special=allowed_special, add_special_tokens=add_special_tokens, errors=errors)
-                for t in items
-            ]
-            return Ragged(
-                np.concatenate([np.empty(0, np.uint32), *rows]), _offsets(np.array([len(r) for r in rows], np.int64))
-            )
+            return self._encode_rows(items, allowed_special, add_special_tokens, errors)
         rooms = [self._room(item) for item in items]
         ragged = self._encode_parts(
-            partial(self._encode_range, items), rooms, workers, *self._bits(allowed_special), _is_strict(errors)
+            partial(self._encode_range, items), rooms, workers, *self._bits(allowed_special), is_strict(errors)
         )
         if checking.on:
             for item, ids in zip(items, ragged, strict=True):
                 checking.verify_encode(self._spec, item, ids, allowed_special, False)
         return ragged
+
+    def _encode_rows(
+        self, items: list[str | bytes], allowed_special: AllowedSpecial, add_special_tokens: bool, errors: Errors
+    ) -> Ragged:
+        """The ids of many texts, one call for each."""
+        rows = [
+            self.encode(t, allowed_special=allowed_special, add_special_tokens=add_special_tokens, errors=errors)
+            for t in items
+        ]
+        ids = np.concatenate([np.empty(0, np.uint32), *rows])
+        return Ragged(ids, _offsets(np.array([len(r) for r in rows], np.int64)), self._ints)
 
     def count_batch(
         self,
@@ -214,12 +224,12 @@ class Tokenizer(_text.Encoder):
         errors: Errors = "replace",
     ) -> NDArray[np.int64]:
         """How many ids each of many texts has: int64[n]. No ids are built."""
-        items, workers = _texts(texts), _threads.count(threads)
+        items, workers = text_items(texts), _threads.count(threads)
         if self._steps is not None or checking.on:
             return np.array([self.count(t, allowed_special=allowed_special, errors=errors) for t in items], np.int64)
         counts = np.zeros(len(items), np.int64)
         raw, normalized = self._bits(allowed_special)
-        strict = _is_strict(errors)
+        strict = is_strict(errors)
         parts = _parts([self._room(item) for item in items], workers)
         calls = [partial(self._encode_range, items, a, b, None, 0, counts, raw, normalized, strict) for a, b in parts]
         _threads.run(calls, workers)
@@ -238,25 +248,17 @@ class Tokenizer(_text.Encoder):
         A file is one document, or with `separator` as many as it separates; the separator belongs to none, and no empty
         document follows one that ends the file. Files are read as bytes; nothing is decoded.
         """
-        if isinstance(paths, (str, bytes, os.PathLike)):
-            raise TypeError(f"paths: want several paths, got one: [{os.fspath(paths)!r}] encodes it")
-        mark = separator.encode() if isinstance(separator, str) else separator
-        if mark is not None and not mark:
-            raise ValueError("separator is empty; want at least one byte, or None for one document a file")
         groups, workers = [], _threads.count(threads)
-        for path in paths:
-            with open(path, "rb") as file:
-                data = file.read()
-            ends = list(_ends(data, mark)) if mark else [(0, len(data))]
+        for data, ends in documents(paths, separator):
             if self._steps is not None or checking.on:
-                documents = [data[start:stop] for start, stop in ends]
-                groups.append(self.encode_batch(documents, threads=workers, allowed_special=allowed_special))
+                items = [data[start:stop] for start, stop in ends]
+                groups.append(self.encode_batch(items, threads=workers, allowed_special=allowed_special))
                 continue
             spans = np.array(ends, np.int64).reshape(-1, 2)
             rooms = [self._bound(stop - start) for start, stop in ends]
             bits = self._bits(allowed_special)
             groups.append(self._encode_parts(partial(self._encode_spans, data, spans), rooms, workers, *bits, False))
-        return _joined(groups)
+        return joined(groups)
 
     def _encode_parts(
         self,
@@ -288,7 +290,7 @@ class Tokenizer(_text.Encoder):
                 filled += n
             ids.resize(filled, refcheck=False)
             groups.append(Ragged(ids, _offsets(counts[first:last]), self._ints))
-        return _joined(groups)
+        return joined(groups)
 
     def _room(self, text: str | bytes) -> int:
         """Room for the ids of a text."""
@@ -301,12 +303,12 @@ class Tokenizer(_text.Encoder):
         """Stretches of text in order, as the model sees them: (bytes, where they come from in `data`, id). Added tokens
         have their id, plain text has None.
         """
-        for start, stop, token in _gaps(len(data), self._matches(False, data, raw)):
+        for start, stop, token in gaps(len(data), self._matches(False, data, raw)):
             text, back = data[start:stop], None
             if token is None and self._spec.normalizer and (new := _text.nfc(text)) != text:
                 text, back = new, start + _alignment(text, new)
             inner = self._matches(True, text, normalized) if token is None else [(0, len(text), token)]
-            for a, b, found in _gaps(len(text), inner):
+            for a, b, found in gaps(len(text), inner):
                 yield text[a:b], start + a if back is None else back[a : b + 1], found
 
     def _pieces(self, text: bytes) -> tuple[bytes, NDArray[np.int64]]:
@@ -335,7 +337,7 @@ class Tokenizer(_text.Encoder):
         were normalized together; an added token has the white space that it took along. Byte offsets of a text without
         either partition it. Not for specs with a PrefixSpace or a pattern that removes text (ValueError).
         """
-        data = _utf8(text, _is_strict(errors))
+        data = _utf8(text, is_strict(errors))
         raw, normalized = self._bits(allowed_special)
         ids, spans = [np.empty(0, np.uint32)], [np.empty((0, 2), np.int64)]
         for stretch, origin, token in self._segments(data, raw, normalized):
@@ -353,16 +355,7 @@ class Tokenizer(_text.Encoder):
             else:
                 spans.append(np.stack([origin[at[:-1], 0], origin[at[1:], 1]], axis=1))
         span = np.concatenate(spans)
-        # Characters that begin at or before each byte; a token's first and last byte say which it touches.
-        starts = np.cumsum(_character_starts(data))
-        characters = np.zeros_like(span)
-        if len(span):
-            filled = span[:, 1] > span[:, 0]
-            first, last = span[filled, 0], span[filled, 1] - 1
-            characters[filled] = np.stack([starts[first] - 1, starts[last]], axis=1)
-            bare = np.append(starts, starts[-1:] + 1) if len(starts) else np.ones(1, np.int64)
-            characters[~filled] = (bare[span[~filled, 0]] - 1)[:, None]
-        result = Offsets(np.concatenate(ids), span, characters)
+        result = Offsets(np.concatenate(ids), span, character_offsets(data, span))
         if checking.on:
             checking.verify_offsets(self._spec, text, *result, allowed_special)
         return result
@@ -390,7 +383,7 @@ class Tokenizer(_text.Encoder):
         return kept
 
     def _post_process(self, ids: NDArray[np.uint32]) -> NDArray[np.uint32]:
-        template = self._spec.post_processor
+        template = self._spec.template
         if template is None:
             return ids
         return np.concatenate([ids if p.kind == "sequence" else np.array(p.ids, np.uint32) for p in template.single])
@@ -518,7 +511,7 @@ class Tokenizer(_text.Encoder):
                 f"added tokens   {len(spec.added_tokens)} ({len(self._special)} special)",
                 f"normalizer     {', '.join(type(n).__name__ for n in spec.normalizer) or 'none'}",
                 f"pre-tokenizer  {slow if self._steps is not None else f'{self._splitter}, compiled'}",
-                f"model          BPE by {'ranks' if spec.model.merges is None else 'merges'}, {len(spec.model.vocab)} "
+                f"model          BPE by {'ranks' if spec.bpe.merges is None else 'merges'}, {len(spec.model.vocab)} "
                 f"tokens{'' if all_form else ', some of which no merge makes'}",
                 f"long pieces    backtracking, linear{heap}",
                 f"unicode        {spec.unicode}",
@@ -564,7 +557,7 @@ class StreamDecoder:
 _LONE = re.compile("[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]")
 
 
-def _is_strict(errors: str) -> bool:
+def is_strict(errors: str) -> bool:
     if errors not in ("replace", "strict"):
         raise ValueError(f"errors = {errors!r}; want 'replace' or 'strict'")
     return errors == "strict"
@@ -596,7 +589,7 @@ def _are_ints(ids: object) -> TypeGuard[list[int]]:
     return type(ids) is list and (not ids or type(ids[0]) is int)
 
 
-def _texts(texts: Iterable[Text]) -> list[str | bytes]:
+def text_items(texts: Iterable[Text]) -> list[str | bytes]:
     if isinstance(texts, (str, bytes, bytearray, memoryview)):
         raise TypeError(f"texts: want several texts, got one {type(texts).__name__}; encode([text]) takes a list")
     items = []
@@ -609,6 +602,15 @@ def _texts(texts: Iterable[Text]) -> list[str | bytes]:
     return items
 
 
+def check_added_tokens(spec: TokenizerSpec, cache_bytes: int) -> None:
+    """Errors: ValueError for an added token that stands twice, or for too small a cache."""
+    if cache_bytes < _LEAST_CACHE:
+        raise ValueError(f"cache_bytes = {cache_bytes}; want at least {_LEAST_CACHE}")
+    contents = [token.content for token in spec.added_tokens]
+    if twice := next((content for content, n in Counter(contents).items() if n > 1), None):
+        raise ValueError(f"added token {twice!r} appears twice")
+
+
 def _added(spec: TokenizerSpec, normalized: bool) -> dict[bytes, AddedToken]:
     """The added tokens of one kind by what is looked for.
 
@@ -619,7 +621,7 @@ def _added(spec: TokenizerSpec, normalized: bool) -> dict[bytes, AddedToken]:
     return {_text.nfc(t.content.encode()) if normalizes else t.content.encode(): t for t in tokens}
 
 
-def _compiled(tokens: dict[bytes, AddedToken]) -> tuple[tuple[bytes, int, int], ...]:
+def compiled_tokens(tokens: dict[bytes, AddedToken]) -> tuple[tuple[bytes, int, int], ...]:
     """Added tokens as the compiled search takes them."""
     flags = {t: sum(bit for name, bit in _FLAGS if getattr(token, name)) for t, token in tokens.items()}
     return tuple((content, token.id, flags[content]) for content, token in tokens.items())
@@ -636,7 +638,7 @@ def _offsets(counts: NDArray[np.int64]) -> NDArray[np.int64]:
     return offsets
 
 
-def _joined(groups: list[Ragged]) -> Ragged:
+def joined(groups: list[Ragged]) -> Ragged:
     if len(groups) == 1:
         return groups[0]
     starts = accumulate((group.ids.size for group in groups), initial=0)
@@ -669,6 +671,21 @@ def _parts(rooms: list[int], workers: int) -> list[tuple[int, int]]:
     return _ranges(rooms, max(_PART_BYTES, sum(rooms) // (8 * workers)))
 
 
+def documents(
+    paths: Iterable[str | os.PathLike[str]], separator: str | bytes | None
+) -> Iterator[tuple[bytes, list[tuple[int, int]]]]:
+    """The contents of each file and where the documents in it lie."""
+    if isinstance(paths, (str, bytes, os.PathLike)):
+        raise TypeError(f"paths: want several paths, got one: [{os.fspath(paths)!r}] encodes it")
+    mark = separator.encode() if isinstance(separator, str) else separator
+    if mark is not None and not mark:
+        raise ValueError("separator is empty; want at least one byte, or None for one document a file")
+    for path in paths:
+        with open(path, "rb") as file:
+            data = file.read()
+        yield data, list(_ends(data, mark)) if mark else [(0, len(data))]
+
+
 def _ends(data: bytes, separator: bytes) -> Iterator[tuple[int, int]]:
     """Where the documents of a file lie."""
     start = 0
@@ -679,7 +696,7 @@ def _ends(data: bytes, separator: bytes) -> Iterator[tuple[int, int]]:
         yield start, len(data)
 
 
-def _gaps(n: int, matches: list[tuple[int, int, int]]) -> Iterator[tuple[int, int, int | None]]:
+def gaps(n: int, matches: list[tuple[int, int, int]]) -> Iterator[tuple[int, int, int | None]]:
     """Matches (start, stop, id) and the gaps between them, (start, stop, None), in order."""
     done = 0
     for start, stop, token in matches:
@@ -707,6 +724,20 @@ def _character_starts(data: bytes) -> NDArray[np.bool_]:
             else:
                 at += len(character.encode())
     return starts
+
+
+def character_offsets(data: bytes, span: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Offsets in bytes of a text, int64[n, 2], as offsets in characters."""
+    # Characters that begin at or before each byte; a token's first and last byte say which it touches.
+    starts = np.cumsum(_character_starts(data))
+    characters = np.zeros_like(span)
+    if len(span):
+        filled = span[:, 1] > span[:, 0]
+        first, last = span[filled, 0], span[filled, 1] - 1
+        characters[filled] = np.stack([starts[first] - 1, starts[last]], axis=1)
+        bare = np.append(starts, starts[-1:] + 1) if len(starts) else np.ones(1, np.int64)
+        characters[~filled] = (bare[span[~filled, 0]] - 1)[:, None]
+    return characters
 
 
 def _alignment(text: bytes, normalized: bytes) -> NDArray[np.int64]:
