@@ -3,7 +3,7 @@
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stddef cimport size_t
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 import numpy as np
@@ -55,23 +55,55 @@ cdef extern from "text/words.h" nogil:
     size_t lf_words_spans(const uint8_t *text, size_t n, const uint8_t *separator, size_t n_separator, int64_t *spans,
                           size_t n_most, size_t *n_spans)
 
+cdef extern from "text/piece_rules.h" nogil:
+    enum:
+        LF_PIECE_SPACE
+        LF_PIECE_SPACES
+        LF_PIECE_SPACE_FIRST
+        LF_PIECE_SPACE_LAST
+        LF_PIECE_ALONE
+        LF_SCRIPT_ANY
+        LF_SCRIPT_NONE
+    ctypedef struct lf_piece_rules:
+        uint16_t max_characters
+        uint8_t spaces_within
+        uint8_t spaces_last
+        uint8_t spaces_alone
+
 cdef extern from "text/bpe_train.h" nogil:
     ctypedef enum lf_ties:
         LF_TIES_IDS
         LF_TIES_FIRST
         LF_TIES_LEXMAX
+        LF_TIES_PIECES
     ctypedef struct lf_bpe_rules:
         lf_ties ties
         uint64_t min_count
         uint32_t max_length
         uint32_t first_id
         uint32_t n_ids
-        const uint8_t *reserved
-        const int64_t *reserved_at
-        const uint32_t *reserved_ids
-        size_t n_reserved
+        const uint8_t *strings
+        const int64_t *string_at
+        const uint32_t *string_ids
+        size_t n_strings
+        size_t n_symbols
+        const uint8_t *prefix
+        size_t n_prefix
+        int repeats
+        lf_piece_rules pieces
+        const uint8_t *flags
+        const uint8_t *scripts
+        int keeps
         const uint32_t *seeds
         size_t n_seeds
+    ctypedef struct lf_bpe_words:
+        const void *blob
+        const int64_t *offsets
+        const int64_t *counts
+        size_t n_words
+        const uint32_t *symbols
+    unsigned LF_NOT_A_SYMBOL
+    unsigned LF_A_BREAK
     ctypedef struct lf_bpe_merge:
         uint32_t left
         uint32_t right
@@ -79,19 +111,25 @@ cdef extern from "text/bpe_train.h" nogil:
         int64_t count
     ctypedef struct lf_bpe_trainer:
         pass
-    lf_status lf_bpe_trainer_new(lf_bpe_trainer **trainer, const lf_bpe_rules *rules, const uint8_t *blob,
-                                 const int64_t *offsets, const int64_t *counts, size_t n_words, const uint32_t *symbols,
+    lf_status lf_bpe_trainer_new(lf_bpe_trainer **trainer, const lf_bpe_rules *rules, const lf_bpe_words *words,
                                  size_t *where)
     void lf_bpe_trainer_free(lf_bpe_trainer *trainer)
     lf_status lf_bpe_trainer_run(lf_bpe_trainer *trainer, size_t n_merges, size_t *n_done)
     size_t lf_bpe_trainer_vocab_size(const lf_bpe_trainer *trainer, size_t *n_bytes)
-    lf_status lf_bpe_trainer_vocab(const lf_bpe_trainer *trainer, uint8_t *blob, int64_t *offsets, uint32_t *ids)
+    void lf_bpe_trainer_vocab(const lf_bpe_trainer *trainer, uint8_t *blob, int64_t *offsets, uint32_t *ids)
     const lf_bpe_merge *lf_bpe_trainer_merges(const lf_bpe_trainer *trainer, size_t *n_merges)
+    const uint64_t *lf_bpe_trainer_born(const lf_bpe_trainer *trainer, size_t *n_pairs)
 
 cdef dict SPLITTERS = {"none": LF_SPLIT_NONE, "gpt2": LF_SPLIT_GPT2, "cl100k": LF_SPLIT_CL100K,
                        "llama3": LF_SPLIT_LLAMA3, "qwen2": LF_SPLIT_QWEN2, "o200k": LF_SPLIT_O200K}
-cdef dict TIES = {"ids": LF_TIES_IDS, "first": LF_TIES_FIRST, "lexmax": LF_TIES_LEXMAX}
+cdef dict TIES = {"ids": LF_TIES_IDS, "first": LF_TIES_FIRST, "lexmax": LF_TIES_LEXMAX, "pieces": LF_TIES_PIECES}
 PARTS = LF_WORDS_PARTS
+NOT_A_SYMBOL = LF_NOT_A_SYMBOL
+A_BREAK = LF_A_BREAK
+SPACE = LF_PIECE_SPACE | LF_PIECE_SPACES | LF_PIECE_SPACE_FIRST | LF_PIECE_SPACE_LAST
+ALONE = LF_PIECE_ALONE
+SCRIPT_ANY = LF_SCRIPT_ANY
+SCRIPT_NONE = LF_SCRIPT_NONE
 cdef enum:
     SOME_SPANS = 4096
 
@@ -263,66 +301,106 @@ def spans(const uint8_t[::1] text not None, const uint8_t[::1] separator not Non
 cdef class Trainer:
     """Learns merges from counted words; see csrc/text/bpe_train.h.
 
-    symbols     uint32[256], the id of each byte, 0xFFFFFFFF for a byte that is left out
+    blob        the words, of bytes, or where `symbols` is None, of uint32 ids
+    symbols     uint32[256], the id of each byte
+    strings     pairs (bytes, id): the symbols, the first `n_symbols`, then strings that have ids already
     first_id    the id of the first merge
     n_ids       ends when all ids below are given
     ties        a name in TIES
-    reserved    pairs (bytes, id): strings that have ids already
+    prefix      what the second symbol of a pair loses
+    repeats     symbols may have strings that others make
+    pieces      (max_characters, spaces_within, spaces_last, spaces_alone): what sentencepiece lets a piece have, with
+                uint8[n_symbols] flags and scripts
+    keeps       remembers all pairs, for `born`
     seeds       uint32[m, 2]: merges to begin with, pairs of ids
+
+    An id in a word may also be NOT_A_SYMBOL (left out) or A_BREAK (its neighbours stay apart).
     """
 
     cdef lf_bpe_trainer *trainer
-    cdef object keep
 
-    def __cinit__(self, bytes blob not None, const int64_t[::1] offsets not None, const int64_t[::1] counts not None,
-                  const uint32_t[::1] symbols not None, *, uint32_t first_id, uint32_t n_ids, str ties not None,
-                  uint64_t min_count, uint32_t max_length, list reserved not None,
-                  const uint32_t[:, ::1] seeds not None):
-        cdef size_t n = <size_t>counts.shape[0], where = 0
+    def __cinit__(self, const uint8_t[::1] blob not None, const int64_t[::1] offsets not None,
+                  const int64_t[::1] counts not None, symbols, *, list strings not None, size_t n_symbols,
+                  uint32_t first_id, uint32_t n_ids, str ties not None, uint64_t min_count, uint32_t max_length,
+                  const uint32_t[:, ::1] seeds not None, bytes prefix not None=b"", bint repeats=False, pieces=None,
+                  flags=None, scripts=None, bint keeps=False):
+        cdef size_t n = <size_t>counts.shape[0], where = 0, n_blob = <size_t>blob.shape[0]
         cdef lf_status status
         cdef int64_t nothing = 0
+        cdef lf_bpe_rules rules
+        cdef lf_bpe_words words
+        cdef const uint32_t[::1] symbol_view
+        cdef const uint8_t[::1] flag_view, script_view
         if offsets.shape[0] != counts.shape[0] + 1:
             raise ValueError(f"offsets: want shape ({n + 1},), got ({offsets.shape[0]},)")
-        if symbols.shape[0] != 256:
-            raise ValueError(f"symbols: want shape (256,), got ({symbols.shape[0]},)")
-        if offsets[0] < 0 or offsets[n] > len(blob):
-            raise ValueError(f"offsets: want the range [0, {len(blob)}], got [{offsets[0]}, {offsets[n]}]")
-        strings = b"".join(string for string, _ in reserved)
-        cdef int64_t[::1] reserved_at = np.cumsum([0, *(len(string) for string, _ in reserved)], dtype=np.int64)
-        cdef uint32_t[::1] reserved_ids = np.array([i for _, i in reserved] + [0], np.uint32)
-        self.keep = strings, reserved_at, reserved_ids
-        cdef lf_bpe_rules rules
+        words.symbols = NULL
+        if symbols is None:
+            n_blob //= sizeof(uint32_t)
+        else:
+            symbol_view = symbols
+            if symbol_view.shape[0] != 256:
+                raise ValueError(f"symbols: want shape (256,), got ({symbol_view.shape[0]},)")
+            words.symbols = &symbol_view[0]
+        if offsets[0] < 0 or offsets[n] > <int64_t>n_blob:
+            raise ValueError(f"offsets: want the range [0, {n_blob}], got [{offsets[0]}, {offsets[n]}]")
+        if n_symbols > <size_t>len(strings):
+            raise ValueError(f"n_symbols = {n_symbols}; there are {len(strings)} strings")
+        joined = b"".join(string for string, _ in strings)
+        cdef int64_t[::1] string_at = np.cumsum([0, *(len(string) for string, _ in strings)], dtype=np.int64)
+        cdef uint32_t[::1] string_ids = np.array([i for _, i in strings] + [0], np.uint32)
         rules.ties = TIES[ties]
         rules.min_count = min_count
         rules.max_length = max_length
         rules.first_id = first_id
         rules.n_ids = n_ids
-        rules.reserved = <const uint8_t *>PyBytes_AS_STRING(strings)
-        rules.reserved_at = &reserved_at[0]
-        rules.reserved_ids = &reserved_ids[0]
-        rules.n_reserved = <size_t>len(reserved)
+        rules.strings = <const uint8_t *>PyBytes_AS_STRING(joined)
+        rules.string_at = &string_at[0]
+        rules.string_ids = &string_ids[0]
+        rules.n_strings = <size_t>len(strings)
+        rules.n_symbols = n_symbols
+        rules.prefix = <const uint8_t *>PyBytes_AS_STRING(prefix)
+        rules.n_prefix = <size_t>len(prefix)
+        rules.repeats = repeats
+        rules.keeps = keeps
+        rules.pieces.max_characters = 0
+        rules.flags = rules.scripts = NULL
+        if (ties == "pieces") != (pieces is not None):
+            raise ValueError("pieces: want them with ties = 'pieces', and only then")
+        if pieces is not None:
+            (rules.pieces.max_characters, rules.pieces.spaces_within, rules.pieces.spaces_last,
+             rules.pieces.spaces_alone) = pieces
+            flag_view, script_view = flags, scripts
+            if rules.pieces.max_characters == 0:
+                raise ValueError("pieces: max_characters = 0; want at least 1")
+            if <size_t>flag_view.shape[0] != n_symbols or <size_t>script_view.shape[0] != n_symbols:
+                raise ValueError(f"flags, scripts: want shape ({n_symbols},)")
+            if n_symbols:
+                rules.flags, rules.scripts = &flag_view[0], &script_view[0]
         if seeds.shape[1] != 2:
             raise ValueError(f"seeds: want shape (n, 2), got (n, {seeds.shape[1]})")
         rules.n_seeds = <size_t>seeds.shape[0]
         rules.seeds = &seeds[0, 0] if rules.n_seeds else NULL
-        cdef const uint8_t *bytes_ = <const uint8_t *>PyBytes_AS_STRING(blob)
-        cdef const int64_t *count = &counts[0] if n else &nothing
+        words.blob = &blob[0] if n_blob else <const void *>&nothing
+        words.offsets = &offsets[0]
+        words.counts = &counts[0] if n else &nothing
+        words.n_words = n
         with nogil:
-            status = lf_bpe_trainer_new(&self.trainer, &rules, bytes_, &offsets[0], count, n, &symbols[0], &where)
+            status = lf_bpe_trainer_new(&self.trainer, &rules, &words, &where)
         if status == LF_EINDEX and where:
             raise ValueError(f"seeds[{where - 1}] = {seeds[where - 1, 0]}, {seeds[where - 1, 1]} names an id that is no "
                              f"symbol yet, or there is no id below {n_ids} left for it")
         if status == LF_EINDEX:
-            raise ValueError(f"first_id = {first_id}, n_ids = {n_ids}: the ids of symbols and reserved strings must be below")
+            raise ValueError(f"first_id = {first_id}, n_ids = {n_ids}: the ids of strings must be below, and words have "
+                             "the ids of symbols")
         if status == LF_EVALUE and where < n:
             raise ValueError(f"word {where}: counted {counts[where]} times; at least 1 is allowed")
         if status == LF_EVALUE and where == n:
             raise OverflowError("the words have 2**63 symbols or more in all")
         if status == LF_EVALUE:
-            raise ValueError(f"{n} different words with {offsets[n]} bytes are too many: bytes and words together must be "
-                             "below 2**32")
+            raise ValueError(f"{n} different words with {offsets[n]} symbols are too many: symbols and words together must "
+                             "be below 2**32")
         if status != LF_OK:
-            raise MemoryError(f"no memory to train on {n} words of {offsets[n]} bytes")
+            raise MemoryError(f"no memory to train on {n} words of {offsets[n]} symbols")
 
     def __dealloc__(self):
         lf_bpe_trainer_free(self.trainer)
@@ -355,7 +433,7 @@ cdef class Trainer:
         return ids, counts
 
     def vocab(self):
-        """(uint32[n] ids, int64[n + 1] offsets, blob): the single bytes and what merges made, by rising id."""
+        """(uint32[n] ids, int64[n + 1] offsets, blob): the symbols and what merges made, by rising id."""
         cdef size_t n_bytes
         cdef size_t n = lf_bpe_trainer_vocab_size(self.trainer, &n_bytes)
         blob = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>n_bytes)
@@ -364,9 +442,16 @@ cdef class Trainer:
         cdef int64_t[::1] offset_view = offsets
         cdef uint32_t[::1] id_view = ids
         cdef uint8_t *bytes_ = <uint8_t *>PyBytes_AS_STRING(blob)
-        cdef lf_status status
         with nogil:
-            status = lf_bpe_trainer_vocab(self.trainer, bytes_, &offset_view[0], &id_view[0])
-        if status != LF_OK:
-            raise MemoryError(f"no memory for {n} tokens")
+            lf_bpe_trainer_vocab(self.trainer, bytes_, &offset_view[0], &id_view[0])
         return ids[:n], offsets, blob
+
+    def born(self):
+        """uint64[n]: every pair that ever occurred and may be merged, as left (32) | right (32); with `keeps`."""
+        cdef size_t n = 0
+        cdef const uint64_t *found = lf_bpe_trainer_born(self.trainer, &n)
+        pairs = np.empty(n, np.uint64)
+        cdef uint64_t[::1] view = pairs
+        if n:
+            memcpy(&view[0], found, n * sizeof(uint64_t))
+        return pairs

@@ -253,12 +253,13 @@ def learn(
         words.offsets,
         words.counts,
         symbols,
+        strings=[*tokens.items(), *((s, i) for s, i in reserved.items() if len(s) > 1)],
+        n_symbols=len(tokens),
         first_id=first_id,
         n_ids=n_ids,
         ties="ids" if ties in ("hf", "bytes") else ties,
         min_count=max(1, min_frequency),
         max_length=max_token_length or 0,
-        reserved=[(string, token_id) for string, token_id in reserved.items() if len(string) > 1],
         seeds=seeds,
     )
     by_id = {token_id: token for token, token_id in tokens.items()}  # kept up only for who looks at the progress

@@ -358,23 +358,25 @@ def test_safety_train() -> None:
     with pytest.raises(FileNotFoundError):
         train_bpe("/no/such/file", 300)
     common: dict[str, Any] = {"first_id": 256, "n_ids": 300, "ties": "ids", "min_count": 1, "max_length": 0}
-    common["seeds"] = np.empty((0, 2), np.uint32)
+    common |= {"seeds": np.empty((0, 2), np.uint32), "n_symbols": 256, "strings": [(bytes([i]), i) for i in range(256)]}
     symbols, at, one = np.arange(256, dtype=np.uint32), np.array([0, 2]), np.array([1])
     for bad in ({"first_id": 255}, {"n_ids": 255}, {"n_ids": 2**32 - 1}):
         with pytest.raises(ValueError, match="first_id"):
-            Trainer(b"ab", at, one, symbols, **{**common, **bad}, reserved=[])
+            Trainer(b"ab", at, one, symbols, **{**common, **bad})
     with pytest.raises(ValueError, match="first_id"):
-        Trainer(b"ab", at, one, symbols, **common, reserved=[(b"ab", 256)])
+        Trainer(b"ab", at, one, symbols, **{**common, "strings": [*common["strings"], (b"ab", 256)]})
+    with pytest.raises(ValueError, match="first_id"):
+        Trainer(b"ab", at, one, symbols, **{**common, "n_symbols": 98})
     for offsets in ([0, 3], [-1, 2], [0]):
         with pytest.raises(ValueError, match="offsets"):
-            Trainer(b"ab", np.array(offsets), one, symbols, **common, reserved=[])
+            Trainer(b"ab", np.array(offsets), one, symbols, **common)
     for seeds in ([[256, 0]], [[0, 1], [257, 0]], [[0, 300]], [[0, 1]] * 45):
         with pytest.raises(ValueError, match="seeds"):
-            Trainer(b"ab", at, one, symbols, **{**common, "seeds": np.array(seeds, np.uint32)}, reserved=[])
+            Trainer(b"ab", at, one, symbols, **{**common, "seeds": np.array(seeds, np.uint32)})
     with pytest.raises(ValueError, match="word 0"):
-        Trainer(b"ab", at, -one, symbols, **common, reserved=[])
+        Trainer(b"ab", at, -one, symbols, **common)
     with pytest.raises(ValueError, match="symbols"):
-        Trainer(b"ab", at, one, symbols[:255], **common, reserved=[])
+        Trainer(b"ab", at, one, symbols[:255], **common)
 
 
 def test_unit_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
