@@ -571,6 +571,11 @@ const lf_bpe_merge *lf_bpe_trainer_merges(const lf_bpe_trainer *trainer, size_t 
     return trainer->merges;
 }
 
+const uint8_t *lf_bpe_trainer_token(const lf_bpe_trainer *trainer, uint32_t id, size_t *n) {
+    *n = trainer->string_lengths[id];
+    return trainer->strings + trainer->string_at[id];
+}
+
 const uint64_t *lf_bpe_trainer_born(const lf_bpe_trainer *trainer, size_t *n_pairs) {
     *n_pairs = trainer->n_born;
     return trainer->born;

@@ -107,6 +107,9 @@ const lf_bpe_merge *lf_bpe_trainer_merges(const lf_bpe_trainer *trainer, size_t 
 /* With rules.keeps: every pair that ever occurred and may be merged, as left (32) | right (32), in the order of their births. */
 const uint64_t *lf_bpe_trainer_born(const lf_bpe_trainer *trainer, size_t *n_pairs);
 
+/* The string of an id that has one, n bytes. */
+const uint8_t *lf_bpe_trainer_token(const lf_bpe_trainer *trainer, uint32_t id, size_t *n);
+
 /* How many tokens there are, symbols and what merges made, and how many bytes they have. */
 size_t lf_bpe_trainer_vocab_size(const lf_bpe_trainer *trainer, size_t *n_bytes);
 

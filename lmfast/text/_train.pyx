@@ -4,7 +4,7 @@
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stddef cimport size_t
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset
 
 import numpy as np
 
@@ -52,8 +52,59 @@ cdef extern from "text/words.h" nogil:
     void lf_words_gather(const uint8_t *blob, const int64_t *offsets, const int64_t *order, size_t n_words, uint8_t *out,
                          int64_t *out_offsets)
     size_t lf_words_cut(lf_split split, const lf_unicode *unicode, const uint8_t *text, size_t n)
+    size_t lf_words_whitespace(const lf_unicode *unicode, const uint8_t *text, size_t stop, size_t *at, int64_t *spans,
+                               size_t n_most)
     size_t lf_words_spans(const uint8_t *text, size_t n, const uint8_t *separator, size_t n_separator, int64_t *spans,
                           size_t n_most, size_t *n_spans)
+
+cdef extern from "text/trie.h" nogil:
+    ctypedef struct lf_trie:
+        uint32_t *values
+    lf_status lf_trie_new(lf_trie *trie, size_t max_nodes)
+    void lf_trie_free(lf_trie *trie)
+    uint32_t lf_trie_insert(lf_trie *trie, const uint8_t *string, size_t n)
+
+cdef extern from "text/double_array.h" nogil:
+    ctypedef struct lf_double_array:
+        pass
+    lf_status lf_double_array_new(lf_double_array *array, const lf_trie *trie)
+    void lf_double_array_free(lf_double_array *array)
+
+cdef extern from "text/charsmap.h" nogil:
+    ctypedef struct lf_charsmap:
+        pass
+    lf_status lf_charsmap_new(lf_charsmap **map, const uint8_t *blob, size_t n, size_t *where)
+    void lf_charsmap_free(lf_charsmap *map)
+
+cdef extern from "text/sp_normalizer.h" nogil:
+    ctypedef struct lf_sp_options:
+        int add_dummy_prefix
+        int remove_extra_whitespaces
+        int escape_whitespaces
+        int treat_whitespace_as_suffix
+    ctypedef struct lf_sp_normalizer:
+        pass
+    ctypedef struct lf_sp_text:
+        const uint8_t *bytes
+        size_t n
+    void lf_sp_normalizer_init(lf_sp_normalizer *z, const lf_charsmap *charsmap, const lf_double_array *symbols,
+                               lf_sp_options options)
+
+cdef extern from "text/sentences.h" nogil:
+    ctypedef struct lf_sentences_rules:
+        const lf_sp_normalizer *normalizer
+        const lf_double_array *marks
+        size_t max_bytes
+        int split_by_whitespace
+        int spaces_last
+        int spaces_alone
+    ctypedef struct lf_sentences:
+        lf_sp_text text
+        const int64_t *offsets
+        size_t n_words
+    lf_status lf_sentences_split(lf_sentences *words, const lf_sentences_rules *rules, const uint8_t *text, size_t start,
+                                 size_t stop)
+    void lf_sentences_free(lf_sentences *words)
 
 cdef extern from "text/piece_rules.h" nogil:
     enum:
@@ -118,6 +169,7 @@ cdef extern from "text/bpe_train.h" nogil:
     size_t lf_bpe_trainer_vocab_size(const lf_bpe_trainer *trainer, size_t *n_bytes)
     void lf_bpe_trainer_vocab(const lf_bpe_trainer *trainer, uint8_t *blob, int64_t *offsets, uint32_t *ids)
     const lf_bpe_merge *lf_bpe_trainer_merges(const lf_bpe_trainer *trainer, size_t *n_merges)
+    const uint8_t *lf_bpe_trainer_token(const lf_bpe_trainer *trainer, uint32_t id, size_t *n)
     const uint64_t *lf_bpe_trainer_born(const lf_bpe_trainer *trainer, size_t *n_pairs)
 
 cdef dict SPLITTERS = {"none": LF_SPLIT_NONE, "gpt2": LF_SPLIT_GPT2, "cl100k": LF_SPLIT_CL100K,
@@ -242,6 +294,33 @@ cdef class Words:
         return lf_words_size(self.words, &n_bytes)
 
 
+def count_whitespace(Words words not None, const uint8_t[::1] text not None, const int64_t[:, ::1] spans not None,
+                     uint64_t position):
+    r"""Counts the matches of \w+|[^\w\s]+ in the documents text[start:stop] for each row (start, stop) of spans."""
+    cdef size_t n_text = <size_t>text.shape[0], i, at, n, where = 0
+    cdef int64_t found[SOME_SPANS][2]
+    cdef const lf_unicode *unicode = lf_unicode_for(16)
+    cdef lf_status status = LF_OK
+    if spans.shape[1] != 2:
+        raise ValueError(f"spans: want shape (n, 2), got (n, {spans.shape[1]})")
+    for i in range(<size_t>spans.shape[0]):
+        if not 0 <= spans[i, 0] <= spans[i, 1] <= <int64_t>n_text:
+            raise ValueError(f"spans[{i}] = {spans[i, 0]}, {spans[i, 1]} does not lie in a text of {n_text} bytes")
+    if n_text == 0:
+        return
+    with nogil:
+        for i in range(<size_t>spans.shape[0]):
+            at = <size_t>spans[i, 0]
+            while status == LF_OK and at < <size_t>spans[i, 1]:
+                n = lf_words_whitespace(unicode, &text[0], <size_t>spans[i, 1], &at, &found[0][0], SOME_SPANS)
+                if n:
+                    status = lf_words_count(words.words, &text[0], n_text, &found[0][0], n, position, &where)
+    if status == LF_EVALUE:
+        raise OverflowError("a word is counted 2**63 times or more")
+    if status != LF_OK:
+        raise MemoryError("no memory for more words")
+
+
 def gather(bytes blob not None, const int64_t[::1] offsets not None, const int64_t[::1] order not None):
     """(blob, int64[n + 1] offsets) of words in another order; `order` is a permutation of the n words' numbers."""
     cdef size_t n = <size_t>order.shape[0]
@@ -296,6 +375,97 @@ def spans(const uint8_t[::1] text not None, const uint8_t[::1] separator not Non
         parts.append(part[:n_spans - 1])
         at += i
     return np.concatenate(parts) if parts else np.zeros((1, 2), np.int64)
+
+
+cdef class Sentences:
+    """What sentencepiece makes of lines before it trains on them; see csrc/text/sentences.h. Immutable.
+
+    charsmap    the rules of normalization; empty: none
+    marks       the pieces that are replaced by U+001F
+    max_bytes   longer lines are left out
+    """
+
+    cdef lf_charsmap *charsmap
+    cdef lf_double_array marks
+    cdef lf_sp_normalizer normalizer
+    cdef lf_sentences_rules rules
+
+    def __cinit__(self, const uint8_t[::1] charsmap not None, list marks not None, *, bint add_dummy_prefix,
+                  bint remove_extra_whitespaces, bint treat_whitespace_as_suffix, size_t max_bytes,
+                  bint split_by_whitespace, bint allow_whitespace_only_pieces):
+        cdef size_t where = 0, n_nodes = 1 + sum(map(len, marks))
+        cdef lf_sp_options options
+        cdef lf_trie trie
+        cdef lf_status status
+        cdef bytes mark
+        if charsmap.shape[0]:
+            status = lf_charsmap_new(&self.charsmap, &charsmap[0], <size_t>charsmap.shape[0], &where)
+            if status == LF_EVALUE:
+                raise ValueError(f"charsmap: damaged at byte {where}")
+            if status != LF_OK:
+                raise MemoryError("no memory for a charsmap")
+        if lf_trie_new(&trie, n_nodes) != LF_OK:
+            raise MemoryError("no memory for a trie")
+        for mark in marks:
+            trie.values[lf_trie_insert(&trie, <const uint8_t *>PyBytes_AS_STRING(mark), <size_t>len(mark))] = 0
+        status = lf_double_array_new(&self.marks, &trie)
+        lf_trie_free(&trie)
+        if status != LF_OK:
+            raise MemoryError("no memory for a trie")
+        options.add_dummy_prefix = add_dummy_prefix
+        options.remove_extra_whitespaces = remove_extra_whitespaces
+        options.escape_whitespaces = 1
+        options.treat_whitespace_as_suffix = treat_whitespace_as_suffix
+        lf_sp_normalizer_init(&self.normalizer, self.charsmap, NULL, options)
+        self.rules.normalizer = &self.normalizer
+        self.rules.marks = &self.marks if marks else NULL
+        self.rules.max_bytes = max_bytes
+        self.rules.split_by_whitespace = split_by_whitespace
+        self.rules.spaces_last = treat_whitespace_as_suffix
+        self.rules.spaces_alone = allow_whitespace_only_pieces
+
+    def __dealloc__(self):
+        lf_charsmap_free(self.charsmap)
+        lf_double_array_free(&self.marks)
+
+    def count(self, Words words not None, const uint8_t[::1] text not None, const int64_t[:, ::1] spans not None,
+              uint64_t position, counts=None):
+        """Adds to `words` those of the lines in text[start:stop] for each row of int64[n, 2] spans, each once, or as often
+        as int64[n] counts says; text[0] has the position `position`."""
+        cdef size_t n_text = <size_t>text.shape[0], i, n = <size_t>spans.shape[0], at = 0
+        cdef const int64_t[::1] count_view = np.ones(n, np.int64) if counts is None else counts
+        cdef lf_sentences found
+        cdef lf_status status = LF_OK
+        cdef int64_t[::1] word_counts
+        if spans.shape[1] != 2:
+            raise ValueError(f"spans: want shape (n, 2), got (n, {spans.shape[1]})")
+        if <size_t>count_view.shape[0] != n:
+            raise ValueError(f"counts: want shape ({n},), got ({count_view.shape[0]},)")
+        for i in range(n):
+            if not 0 <= spans[i, 0] <= spans[i, 1] <= <int64_t>n_text:
+                raise ValueError(f"spans[{i}] = {spans[i, 0]}, {spans[i, 1]} does not lie in a text of {n_text} bytes")
+        if n_text == 0:
+            return
+        memset(&found, 0, sizeof(found))
+        ends = np.zeros(n + 1, np.int64)  # words up to each span
+        cdef int64_t[::1] end_view = ends
+        try:
+            with nogil:
+                for i in range(n):
+                    status = lf_sentences_split(&found, &self.rules, &text[0], <size_t>spans[i, 0], <size_t>spans[i, 1])
+                    if status != LF_OK:
+                        break
+                    end_view[i + 1] = <int64_t>found.n_words
+            if status != LF_OK:
+                raise MemoryError("no memory for the words of lines")
+            if found.n_words == 0:
+                return
+            word_counts = np.repeat(count_view, np.diff(ends))
+            firsts = np.arange(position, position + found.n_words, dtype=np.uint64)
+            words.add(<const uint8_t[:found.text.n]>found.text.bytes,
+                      <const int64_t[:found.n_words + 1]>found.offsets, word_counts, firsts)
+        finally:
+            lf_sentences_free(&found)
 
 
 cdef class Trainer:
@@ -431,6 +601,16 @@ cdef class Trainer:
             id_view[i, 2] = made[start + i].id
             count_view[i] = made[start + i].count
         return ids, counts
+
+    def last(self):
+        """The token that the last merge made; empty before the first."""
+        cdef size_t n = 0
+        cdef const lf_bpe_merge *made = lf_bpe_trainer_merges(self.trainer, &n)
+        cdef const uint8_t *token
+        if n == 0:
+            return b""
+        token = lf_bpe_trainer_token(self.trainer, made[n - 1].id, &n)
+        return PyBytes_FromStringAndSize(<const char *>token, <Py_ssize_t>n)
 
     def vocab(self):
         """(uint32[n] ids, int64[n + 1] offsets, blob): the symbols and what merges made, by rising id."""

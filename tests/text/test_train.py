@@ -15,11 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lmfast.reference import text as reference
-from lmfast.text import train, train_cli
+from lmfast.text import merging, train_bytes, train_cli
 from lmfast.text._train import Trainer
 from lmfast.text.patterns import PATTERNS
 from lmfast.text.tokenizer import Tokenizer
-from lmfast.text.train import Learnt, Ties, TrainingInterrupted, learn, train_bpe
+from lmfast.text.merging import Learnt, Ties
+from lmfast.text.train import TrainingInterrupted, train_bpe
+from lmfast.text.train_bytes import learn
 from lmfast.text.words import Progress, WordCounts, count_words
 
 CORPORA = ["english", "multilingual", "code"]
@@ -93,7 +95,7 @@ def as_tokenizers_shows(learnt: Learnt) -> tuple[dict[str, int], list[tuple[str,
     """The same of ours."""
 
     def show(token: bytes) -> str:
-        return "".join(train._CHARACTERS[byte] for byte in token)
+        return "".join(train_bytes.CHARACTERS[byte] for byte in token)
 
     vocab = {show(token): token_id for token, token_id in learnt.vocab} | learnt.special_tokens
     return vocab, [(show(a), show(b)) for a, b in merges_of(learnt)]
@@ -339,7 +341,7 @@ def test_safety_train() -> None:
             with pytest.raises(ValueError, match="vocab_size"):
                 train_bpe(words, vocab_size, special_tokens=[*special, "<s>"], ties=ties)
     for options in (
-        {"ties": "sentencepiece"},
+        {"ties": "no"},
         {"min_frequency": -1},
         {"limit_alphabet": 0},
         {"max_token_length": 0},
@@ -403,7 +405,7 @@ def test_unit_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
         yield stop
 
-    monkeypatch.setattr(train, "_STEP", 5)
+    monkeypatch.setattr(merging, "_STEP", 5)
     monkeypatch.setattr(train_cli, "_bars", stopping)
     out.unlink()
     done = runner.invoke(train_cli.train, ["bpe", *files, *options], standalone_mode=False)
