@@ -9,10 +9,12 @@ which of equally frequent pairs comes first, differ from run to run as soon as t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lmfast import _checking
 from lmfast.text._train import NOT_A_SYMBOL, Trainer
 from lmfast.text.characters import Characters
 from lmfast.text.merging import Interrupted, Learnt, Ties, make_merges, numbered, spec_of
@@ -81,7 +83,16 @@ def learn_characters(
         if spec is None:
             raise
         raise Interrupted(spec(learnt())) from None
-    return learnt()
+    found = learnt()
+    if _checking.on:
+        tokens = {token_id: token.encode() for token, token_id in ids.items()}
+        bounds = pairwise(characters.offsets.tolist())
+        words_of = [[tokens[i] for i in rows[a:b].tolist() if i != NOT_A_SYMBOL] for a, b in bounds]
+        rules = {"ties": "ids" if ties == "hf" else ties, "least": min_frequency, "longest": max_token_length}
+        known = {token: token_id for token_id, token in tokens.items()}
+        counted = list(zip(words_of, words.counts.tolist(), strict=True))
+        _checking.verify_merges(counted, known, vocab_size, found.pairs(), prefix=prefix.encode() or None, **rules)
+    return found
 
 
 def _alphabet(characters: Characters, initial: Iterable[str], limit: int | None) -> list[int]:

@@ -11,10 +11,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lmfast import _checking
 from lmfast.text._train import A_BREAK, ALONE, SCRIPT_ANY, SCRIPT_NONE, SPACE, Sentences, Trainer
 from lmfast.text.characters import Characters
 from lmfast.text.charsmaps import scripts
@@ -168,12 +170,34 @@ def learn_pieces(
         n_pieces = n_meta + len(found.pieces) + len(single)
         raise Interrupted(spec_of_pieces(found, n_pieces, replace(options, hard_vocab_limit=False))) from None
     found = learnt()
+    if _checking.on:
+        _verify(words, required, n_merges, options, running)
     if len(found.pieces) == n_merges:
         return found
     keeping = trainer(keeps=True)
     make_merges(keeping, n_merges, None)
     once = _once(keeping, found.pieces)[: n_merges - len(found.pieces)]
     return LearntPieces(found.pieces + once, found.counts + [0] * len(once), single)
+
+
+def _verify(
+    words: WordCounts, required: dict[int, int], n_merges: int, options: SentencePieceOptions, trainer: Trainer
+) -> None:
+    """Raises KernelMismatchError unless the trainer did as the reference does."""
+    from lmfast.reference.text import is_piece
+
+    rows = [
+        (list(part), count)
+        for word, count in words
+        for part in "".join(c if ord(c) in required else "\0" for c in word.decode()).split("\0")
+    ]
+    tokens = [token.decode() for token in _tokens(trainer, 0)]
+    merges, counts = trainer.merges()
+    pairs = zip(merges[:, :2].tolist(), counts.tolist(), strict=True)
+    got = [(tokens[left], tokens[right], count) for (left, right), count in pairs]
+    ids = {chr(code): i for i, code in enumerate(sorted(required))}
+    allowed = partial(is_piece, options=options)
+    _checking.verify_merges(rows, ids, len(ids) + n_merges, got, ties="pieces", allowed=allowed)
 
 
 def _tokens(trainer: Trainer, first_id: int) -> list[bytes]:
