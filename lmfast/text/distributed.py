@@ -3,14 +3,16 @@
     counts = lmfast.text.distributed.count_words(ray.data.read_parquet("s3://..."))
     tokenizer = lmfast.train_bpe(counts, 100_000)
 
-Counting is a map of parts of the texts to tables, each in parts by hash of the word, and a reduction by these parts: the
-same words always meet in the same one. A task that is lost with its machine is run again by Ray, and adds nothing twice.
+Counting is a map of parts of the texts to tables, each in parts by hash of the word, and a reduction by these parts:
+the same words always meet in the same one. A task that is lost with its machine is run again by Ray, and adds nothing
+twice.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -48,9 +50,9 @@ def count_words(
 ) -> WordCounts:
     """The pieces of texts and how often each occurs, as `lmfast.count_words` gives them, counted by Ray tasks.
 
-    dataset_or_paths            a `ray.data.Dataset`, whose texts are in `column`; or a source as in `lmfast.count_words`:
-                                each file is a task, and so are each 64 MiB of texts. Every machine must be able to read
-                                the files
+    dataset_or_paths            a `ray.data.Dataset`, whose texts are in `column`; or a source as in
+                                `lmfast.count_words`: each file is a task, and so are each 64 MiB of texts. Every
+                                machine must be able to read the files
     pattern, separator, column  as in `lmfast.count_words`
     reducers                    how many tasks add up the tables
     retries                     how often a task that was lost is run again
@@ -108,7 +110,7 @@ def _count(block: Any, task: _Task) -> list[Rows] | Rows:
     (blob, offsets, counts, firsts), ends = table.export_parts()
     bounds = [0, *ends[[PARTS * (part + 1) // task.n_parts - 1 for part in range(task.n_parts)]].tolist()]
     parts = []
-    for a, b in zip(bounds[:-1], bounds[1:], strict=True):
+    for a, b in pairwise(bounds):
         at = offsets[a : b + 1]
         parts.append((blob[at[0] : at[-1]], at - at[0], counts[a:b], firsts[a:b]))
     return parts if task.n_parts > 1 else parts[0]

@@ -77,7 +77,7 @@ def make_merges(trainer: Trainer, total: int, progress: Callable[[Progress], obj
 
 
 def numbered(contents: Iterable[str], first_id: int = 0) -> dict[str, int]:
-    """content -> id."""
+    """Ids for strings: content -> id."""
     return {content: token_id for token_id, content in enumerate(contents, first_id)}
 
 

@@ -79,7 +79,10 @@ class Spill:
 
 
 def joined(found: list[Rows]) -> tuple[bytes, NDArray[np.int64], NDArray[np.int64]]:
-    """Words, offsets and counts of tables that have no word in common, by where each was seen first. Empties the list."""
+    """Words, offsets and counts of tables that have no word in common, by where each was seen first.
+
+    Empties the list.
+    """
     blob = b"".join(rows[0] for rows in found)
     offsets = np.append(0, np.cumsum(np.concatenate([np.diff(rows[1]) for rows in found])))
     counts = np.concatenate([rows[2] for rows in found])

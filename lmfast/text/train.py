@@ -172,12 +172,13 @@ def train_bpe(
         raise ValueError(f"unk_token = {unk_token!r} is none of special_tokens")
     reading: dict[str, Any] = {"separator": separator, "column": column, "threads": threads}
     reading |= {"max_memory": max_memory, "progress": progress}
-    specs: Callable[[int], TokenizerSpec]
     if ties == "sentencepiece":
         unused = (min_frequency, initial_alphabet, limit_alphabet, max_token_length, not byte_level, seed_merges)
         if any(unused):
-            raise ValueError("ties='sentencepiece' has no min_frequency, initial_alphabet, limit_alphabet, "
-                             "max_token_length, byte_level=False or seed_merges")
+            raise ValueError(
+                "ties='sentencepiece' has no min_frequency, initial_alphabet, limit_alphabet, "
+                "max_token_length, byte_level=False or seed_merges"
+            )
         chosen = SentencePieceOptions(**({"control_symbols": specials} | options))
         return _finished(lambda: _pieces(source, vocab_size, chosen, reading), sizes, snapshots)
     if options:

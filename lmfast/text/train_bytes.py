@@ -81,7 +81,11 @@ def learn(
     found = learnt()
     if _checking.on and not len(seeds):
         rows = [([bytes([byte]) for byte in word if byte in alphabet], count) for word, count in words]
-        rules = {"ties": "ids" if ties in ("hf", "bytes") else ties, "least": min_frequency, "longest": max_token_length}
+        rules = {
+            "ties": "ids" if ties in ("hf", "bytes") else ties,
+            "least": min_frequency,
+            "longest": max_token_length,
+        }
         _checking.verify_merges(rows, tokens | reserved, n_ids, found.pairs(), **rules)
     return found
 

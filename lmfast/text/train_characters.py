@@ -2,8 +2,8 @@
 
 As tokenizers 0.23.3 has it (BpeTrainer, WordPieceTrainer), and deterministic where that is not: of equally frequent
 characters, those with the lower code points stay within `limit_alphabet`; characters with an affix get their ids in the
-order of the words by falling count, then by bytes. tokenizers goes by the order of a hash table, so its ids, and with them
-which of equally frequent pairs comes first, differ from run to run as soon as there are affixes.
+order of the words by falling count, then by bytes. tokenizers goes by the order of a hash table, so its ids, and with
+them which of equally frequent pairs comes first, differ from run to run as soon as there are affixes.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ def learn_characters(
     rows = _rows(words, characters, ids, prefix, suffix)
     if len(ids) > vocab_size:
         raise ValueError(
-            f"vocab_size {vocab_size} is too small: {len(ids) - len(specials)} symbols and {len(specials)} special tokens "
-            "have ids"
+            f"vocab_size {vocab_size} is too small: {len(ids) - len(specials)} symbols and {len(specials)} special "
+            "tokens have ids"
         )
     used = np.zeros(len(ids), np.bool_)
     used[rows[rows != NOT_A_SYMBOL]] = True

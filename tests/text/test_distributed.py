@@ -19,7 +19,9 @@ TEXTS = [f"the cat {i % 7} in the hat sat on mat number {i}; {'x' * (i % 5)} Ã©í
 def ray() -> Iterator[Any]:
     """A Ray of this machine with three workers."""
     module = pytest.importorskip("ray")
-    module.init(num_cpus=3, include_dashboard=False, log_to_driver=False, logging_level="ERROR", object_store_memory=10**8)
+    module.init(
+        num_cpus=3, include_dashboard=False, log_to_driver=False, logging_level="ERROR", object_store_memory=10**8
+    )
     yield module
     module.shutdown()
 

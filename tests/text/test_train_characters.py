@@ -1,4 +1,4 @@
-"""BPE over characters and WordPiece: equal to tokenizers 0.23.3 where that is deterministic, and to the rule everywhere."""
+"""BPE over characters and WordPiece: equal to tokenizers 0.23.3 where that is deterministic, to the rule everywhere."""
 
 import json
 from collections import Counter
@@ -18,7 +18,9 @@ from lmfast.text.words import WordCounts, count_words
 
 CORPORA = ["english", "multilingual", "code"]
 SETTLED = settings(max_examples=300)
-WORDS = st.text(st.sampled_from("aaab"), min_size=1, max_size=12) | st.text(st.sampled_from("abcdéक#_- \u0301"), max_size=8)
+WORDS = st.text(st.sampled_from("aaab"), min_size=1, max_size=12) | st.text(
+    st.sampled_from("abcdéक#_- \u0301"), max_size=8
+)
 TEXTS = st.lists(WORDS, max_size=30).map(" ".join)
 Model = tuple[dict[str, int], list[tuple[str, str]]]
 
@@ -83,7 +85,9 @@ def naive(words: WordCounts, vocab_size: int, prefix: str, suffix: str, least: i
 
 
 def test_unit_learn_characters() -> None:
-    learnt = learn_characters(count_words(["ab ab abc"], "whitespace"), 9, special_tokens=["<s>"], prefix="#", suffix="|")
+    learnt = learn_characters(
+        count_words(["ab ab abc"], "whitespace"), 9, special_tokens=["<s>"], prefix="#", suffix="|"
+    )
     vocab, merges = shown(learnt)
     assert merges == [("a", "#b|"), ("a", "#b")]
     assert list(vocab) == ["<s>", "a", "b", "c", "#b|", "#b", "#c|", "ab|", "ab"]
@@ -108,7 +112,9 @@ def test_truth_whitespace(texts: list[str]) -> None:
     least=st.integers(0, 3),
     longest=st.sampled_from([0, 0, 3, 5]),
 )
-def test_truth_rule_written_out(texts: list[str], more: int, prefix: str, suffix: str, least: int, longest: int) -> None:
+def test_truth_rule_written_out(
+    texts: list[str], more: int, prefix: str, suffix: str, least: int, longest: int
+) -> None:
     words = count_words(texts, "whitespace", threads=1)
     want = naive(words, 40 + more, prefix, suffix, least, longest)
     got = learn_characters(
@@ -135,7 +141,9 @@ def test_peer_tokenizers(
     initial: set[str],
 ) -> None:
     options: dict[str, Any] = {"min_frequency": min_frequency, "special_tokens": special_tokens}
-    options |= {"initial_alphabet": sorted(initial)} | ({"max_token_length": max_token_length} if max_token_length else {})
+    options |= {"initial_alphabet": sorted(initial)} | (
+        {"max_token_length": max_token_length} if max_token_length else {}
+    )
     want = tokenizers_model(texts, 20 + more, **options)
     assert shown(learn_characters(count_words(texts, "whitespace", threads=1), 20 + more, **options)) == want
 

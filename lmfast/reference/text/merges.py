@@ -22,7 +22,7 @@ class Merge(NamedTuple, Generic[AnyStr]):
     left: AnyStr
     right: AnyStr
     made: AnyStr
-    count: int
+    frequency: int
 
 
 def learn_merges(
@@ -38,9 +38,9 @@ def learn_merges(
 ) -> list[Merge[AnyStr]]:
     """The merges, until all ids below `vocab_size` are given or no pair is left.
 
-    ids      the id of each symbol, and of strings that get no new one when a merge makes them; new ids follow the highest
-    ties     which of equally frequent pairs is merged first: that of the lower pair of ids; the one that stands first in
-             the words; the greater pair of strings; the one that makes the shorter, then the lesser string
+    ids      the id of each symbol, and of strings that get no new one when a merge makes them; new ids follow these
+    ties     which of equally frequent pairs is merged first: that of the lower pair of ids; the one that stands first
+             in the words; the greater pair of strings; the one that makes the shorter, then the lesser string
     least    how often a pair must occur
     longest  what a merge with something made by merging may have, exclusive, in symbols; None: any number
     prefix   is taken from the right string of a pair
