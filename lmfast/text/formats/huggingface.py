@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from lmfast.text.formats.oniguruma import from_oniguruma, to_oniguruma
 from lmfast.text.formats.ranks import merges_of_ranks
 from lmfast.text.formats.strict_json import Node, parse, shown
+from lmfast.text.patterns import GPT2_PATTERN
 from lmfast.text.spec import (
     BPE,
     MAX_ID,
@@ -45,9 +46,6 @@ from lmfast.text.spec import (
 )
 
 __all__ = ["GPT2_PATTERN", "read_bytes", "to_bytes"]
-
-GPT2_PATTERN = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
-"""What `ByteLevel` splits by when `use_regex` is true."""
 
 _BEHAVIORS = {
     "Isolated": "isolated",
