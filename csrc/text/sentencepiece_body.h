@@ -208,7 +208,7 @@ static int is_odd(const lf_sp_workspace *w) {
 /* Normalizes a word as it is where other words stand before it. */
 static void normalize_word(lf_sp_workspace *w, const uint8_t *p, size_t n) {
     const lf_sp_normalizer *z = &w->model->normalizer;
-    int after_space = z->options.remove_extra_whitespaces;
+    int after_space = z->options.remove_extra_whitespaces && w->model->is_space[p[0]];
     w->normalized.n = 0;
     if ((after_space && lf_sp_mark(z, 0, &w->normalized) != LF_OK) ||
         lf_sp_normalize_part(z, p, n, 0, &after_space, &w->normalized) != LF_OK)
@@ -309,24 +309,27 @@ static size_t look_up(lf_sp_workspace *w, const uint8_t *p, size_t n, const uint
     return ODD;
 }
 
-/* Where the word that text[at] belongs to ends, the spaces before it included. */
-static size_t word_end(const lf_sp *m, const uint8_t *text, size_t n, size_t at) {
+/* Where the spaces at text[at] and what follows them end, before the next space. */
+static size_t before_space(const lf_sp *m, const uint8_t *text, size_t n, size_t at) {
     while (at < n && m->is_space[text[at]]) at++;
     while (at < n && !m->is_space[text[at]]) at++;
     return at;
 }
 
-/* An odd word and those after it up to one that is not odd, or to the end of the text. Moves *at behind them. */
+/* An odd word and those after it, up to a space that a word stands before which is not odd, or to the end of the text.
+ * Moves *at behind them. */
 static size_t stretch(lf_sp_workspace *w, const uint8_t *text, size_t n, size_t *at, uint32_t *ids) {
     const lf_sp_normalizer *z = &w->model->normalizer;
     const int trim = z->options.remove_extra_whitespaces, dummy = z->options.add_dummy_prefix;
-    int after_space = trim;
+    const int spaced = trim && w->model->is_space[text[*at]];
+    int after_space = *at ? spaced : trim;
     sink s = {ids, NULL, 0, 0};
     w->normalized.n = 0;
-    if ((*at ? trim : dummy) && lf_sp_mark(z, 0, &w->normalized) != LF_OK) w->status = LF_ENOMEM;
+    if ((*at ? spaced : dummy) && lf_sp_mark(z, 0, &w->normalized) != LF_OK) w->status = LF_ENOMEM;
     do {
-        const size_t end = word_end(w->model, text, n, *at);
-        if (lf_sp_normalize_part(z, text + *at, end - *at, 0, &after_space, &w->normalized) != LF_OK) w->status = LF_ENOMEM;
+        const size_t end = before_space(w->model, text, n, *at);
+        if (lf_sp_normalize_part(z, text + *at, end - *at, 0, &after_space, &w->normalized) != LF_OK)
+            w->status = LF_ENOMEM;
         *at = end;
     } while (*at < n && is_odd(w) && w->status == LF_OK);
     if (w->status != LF_OK) return 0;
@@ -335,53 +338,94 @@ static size_t stretch(lf_sp_workspace *w, const uint8_t *text, size_t n, size_t 
     return s.n;
 }
 
-/* Cutting. */
+/* Cutting. A bit for each of 64 bytes in every mask. */
 
-/* A bit for each of 64 bytes: it is one that cuts. */
-static inline uint64_t spaces_of(const lf_sp *m, const uint8_t *p) {
-    uint64_t mask = 0;
+typedef struct {
+    uint64_t spaces, letters, digits, others, high;
+} classes;
+
+static inline classes classes_of(const lf_sp *m, const uint8_t *p) {
+    classes c = {0, 0, 0, 0, 0};
+    uint64_t printable = 0;
 #if defined(__AVX512BW__)
-    const __m512i v = _mm512_loadu_si512(p);
-    for (size_t k = 0; k < m->n_spaces; k++) mask |= _mm512_cmpeq_epi8_mask(v, _mm512_set1_epi8((char)m->spaces[k]));
+    const __m512i v = _mm512_loadu_si512(p), lower = _mm512_or_si512(v, _mm512_set1_epi8(32));
+    for (size_t k = 0; k < m->n_spaces; k++) c.spaces |= _mm512_cmpeq_epi8_mask(v, _mm512_set1_epi8((char)m->spaces[k]));
+    c.letters = _mm512_cmplt_epu8_mask(_mm512_sub_epi8(lower, _mm512_set1_epi8('a')), _mm512_set1_epi8(26));
+    c.digits = _mm512_cmplt_epu8_mask(_mm512_sub_epi8(v, _mm512_set1_epi8('0')), _mm512_set1_epi8(10));
+    c.high = _mm512_movepi8_mask(v);
+    printable = _mm512_cmplt_epu8_mask(_mm512_sub_epi8(v, _mm512_set1_epi8(33)), _mm512_set1_epi8(94));
 #elif defined(__SSE2__)
+#define BELOW(x, n) (uint64_t)(uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(_mm_min_epu8(x, _mm_set1_epi8(n - 1)), x))
     for (unsigned i = 0; i < 4; i++) {
-        const __m128i v = _mm_loadu_si128((const void *)(p + 16 * i));
-        __m128i found = _mm_setzero_si128();
+        const __m128i v = _mm_loadu_si128((const void *)(p + 16 * i)), lower = _mm_or_si128(v, _mm_set1_epi8(32));
+        __m128i space = _mm_setzero_si128();
         for (size_t k = 0; k < m->n_spaces; k++)
-            found = _mm_or_si128(found, _mm_cmpeq_epi8(v, _mm_set1_epi8((char)m->spaces[k])));
-        mask |= (uint64_t)(uint32_t)_mm_movemask_epi8(found) << 16 * i;
+            space = _mm_or_si128(space, _mm_cmpeq_epi8(v, _mm_set1_epi8((char)m->spaces[k])));
+        c.spaces |= (uint64_t)(uint32_t)_mm_movemask_epi8(space) << 16 * i;
+        c.letters |= BELOW(_mm_sub_epi8(lower, _mm_set1_epi8('a')), 26) << 16 * i;
+        c.digits |= BELOW(_mm_sub_epi8(v, _mm_set1_epi8('0')), 10) << 16 * i;
+        printable |= BELOW(_mm_sub_epi8(v, _mm_set1_epi8(33)), 94) << 16 * i;
+        c.high |= (uint64_t)(uint32_t)_mm_movemask_epi8(v) << 16 * i;
     }
+#undef BELOW
 #else
-    for (unsigned i = 0; i < 64; i++) mask |= (uint64_t)m->is_space[p[i]] << i;
+    for (unsigned i = 0; i < 64; i++) {
+        const uint8_t b = p[i];
+        c.spaces |= (uint64_t)m->is_space[b] << i;
+        c.letters |= (uint64_t)((b | 32) >= 'a' && (b | 32) <= 'z') << i;
+        c.digits |= (uint64_t)(b >= '0' && b <= '9') << i;
+        printable |= (uint64_t)(b > ' ' && b < 127) << i;
+        c.high |= (uint64_t)(b >= 128) << i;
+    }
 #endif
-    return mask;
+    c.others = (m->controls_cut ? ~c.high & ~c.spaces : printable) & ~c.letters & ~c.digits;
+    return c;
+}
+
+/* Bits where a byte and the one before it are of classes between which to cut; `before` has the classes of the byte before
+ * the first. */
+static inline uint64_t cuts_of(const lf_sp *m, classes c, classes before) {
+    const uint64_t letters = c.letters << 1 | before.letters, digits = c.digits << 1 | before.digits,
+                   others = c.others << 1 | before.others;
+    const uint64_t(*cuts)[LF_SP_CLASSES] = m->cuts;
+    return (c.letters & ((digits & cuts[LF_SP_DIGIT][LF_SP_LETTER]) | (others & cuts[LF_SP_OTHER][LF_SP_LETTER]))) |
+           (c.digits & ((letters & cuts[LF_SP_LETTER][LF_SP_DIGIT]) | (others & cuts[LF_SP_OTHER][LF_SP_DIGIT]))) |
+           (c.others & ((letters & cuts[LF_SP_LETTER][LF_SP_OTHER]) | (digits & cuts[LF_SP_DIGIT][LF_SP_OTHER])));
 }
 
 /* The words of text[at ..), up to BATCH of them: word i is text[bounds[stride i] .. bounds[stride i + 1]), where stride is
- * 2 if spaces collapse, and 1 if a word has its spaces. Returns how many; the last one of a batch may be left out. `at` is
- * the begin of a word or of spaces before one. */
+ * 1 if spaces are kept, so that words meet, and 2 if they collapse and a word has only the last one before it. Returns how
+ * many; the last one of a batch may be left out. `at` is where a word or spaces begin. */
 static size_t cut(lf_sp_workspace *w, const uint8_t *text, size_t n, size_t at) {
     const lf_sp *m = w->model;
     const int collapse = m->normalizer.options.remove_extra_whitespaces;
     const size_t most = collapse ? 2 * BATCH : BATCH + 1;
     size_t n_bounds = 0;
-    uint64_t before = 1; /* the byte before was a space, or counts as one */
-    if (!collapse) w->bounds[n_bounds++] = (uint32_t)at;
+    classes before = {1, 0, 0, 0, 0}; /* of the last byte, in bit 0; nothing is cut at the begin */
+    if (!collapse || !m->is_space[text[at]]) w->bounds[n_bounds++] = (uint32_t)at, before.spaces = !collapse;
     for (; at < n && n_bounds < most; at += 64) {
         uint8_t last[64];
         const uint8_t *p = text + at;
         if (n - at < 64) {
-            memset(last, collapse ? ' ' : 'x', sizeof last);
+            memset(last, collapse ? ' ' : 0xFF, sizeof last);
             memcpy(last, p, n - at);
             p = last;
         }
-        const uint64_t spaces = spaces_of(m, p), shifted = spaces << 1 | before;
-        uint64_t bounds = collapse ? spaces ^ shifted : spaces & ~shifted;
-        before = spaces >> 63;
-        for (; bounds; bounds &= bounds - 1) w->bounds[n_bounds++] = (uint32_t)at + (uint32_t)__builtin_ctzll(bounds);
+        const classes c = classes_of(m, p);
+        const uint64_t after_space = c.spaces << 1 | before.spaces;
+        const uint64_t before_high = c.high >> 1 | (uint64_t)(n - at > 64 && text[at + 64] >= 128) << 63;
+        const uint64_t cuts = cuts_of(m, c, before) & ~(before_high & m->bound_high);
+        const uint64_t ends = c.spaces & ~after_space, begins = collapse ? ~c.spaces & after_space : 0;
+        for (uint64_t left = cuts | ends | begins; left; left &= left - 1) {
+            const unsigned bit = (unsigned)__builtin_ctzll(left);
+            const uint32_t place = (uint32_t)at + bit;
+            w->bounds[n_bounds] = place - (uint32_t)(begins >> bit & 1);
+            w->bounds[n_bounds + 1] = place;
+            n_bounds += 1 + (collapse ? cuts >> bit & 1 : 0);
+        }
+        before = (classes){c.spaces >> 63, c.letters >> 63, c.digits >> 63, c.others >> 63, 0};
     }
-    if (at >= n && n_bounds % 2 && collapse) w->bounds[n_bounds++] = (uint32_t)n;
-    if (at >= n && !collapse) w->bounds[n_bounds++] = (uint32_t)n;
+    if (at >= n && (!collapse || n_bounds % 2)) w->bounds[n_bounds++] = (uint32_t)n;
     const size_t n_words = collapse ? n_bounds / 2 : n_bounds - 1;
     return n_words < BATCH ? n_words : BATCH;
 }
@@ -397,16 +441,15 @@ static void key_batch(lf_sp_workspace *w, const uint8_t *text, const uint8_t *en
         } else {
             w->keys[i] = (word_key){~(uint64_t)0, ~(uint64_t)0}; /* no word's */
             w->at[i] = 0;
-            if (n <= WORD_MOST)
-                __builtin_prefetch(&w->words.slots[word_hash_long(p, n) >> 32 & w->words.slot_mask]);
+            if (n <= WORD_MOST) __builtin_prefetch(&w->words.slots[word_hash_long(p, n) >> 32 & w->words.slot_mask]);
         }
     }
 }
 
-/* The ids of a batch of words. Stops before an odd one: returns how many words were done. */
-static inline size_t emit_batch(lf_sp_workspace *w, const uint8_t *text, const uint8_t *end, size_t n_words,
+/* The ids of words i and on of a batch. Stops before an odd one; returns its number. */
+static inline size_t emit_batch(lf_sp_workspace *w, const uint8_t *text, const uint8_t *end, size_t i, size_t n_words,
                                 const size_t stride, const int sums, uint32_t *ids, size_t *n_ids) {
-    size_t n = *n_ids, i = 0;
+    size_t n = *n_ids;
     for (; i < n_words; i++) {
         const word_ids *found = words_probe(&w->words, w->keys[i], w->at[i]);
         if (LF_LIKELY(found != NULL)) {
@@ -429,40 +472,42 @@ static inline size_t emit_batch(lf_sp_workspace *w, const uint8_t *text, const u
     return i;
 }
 
-static size_t emit(lf_sp_workspace *w, const uint8_t *text, const uint8_t *end, size_t n_words, uint32_t *ids,
+static size_t emit(lf_sp_workspace *w, const uint8_t *text, const uint8_t *end, size_t i, size_t n_words, uint32_t *ids,
                    size_t *n_ids) {
     const int sums = w->model->parts.family == LF_SP_UNIGRAM;
     if (!w->model->normalizer.options.remove_extra_whitespaces)
-        return sums ? emit_batch(w, text, end, n_words, 1, 1, ids, n_ids)
-                    : emit_batch(w, text, end, n_words, 1, 0, ids, n_ids);
-    return sums ? emit_batch(w, text, end, n_words, 2, 1, ids, n_ids)
-                : emit_batch(w, text, end, n_words, 2, 0, ids, n_ids);
+        return sums ? emit_batch(w, text, end, i, n_words, 1, 1, ids, n_ids)
+                    : emit_batch(w, text, end, i, n_words, 1, 0, ids, n_ids);
+    return sums ? emit_batch(w, text, end, i, n_words, 2, 1, ids, n_ids)
+                : emit_batch(w, text, end, i, n_words, 2, 0, ids, n_ids);
 }
 
-/* The first word where it is not like the others: with spaces kept, the space before it is not in the text; with spaces
- * collapsed, none is put before it. Moves *at behind it. */
-static size_t first_word(lf_sp_workspace *w, const uint8_t *text, size_t n, size_t *at, uint32_t *ids) {
-    const lf_sp_options *options = &w->model->normalizer.options;
-    const size_t end = word_end(w->model, text, n, 0);
-    if (!options->remove_extra_whitespaces && options->add_dummy_prefix && end + 1 <= WORD_MOST) {
-        w->first[0] = ' ';
-        memcpy(w->first + 1, text, end);
-        const size_t n_ids = look_up(w, w->first, end + 1, w->first + sizeof w->first, ids);
-        if (n_ids != ODD) return *at = end, n_ids;
-    }
-    return stretch(w, text, n, at, ids);
+/* The first word of a text, before which a space is put that is not there. ODD as look_up. */
+static size_t first_word(lf_sp_workspace *w, const uint8_t *text, size_t n, uint32_t *ids) {
+    if (n + 1 > WORD_MOST) return ODD;
+    w->first[0] = ' ';
+    memcpy(w->first + 1, text, n);
+    return look_up(w, w->first, n + 1, w->first + sizeof w->first, ids);
 }
 
 static size_t encode_words(lf_sp_workspace *w, const uint8_t *text, size_t n, uint32_t *ids) {
     const lf_sp_options *options = &w->model->normalizer.options;
-    const size_t stride = options->remove_extra_whitespaces ? 2 : 1;
+    const int collapse = options->remove_extra_whitespaces, dummy = options->add_dummy_prefix;
+    const size_t stride = collapse ? 2 : 1;
     size_t n_ids = 0, at = 0;
-    if (options->remove_extra_whitespaces != options->add_dummy_prefix) n_ids = first_word(w, text, n, &at, ids);
+    if (collapse && !dummy) n_ids = stretch(w, text, n, &at, ids);
+    int first = dummy && !(collapse && w->model->is_space[text[0]]); /* the next word is one that a space is put before */
     while (at < n && w->status == LF_OK) {
         const size_t n_words = cut(w, text, n, at);
         if (!n_words) break;
         key_batch(w, text, text + n, n_words, stride);
-        const size_t done = emit(w, text, text + n, n_words, ids, &n_ids);
+        size_t done = 0;
+        if (first) {
+            const size_t more = first_word(w, text, w->bounds[1], ids);
+            if (more != ODD) n_ids = more, done = 1;
+        }
+        if (!first || done) done = emit(w, text, text + n, done, n_words, ids, &n_ids);
+        first = 0;
         if (done < n_words) {
             at = w->bounds[stride * done];
             n_ids += stretch(w, text, n, &at, ids + n_ids);
