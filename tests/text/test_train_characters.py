@@ -1,6 +1,7 @@
 """BPE over characters and WordPiece: equal to tokenizers 0.23.3 where that is deterministic, to the rule everywhere."""
 
 import json
+import os
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
@@ -17,6 +18,9 @@ from lmfast.text.train_characters import learn_characters, spec_of_characters, s
 from lmfast.text.words import WordCounts, count_words
 
 CORPORA = ["english", "multilingual", "code"]
+# All that is claimed is the first 10 MB; that takes minutes.
+CORPUS_BYTES = int(os.environ.get("LMFAST_TEST_CORPUS_BYTES", 2_000_000))
+CORPUS_IDS = int(os.environ.get("LMFAST_TEST_CORPUS_IDS", 8000))
 SETTLED = settings(max_examples=300)
 WORDS = st.text(st.sampled_from("aaab"), min_size=1, max_size=12) | st.text(
     st.sampled_from("abcdéक#_- \u0301"), max_size=8
@@ -179,9 +183,9 @@ def test_peer_tokenizers_limit(texts: list[str], limit: int) -> None:
 @pytest.mark.parametrize("name", CORPORA)
 def test_peer_tokenizers_corpus(name: str, data_dir: Path) -> None:
     with (data_dir / "corpus" / f"{name}.txt").open("rb") as file:
-        texts = file.read(2_000_000).decode("utf-8", "ignore").split("<|endoftext|>")
+        texts = file.read(CORPUS_BYTES).decode("utf-8", "ignore").split("<|endoftext|>")
     words = count_words(texts, "whitespace")
-    assert shown(learn_characters(words, 8000)) == tokenizers_model(texts, 8000)
+    assert shown(learn_characters(words, CORPUS_IDS)) == tokenizers_model(texts, CORPUS_IDS)
 
 
 def test_unit_word_pieces() -> None:
