@@ -2,6 +2,7 @@
 
 merges       how merges are learnt from counted words
 byte_level   texts to ids and back by a `TokenizerSpec`, byte-level BPE, and its training
+wordpiece    BERT's normalizer and words, WordPiece and WordLevel, and the way back (a module of its own names)
 """
 
 from lmfast.reference.text.byte_level import (
