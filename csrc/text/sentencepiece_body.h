@@ -157,12 +157,22 @@ static void segment(lf_sp_workspace *w, const uint8_t *text, size_t from, size_t
               (s->ids[first] == unknown) | (uint32_t)s->after_unknown << 1);
 }
 
+/* Normalized text between two cuts of BPE, one after another. Where there is more than one, they are looked up. */
 static void segment_all(lf_sp_workspace *w, const uint8_t *text, size_t n, sink *s) {
+    enum { WHOLE = 16, AHEAD = 32 };
     const lf_scored_bpe *bpe = &w->model->bpe;
-    if (bpe->ambiguous) return merge(w, text, 0, n, NULL, s);
-    for (size_t at = 0, cut; at < n; at = cut) {
-        cut = lf_scored_bpe_cut(bpe, text, n, at);
-        segment(w, text, at, cut, text + n, s);
+    if (bpe->ambiguous || n <= WHOLE) return merge(w, text, 0, n, NULL, s);
+    size_t cuts[AHEAD + 1] = {0}, at = 0;
+    while (at < n) {
+        size_t n_cuts = 0;
+        for (; n_cuts < AHEAD && at < n; at = cuts[n_cuts]) {
+            cuts[n_cuts + 1] = lf_scored_bpe_cut(bpe, text, n, at);
+            words_prefetch(&w->segments, text + at, cuts[n_cuts + 1] - at, text + n);
+            n_cuts++;
+        }
+        if (n_cuts == 1 && cuts[0] == 0 && at == n) return merge(w, text, 0, n, NULL, s);
+        for (size_t i = 0; i < n_cuts; i++) segment(w, text, cuts[i], cuts[i + 1], text + n, s);
+        cuts[0] = at;
     }
 }
 
@@ -458,8 +468,8 @@ static inline size_t emit_batch(lf_sp_workspace *w, const uint8_t *text, const u
             if (LF_LIKELY(count - 1 < WORD_IDS && (!sums || fits(w->sum, value[3] & WORD_NOTE)))) {
                 memcpy(ids + n, &value, sizeof value);
                 n += count;
-                if (sums)
-                    for (uint32_t k = 0; k < count; k++) w->sum += w->model->sums[value[k]];
+                if (sums) /* the ids that a word does not have add 0 */
+                    for (unsigned k = 0; k < WORD_IDS; k++) w->sum += w->model->sums[value[k]];
                 continue;
             }
         }
@@ -602,6 +612,7 @@ static lf_status workspace_new(lf_sp_workspace **workspace, const lf_sp *model, 
     const size_t segments = model->parts.family == LF_SP_BPE ? cache_bytes / 4 : 0;
     if (!words_new(&w->words, cache_bytes - segments) || !words_new(&w->segments, segments))
         return workspace_free(w), LF_ENOMEM;
+    w->words.pad = model->parts.n_ids;
     *workspace = w;
     return LF_OK;
 }
