@@ -329,7 +329,9 @@ def sets_file(traits: list[int]) -> str:
         members = [c for c in CODE_POINTS if traits[c] & bit]
         parts.append(f'{name} = (\n{quoted(ranges(members))}\n)\n"""{doc}"""')
     lower = " ".join(f"{c:x}:{lower_of(c):x}" for c in CODE_POINTS if lower_of(c) != c and age(c) > (13, 0))
-    parts.append(f'LOWER_AFTER_13 = (\n{quoted(lower)}\n)\n"""Lowercase of what came after Unicode 13.0, up to 17.0."""')
+    parts.append(
+        f'LOWER_AFTER_13 = (\n{quoted(lower)}\n)\n"""Lowercase of what came after Unicode 13.0, up to 17.0."""'
+    )
     body = "\n\n".join(parts)
     return f'''\
 """Character sets of stated versions of Unicode, as ranges in hexadecimal: first-last, or one character. Written by

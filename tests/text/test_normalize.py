@@ -144,7 +144,9 @@ PEERS = {"nfc": "NFC", "nfd": "NFD", "nfkc": "NFKC", "nfkd": "NFKD", "lowercase"
 PEERS |= {"strip_accents": "StripAccents"}
 OTHERS = "ΣΑΣ ﬁ½…\ufdfaǅİı\u1e9e中豈\u3400ｶ\u200b\u200d\ufeff\x00\x1f\x7f\x85\ufffd\ue000\u166d\u1734\u0f73\u1b44\u302e"
 mixed = st.text(
-    st.one_of(st.sampled_from(MARKS + BASES + INDIC + HANGUL + YOUNG + OTHERS), st.characters(exclude_categories=["Cs"])),
+    st.one_of(
+        st.sampled_from(MARKS + BASES + INDIC + HANGUL + YOUNG + OTHERS), st.characters(exclude_categories=["Cs"])
+    ),
     max_size=12,
 )
 
@@ -225,7 +227,13 @@ def test_truth_every_scalar_every_normalizer(how: str) -> None:
 
 @pytest.mark.corpus
 def test_truth_traits_of_every_code_point() -> None:
-    sets = [unicode.is_punctuation_8, unicode.is_other_8, unicode.is_nonspacing_8, unicode.is_mark_9, unicode.is_numeric_17]
+    sets = [
+        unicode.is_punctuation_8,
+        unicode.is_other_8,
+        unicode.is_nonspacing_8,
+        unicode.is_mark_9,
+        unicode.is_numeric_17,
+    ]
     for c in range(0x110000):
         want = sum(is_in(chr(c)) << i for i, is_in in enumerate(sets)) | (unicode.lowercase(chr(c)) != chr(c)) << 5
         assert _normalize.traits(c) == want, hex(c)
