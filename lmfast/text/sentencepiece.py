@@ -22,8 +22,15 @@ __all__ = ["SentencePieceEngine", "engine_for"]
 class SentencePieceEngine(Engine):
     """An engine of a whole `.model`: with the replacements that it may have in the text that is decoded."""
 
-    def __init__(self, model: ScoredBPE | Unigram, normalizer: SentencePieceNormalizer, decoder: SentencePieceDecoder,
-                 *, cache_bytes: int, isa: str) -> None:
+    def __init__(
+        self,
+        model: ScoredBPE | Unigram,
+        normalizer: SentencePieceNormalizer,
+        decoder: SentencePieceDecoder,
+        *,
+        cache_bytes: int,
+        isa: str,
+    ) -> None:
         blob, offsets, scores, kinds = by_id(model)
         super().__init__(
             blob,

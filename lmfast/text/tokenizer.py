@@ -25,7 +25,7 @@ from lmfast import threads as _threads
 from lmfast.text import _text
 from lmfast.text.patterns import splitter_of
 from lmfast.text.ragged import Ragged
-from lmfast.text.spec import AddedToken, Split, TokenizerSpec
+from lmfast.text.spec import NFC, AddedToken, Split, TokenizerSpec
 
 __all__ = ["Offsets", "StreamDecoder", "Tokenizer"]
 
@@ -72,10 +72,18 @@ class Tokenizer(_text.Encoder):
     Exactness: the ids of tiktoken 0.14.0 for rank files and of tokenizers 0.23.3 for tokenizer.json files.
     """
 
+    def __new__(cls, spec: TokenizerSpec, *, cache_bytes: int = CACHE_BYTES, isa: str | None = None) -> Tokenizer:
+        if cls is Tokenizer and not spec.is_byte_level:
+            from lmfast.text.families import FamilyTokenizer
+
+            return super().__new__(FamilyTokenizer)
+        return super().__new__(cls)
+
     def __init__(self, spec: TokenizerSpec, *, cache_bytes: int = CACHE_BYTES, isa: str | None = None) -> None:
-        if cache_bytes < _LEAST_CACHE:
-            raise ValueError(f"cache_bytes = {cache_bytes}; want at least {_LEAST_CACHE}")
-        model = spec.model
+        check_added_tokens(spec, cache_bytes)
+        model = spec.bpe
+        if any(not isinstance(normalizer, NFC) for normalizer in spec.normalizer):
+            raise ValueError("a byte-level BPE has no normalizer but NFC; a BPE over characters has any")
         merges = None
         if model.merges is not None:
             merges = np.searchsorted(model.vocab.ids, model.merges).astype(np.uint32)
@@ -93,9 +101,6 @@ class Tokenizer(_text.Encoder):
                 from lmfast.text.regex_split import steps_of
 
                 self._steps = steps_of(steps)
-        contents = [token.content for token in spec.added_tokens]
-        if twice := next((content for content, n in Counter(contents).items() if n > 1), None):
-            raise ValueError(f"added token {twice!r} appears twice")
         self._added = _added(spec, False), _added(spec, True)
         most = 2 * len(model.vocab) + 2**17  # tables are as long as the largest id
         if (largest := max([int(model.vocab.ids[-1]), *(t.id for t in spec.added_tokens)])) > most:
@@ -113,8 +118,8 @@ class Tokenizer(_text.Encoder):
             model.vocab.ids,
             merges,
             model.ignore_merges or merges is None,
-            _compiled(self._added[0]),
-            _compiled(self._added[1]),
+            compiled_tokens(self._added[0]),
+            compiled_tokens(self._added[1]),
             splitter,
             bool(spec.normalizer),
             cache_bytes,
@@ -156,7 +161,7 @@ class Tokenizer(_text.Encoder):
         self, text: Text, allowed_special: AllowedSpecial, add_special_tokens: bool, errors: Errors
     ) -> NDArray[np.uint32]:
         raw, normalized = self._bits(allowed_special)
-        strict = _is_strict(errors)
+        strict = is_strict(errors)
         if self._steps is None:
             ids: NDArray[np.uint32] = self._encode(text, False, False, raw, normalized, strict)
         else:
@@ -169,7 +174,7 @@ class Tokenizer(_text.Encoder):
 
     def _count_general(self, text: Text, allowed_special: AllowedSpecial, errors: Errors) -> int:
         raw, normalized = self._bits(allowed_special)
-        strict = _is_strict(errors)
+        strict = is_strict(errors)
         if self._steps is not None:
             return len(self._encode_steps(_utf8(text, strict), raw, normalized))
         n: int = self._encode(text, False, True, raw, normalized, strict)
@@ -198,7 +203,7 @@ class Tokenizer(_text.Encoder):
             )
         rooms = [self._room(item) for item in items]
         ragged = self._encode_parts(
-            partial(self._encode_range, items), rooms, workers, *self._bits(allowed_special), _is_strict(errors)
+            partial(self._encode_range, items), rooms, workers, *self._bits(allowed_special), is_strict(errors)
         )
         if checking.on:
             for item, ids in zip(items, ragged, strict=True):
@@ -219,7 +224,7 @@ class Tokenizer(_text.Encoder):
             return np.array([self.count(t, allowed_special=allowed_special, errors=errors) for t in items], np.int64)
         counts = np.zeros(len(items), np.int64)
         raw, normalized = self._bits(allowed_special)
-        strict = _is_strict(errors)
+        strict = is_strict(errors)
         parts = _parts([self._room(item) for item in items], workers)
         calls = [partial(self._encode_range, items, a, b, None, 0, counts, raw, normalized, strict) for a, b in parts]
         _threads.run(calls, workers)
@@ -301,12 +306,12 @@ class Tokenizer(_text.Encoder):
         """Stretches of text in order, as the model sees them: (bytes, where they come from in `data`, id). Added tokens
         have their id, plain text has None.
         """
-        for start, stop, token in _gaps(len(data), self._matches(False, data, raw)):
+        for start, stop, token in gaps(len(data), self._matches(False, data, raw)):
             text, back = data[start:stop], None
             if token is None and self._spec.normalizer and (new := _text.nfc(text)) != text:
                 text, back = new, start + _alignment(text, new)
             inner = self._matches(True, text, normalized) if token is None else [(0, len(text), token)]
-            for a, b, found in _gaps(len(text), inner):
+            for a, b, found in gaps(len(text), inner):
                 yield text[a:b], start + a if back is None else back[a : b + 1], found
 
     def _pieces(self, text: bytes) -> tuple[bytes, NDArray[np.int64]]:
@@ -335,7 +340,7 @@ class Tokenizer(_text.Encoder):
         were normalized together; an added token has the white space that it took along. Byte offsets of a text without
         either partition it. Not for specs with a PrefixSpace or a pattern that removes text (ValueError).
         """
-        data = _utf8(text, _is_strict(errors))
+        data = _utf8(text, is_strict(errors))
         raw, normalized = self._bits(allowed_special)
         ids, spans = [np.empty(0, np.uint32)], [np.empty((0, 2), np.int64)]
         for stretch, origin, token in self._segments(data, raw, normalized):
@@ -353,16 +358,7 @@ class Tokenizer(_text.Encoder):
             else:
                 spans.append(np.stack([origin[at[:-1], 0], origin[at[1:], 1]], axis=1))
         span = np.concatenate(spans)
-        # Characters that begin at or before each byte; a token's first and last byte say which it touches.
-        starts = np.cumsum(_character_starts(data))
-        characters = np.zeros_like(span)
-        if len(span):
-            filled = span[:, 1] > span[:, 0]
-            first, last = span[filled, 0], span[filled, 1] - 1
-            characters[filled] = np.stack([starts[first] - 1, starts[last]], axis=1)
-            bare = np.append(starts, starts[-1:] + 1) if len(starts) else np.ones(1, np.int64)
-            characters[~filled] = (bare[span[~filled, 0]] - 1)[:, None]
-        result = Offsets(np.concatenate(ids), span, characters)
+        result = Offsets(np.concatenate(ids), span, character_offsets(data, span))
         if checking.on:
             checking.verify_offsets(self._spec, text, *result, allowed_special)
         return result
@@ -390,7 +386,7 @@ class Tokenizer(_text.Encoder):
         return kept
 
     def _post_process(self, ids: NDArray[np.uint32]) -> NDArray[np.uint32]:
-        template = self._spec.post_processor
+        template = self._spec.template
         if template is None:
             return ids
         return np.concatenate([ids if p.kind == "sequence" else np.array(p.ids, np.uint32) for p in template.single])
@@ -518,7 +514,7 @@ class Tokenizer(_text.Encoder):
                 f"added tokens   {len(spec.added_tokens)} ({len(self._special)} special)",
                 f"normalizer     {', '.join(type(n).__name__ for n in spec.normalizer) or 'none'}",
                 f"pre-tokenizer  {slow if self._steps is not None else f'{self._splitter}, compiled'}",
-                f"model          BPE by {'ranks' if spec.model.merges is None else 'merges'}, {len(spec.model.vocab)} "
+                f"model          BPE by {'ranks' if spec.bpe.merges is None else 'merges'}, {len(spec.model.vocab)} "
                 f"tokens{'' if all_form else ', some of which no merge makes'}",
                 f"long pieces    backtracking, linear{heap}",
                 f"unicode        {spec.unicode}",
@@ -564,7 +560,7 @@ class StreamDecoder:
 _LONE = re.compile("[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]")
 
 
-def _is_strict(errors: str) -> bool:
+def is_strict(errors: str) -> bool:
     if errors not in ("replace", "strict"):
         raise ValueError(f"errors = {errors!r}; want 'replace' or 'strict'")
     return errors == "strict"
@@ -609,6 +605,15 @@ def _texts(texts: Iterable[Text]) -> list[str | bytes]:
     return items
 
 
+def check_added_tokens(spec: TokenizerSpec, cache_bytes: int) -> None:
+    """Errors: ValueError for an added token that stands twice, or for too small a cache."""
+    if cache_bytes < _LEAST_CACHE:
+        raise ValueError(f"cache_bytes = {cache_bytes}; want at least {_LEAST_CACHE}")
+    contents = [token.content for token in spec.added_tokens]
+    if twice := next((content for content, n in Counter(contents).items() if n > 1), None):
+        raise ValueError(f"added token {twice!r} appears twice")
+
+
 def _added(spec: TokenizerSpec, normalized: bool) -> dict[bytes, AddedToken]:
     """The added tokens of one kind by what is looked for.
 
@@ -619,7 +624,7 @@ def _added(spec: TokenizerSpec, normalized: bool) -> dict[bytes, AddedToken]:
     return {_text.nfc(t.content.encode()) if normalizes else t.content.encode(): t for t in tokens}
 
 
-def _compiled(tokens: dict[bytes, AddedToken]) -> tuple[tuple[bytes, int, int], ...]:
+def compiled_tokens(tokens: dict[bytes, AddedToken]) -> tuple[tuple[bytes, int, int], ...]:
     """Added tokens as the compiled search takes them."""
     flags = {t: sum(bit for name, bit in _FLAGS if getattr(token, name)) for t, token in tokens.items()}
     return tuple((content, token.id, flags[content]) for content, token in tokens.items())
@@ -679,7 +684,7 @@ def _ends(data: bytes, separator: bytes) -> Iterator[tuple[int, int]]:
         yield start, len(data)
 
 
-def _gaps(n: int, matches: list[tuple[int, int, int]]) -> Iterator[tuple[int, int, int | None]]:
+def gaps(n: int, matches: list[tuple[int, int, int]]) -> Iterator[tuple[int, int, int | None]]:
     """Matches (start, stop, id) and the gaps between them, (start, stop, None), in order."""
     done = 0
     for start, stop, token in matches:
@@ -707,6 +712,20 @@ def _character_starts(data: bytes) -> NDArray[np.bool_]:
             else:
                 at += len(character.encode())
     return starts
+
+
+def character_offsets(data: bytes, span: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Offsets in bytes of a text, int64[n, 2], as offsets in characters."""
+    # Characters that begin at or before each byte; a token's first and last byte say which it touches.
+    starts = np.cumsum(_character_starts(data))
+    characters = np.zeros_like(span)
+    if len(span):
+        filled = span[:, 1] > span[:, 0]
+        first, last = span[filled, 0], span[filled, 1] - 1
+        characters[filled] = np.stack([starts[first] - 1, starts[last]], axis=1)
+        bare = np.append(starts, starts[-1:] + 1) if len(starts) else np.ones(1, np.int64)
+        characters[~filled] = (bare[span[~filled, 0]] - 1)[:, None]
+    return characters
 
 
 def _alignment(text: bytes, normalized: bytes) -> NDArray[np.int64]:

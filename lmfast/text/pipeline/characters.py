@@ -10,6 +10,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from functools import cache, lru_cache
 from itertools import accumulate
+from typing import Literal
 
 import regex
 
@@ -124,7 +125,7 @@ def grapheme_clusters(text: str) -> list[str]:
     return list(text) if text.isascii() and "\r" not in text else regex.findall(r"\X", text)
 
 
-def normal_form(name: str) -> Callable[[str], str]:
+def normal_form(name: Literal["NFC", "NFD", "NFKC", "NFKD"]) -> Callable[[str], str]:
     """A normalization form by name, NFC, NFD, NFKC or NFKD, of the Unicode version that the library has.
 
     To it, characters of later versions are starters that combine with nothing.

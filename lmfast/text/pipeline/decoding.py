@@ -69,7 +69,8 @@ def step_of(decoder: Decoder) -> Step:
 def _replace(token: str, pattern: str, content: str, literal: bool) -> str:
     if literal:
         return token.replace(pattern, content) if pattern else token
-    parts, done = [], 0
+    parts: list[str] = []
+    done = 0
     for start, stop in find_matches(pattern, False, token):
         parts += (token[done:start], content)
         done = stop

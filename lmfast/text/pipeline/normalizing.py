@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
+from typing import Literal
 
 import regex
 
@@ -40,8 +41,14 @@ Step = Callable[[Aligned], None]
 def step_of(normalizer: Normalizer) -> Step:
     """What a normalizer does to a text, in place. Errors: ValueError for one that only a compiled engine knows."""
     match normalizer:
-        case NFC() | NFD() | NFKC() | NFKD():
-            return _form(type(normalizer).__name__)
+        case NFC():
+            return _form("NFC")
+        case NFD():
+            return _form("NFD")
+        case NFKC():
+            return _form("NFKC")
+        case NFKD():
+            return _form("NFKD")
         case Lowercase():
             return _lowercase
         case StripAccents():
@@ -81,7 +88,7 @@ def _compiled(pattern: str) -> regex.Pattern[str]:
     return regex.compile(pattern)
 
 
-def _form(name: str) -> Step:
+def _form(name: Literal["NFC", "NFD", "NFKC", "NFKD"]) -> Step:
     normal_form = characters.normal_form(name)
 
     def step(text: Aligned) -> None:

@@ -138,7 +138,7 @@ def _to_bytes(strings: list[str]) -> bytes | None:
 
 
 def write(spec: TokenizerSpec, unk_token: str | None) -> dict[str, Any]:
-    model = spec.model
+    model = spec.bpe
     merges, ignore_merges = model.merges, model.ignore_merges
     if merges is None:
         merges, reachable = merges_of_ranks(model.vocab)
