@@ -157,10 +157,10 @@ def double_array(items: Iterable[tuple[bytes, int]]) -> list[int]:
     found = states(items)
     size = 256
     taken, bases = bytearray(size), bytearray(size)
-    taken[0] = 1
+    taken[0] = bases[0] = 1  # the root, which no child may be, and which has to name another place than its own
     base_of = {}
     open_from = 1
-    # The states with many children first, while there is room; the root's children lie at its own place.
+    # The states with many children first.
     for number in sorted(range(len(found)), key=lambda n: (-len(found[n][1]), n)):
         value, children = found[number]
         labels = [0] * (value is not None) + [label for label, _ in children]
@@ -191,6 +191,10 @@ def double_array(items: Iterable[tuple[bytes, int]]) -> list[int]:
             offset = base ^ label ^ base_of[child]
             assert offset < 1 << 21
             units[base ^ label] = offset << 10 | (found[child][0] is not None) << 8 | label
+    for place in range(size):
+        if not taken[place]:  # a child of nobody: its label leads to it from a place where no children stand
+            block = place & ~0xFF
+            units[place] = place ^ next(base for base in range(block, block + 256) if not bases[base])
     return units
 
 

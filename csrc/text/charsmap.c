@@ -81,6 +81,13 @@ static int is_utf8(const uint8_t *p, size_t n) {
     return c != LF_NO_CHARACTER;
 }
 
+/* No fewer than the characters that sentencepiece sees, which goes by first bytes. */
+static size_t count(const uint8_t *p, size_t n) {
+    size_t n_characters = n > 0;
+    for (size_t i = 1; i < n; i++) n_characters += !lf_utf8_continues(p[i]) || !is_utf8(p, n);
+    return n_characters;
+}
+
 /* Notes what rules and replacements there are, level by level: a unit is met first on the shortest way to it. Returns a
  * unit whose replacement is too long, n_units if there is none. */
 static size_t take_notes(lf_charsmap *m, const family *f, uint16_t *seen, uint32_t *queue) {
@@ -95,7 +102,9 @@ static size_t take_notes(lf_charsmap *m, const family *f, uint16_t *seen, uint32
             const uint8_t *to = string_of(m, at);
             const size_t n = strlen((const char *)to);
             if (n > LF_CHARSMAP_MOST) return at;
+            const size_t characters = count(to, n);
             if ((n + depth - 1) / depth > m->growth) m->growth = (n + depth - 1) / depth;
+            if ((characters + depth - 1) / depth > m->characters) m->characters = (characters + depth - 1) / depth;
             m->well_formed &= is_utf8(to, n);
         }
         for (uint32_t c = f->first[base_of(m, at)]; c != NOBODY; c = f->next[c]) {

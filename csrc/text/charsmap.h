@@ -25,7 +25,8 @@ typedef struct {
     uint8_t begins[256]; /* some rule begins with this byte      */
     uint8_t inside[256]; /* some rule has this byte further on   */
     uint8_t longer[256]; /* some rule longer than one byte begins with this byte */
-    size_t growth;       /* bytes of a replacement for each byte of its rule, at most (rounded up) */
+    size_t growth;       /* bytes of a replacement for each byte of its rule, at most (rounded up) ... */
+    size_t characters;   /* ... and characters */
     int well_formed;     /* all replacements are UTF-8 */
 } lf_charsmap;
 

@@ -441,9 +441,9 @@ def test_safety_special_tokens(special_tokens: dict[str, int], place: str, tmp_p
 @pytest.mark.parametrize(
     ("data", "place"),
     [
-        (b"", "the file is empty; want a .tiktoken rank file or a Hugging Face tokenizer.json"),
+        (b"", "the file is empty; want a .tiktoken rank file, a Hugging Face tokenizer.json or a sentencepiece .model"),
         (b" \n\n", "the file is empty"),
-        (b"\n\x0e\n\x05<unk>\x15\0\0\0\0", "looks like a sentencepiece model, which is not supported yet"),
+        (b"\n\x0e\n\x05<unk>\x15\0\0\0\0", "byte offset 0: field 1 has 14 bytes, and 12 are left"),
         (b"PK\x03\x04", "begins with b'PK\\x03\\x04', which is neither"),
         (b"\x80\x04\x95", "which is neither"),
         (b"version https://git-lfs.github.com/spec/v1", "which is neither"),

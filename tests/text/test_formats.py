@@ -566,8 +566,8 @@ def test_unit_nothing_is_written_when_refused(tmp_path: Path) -> None:
     path.write_text("old")
     with pytest.raises(ValueError, match="normalizer"):
         formats.write(rank_spec(SMALL, normalizer=(NFC(),)), path)
-    with pytest.raises(ValueError, match=r"ends in \.tiktoken or \.json"):
-        formats.write(rank_spec(SMALL), tmp_path / "small.model")
+    with pytest.raises(ValueError, match=r"ends in \.tiktoken, \.json or \.model"):
+        formats.write(rank_spec(SMALL), tmp_path / "small.bin")
     assert [p.name for p in tmp_path.iterdir()] == ["small.tiktoken"]
     assert path.read_text() == "old"
 

@@ -15,11 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lmfast.reference import text as reference
-from lmfast.text import train, train_cli
+from lmfast.text import merging, train_bytes, train_cli
 from lmfast.text._train import Trainer
 from lmfast.text.patterns import PATTERNS
 from lmfast.text.tokenizer import Tokenizer
-from lmfast.text.train import Learnt, Ties, TrainingInterrupted, learn, train_bpe
+from lmfast.text.merging import Learnt, Ties
+from lmfast.text.train import TrainingInterrupted, train_bpe
+from lmfast.text.train_bytes import learn
 from lmfast.text.words import Progress, WordCounts, count_words
 
 CORPORA = ["english", "multilingual", "code"]
@@ -93,7 +95,7 @@ def as_tokenizers_shows(learnt: Learnt) -> tuple[dict[str, int], list[tuple[str,
     """The same of ours."""
 
     def show(token: bytes) -> str:
-        return "".join(train._CHARACTERS[byte] for byte in token)
+        return "".join(train_bytes.CHARACTERS[byte] for byte in token)
 
     vocab = {show(token): token_id for token, token_id in learnt.vocab} | learnt.special_tokens
     return vocab, [(show(a), show(b)) for a, b in merges_of(learnt)]
@@ -339,7 +341,7 @@ def test_safety_train() -> None:
             with pytest.raises(ValueError, match="vocab_size"):
                 train_bpe(words, vocab_size, special_tokens=[*special, "<s>"], ties=ties)
     for options in (
-        {"ties": "sentencepiece"},
+        {"ties": "no"},
         {"min_frequency": -1},
         {"limit_alphabet": 0},
         {"max_token_length": 0},
@@ -358,23 +360,25 @@ def test_safety_train() -> None:
     with pytest.raises(FileNotFoundError):
         train_bpe("/no/such/file", 300)
     common: dict[str, Any] = {"first_id": 256, "n_ids": 300, "ties": "ids", "min_count": 1, "max_length": 0}
-    common["seeds"] = np.empty((0, 2), np.uint32)
+    common |= {"seeds": np.empty((0, 2), np.uint32), "n_symbols": 256, "strings": [(bytes([i]), i) for i in range(256)]}
     symbols, at, one = np.arange(256, dtype=np.uint32), np.array([0, 2]), np.array([1])
     for bad in ({"first_id": 255}, {"n_ids": 255}, {"n_ids": 2**32 - 1}):
         with pytest.raises(ValueError, match="first_id"):
-            Trainer(b"ab", at, one, symbols, **{**common, **bad}, reserved=[])
+            Trainer(b"ab", at, one, symbols, **{**common, **bad})
     with pytest.raises(ValueError, match="first_id"):
-        Trainer(b"ab", at, one, symbols, **common, reserved=[(b"ab", 256)])
+        Trainer(b"ab", at, one, symbols, **{**common, "strings": [*common["strings"], (b"ab", 256)]})
+    with pytest.raises(ValueError, match="first_id"):
+        Trainer(b"ab", at, one, symbols, **{**common, "n_symbols": 98})
     for offsets in ([0, 3], [-1, 2], [0]):
         with pytest.raises(ValueError, match="offsets"):
-            Trainer(b"ab", np.array(offsets), one, symbols, **common, reserved=[])
+            Trainer(b"ab", np.array(offsets), one, symbols, **common)
     for seeds in ([[256, 0]], [[0, 1], [257, 0]], [[0, 300]], [[0, 1]] * 45):
         with pytest.raises(ValueError, match="seeds"):
-            Trainer(b"ab", at, one, symbols, **{**common, "seeds": np.array(seeds, np.uint32)}, reserved=[])
+            Trainer(b"ab", at, one, symbols, **{**common, "seeds": np.array(seeds, np.uint32)})
     with pytest.raises(ValueError, match="word 0"):
-        Trainer(b"ab", at, -one, symbols, **common, reserved=[])
+        Trainer(b"ab", at, -one, symbols, **common)
     with pytest.raises(ValueError, match="symbols"):
-        Trainer(b"ab", at, one, symbols[:255], **common, reserved=[])
+        Trainer(b"ab", at, one, symbols[:255], **common)
 
 
 def test_unit_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -401,7 +405,7 @@ def test_unit_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
         yield stop
 
-    monkeypatch.setattr(train, "_STEP", 5)
+    monkeypatch.setattr(merging, "_STEP", 5)
     monkeypatch.setattr(train_cli, "_bars", stopping)
     out.unlink()
     done = runner.invoke(train_cli.train, ["bpe", *files, *options], standalone_mode=False)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from lmfast.text.spec.normalizers import SentencePieceNormalizer
 from lmfast.text.spec.shared import ByteLevel, Metaspace, Replace
 
 __all__ = [
@@ -83,14 +84,14 @@ class SentencePieceDecoder:
     unk_surface  what an unknown piece becomes
     add_dummy_prefix, remove_extra_whitespaces, treat_whitespace_as_suffix
                  as in `SentencePieceNormalizer`: which space at the beginning (the end) is not the text's own
-    charsmap     replacements in the text that comes out (`denormalizer_spec`); empty: none
+    denormalizer what is done to the text that comes out (`denormalizer_spec`)
     """
 
     unk_surface: str = " \u2047 "
     add_dummy_prefix: bool = True
     remove_extra_whitespaces: bool = True
     treat_whitespace_as_suffix: bool = False
-    charsmap: bytes = b""
+    denormalizer: SentencePieceNormalizer | None = None
 
 
 Decoder: TypeAlias = (

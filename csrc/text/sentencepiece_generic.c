@@ -1,0 +1,2 @@
+#define LF_ISA generic
+#include "text/sentencepiece_body.h"
