@@ -452,6 +452,7 @@ static void log_probabilities(lf_unigram_trainer *t) {
 }
 
 lf_status lf_unigram_select(lf_unigram_trainer *t) {
+    if (t->edge_at) return LF_EVALUE;
     letter *letters = malloc(t->n_symbols * sizeof *letters);
     if (!letters) return LF_ENOMEM;
     const uint32_t n_letters = count_letters(t, letters);
@@ -512,14 +513,15 @@ static lf_status new_word_parts(lf_unigram_trainer *t) {
 }
 
 lf_status lf_unigram_lay(lf_unigram_trainer *t) {
+    if (!t->edge_at || t->edges) return LF_EVALUE;
     uint32_t *letter_of = malloc(t->n_symbols * sizeof *letter_of);
     if (!letter_of) return LF_ENOMEM;
     for (uint32_t i = 0; i < t->n_symbols; i++) letter_of[i] = t->n_pieces;
     for (uint32_t i = 0; i < t->n_pieces && t->piece_length[i] == 1; i++) letter_of[t->text[t->piece_at[i]]] = i;
     uint64_t n = 0;
     for (uint32_t i = 0; i < t->n_slots; i++) n += t->text[i] ? t->edge_at[i] + 1 : 0;
-    lf_status status = n < LF_GONE ? LF_ENOMEM : LF_EVALUE;
-    t->edges = status == LF_EVALUE ? NULL : lf_pages_new((n + 1) * sizeof *t->edges);
+    lf_status status = n < LF_GONE ? LF_ENOMEM : LF_EINDEX;
+    t->edges = status == LF_EINDEX ? NULL : lf_pages_new((n + 1) * sizeof *t->edges);
     if (t->edges) {
         t->n_edges = n + 1;
         uint32_t at = 0;
@@ -567,11 +569,18 @@ static void compact(lf_unigram_trainer *t, const lf_word_part *part) {
 
 /* Stages and steps. */
 
+/* Whether there are edges to go through. */
+static int is_laid(const lf_unigram_trainer *t) { return t->weights != NULL; }
+
 size_t lf_unigram_parts(const lf_unigram_trainer *t, lf_unigram_stage stage) {
     switch (stage) {
-    case LF_UNIGRAM_SORT:
-    case LF_UNIGRAM_LINK:
-    case LF_UNIGRAM_FILL: return t->n_seed_parts;
+    case LF_UNIGRAM_SORT: return t->edge_at ? 0 : t->n_seed_parts;
+    case LF_UNIGRAM_LINK: return t->edge_at && !t->edges ? t->n_seed_parts : 0;
+    case LF_UNIGRAM_FILL: return t->edges ? t->n_seed_parts : 0;
+    default: break;
+    }
+    if (!is_laid(t)) return 0;
+    switch (stage) {
     case LF_UNIGRAM_EXPECT:
     case LF_UNIGRAM_VITERBI: return t->rules.exact ? t->rules.n_sums : t->n_word_parts;
     case LF_UNIGRAM_COMPACT: return t->n_word_parts;
@@ -599,12 +608,14 @@ lf_status lf_unigram_run(lf_unigram_trainer *t, lf_unigram_stage stage, size_t p
 }
 
 lf_status lf_unigram_add(lf_unigram_trainer *t, double *log_likelihood) {
+    if (!is_laid(t)) return LF_EVALUE;
     if (t->seed_parts) free_suffixes(t);
     *log_likelihood = t->rules.exact ? lf_unigram_exact_add(t) : lf_unigram_fast_add(t);
     return LF_OK;
 }
 
 lf_status lf_unigram_maximize(lf_unigram_trainer *t) {
+    if (!is_laid(t)) return LF_EVALUE;
     if (t->rules.exact)
         lf_unigram_exact_maximize(t);
     else
@@ -615,6 +626,7 @@ lf_status lf_unigram_maximize(lf_unigram_trainer *t) {
 /* First those that must stay, in their order, then by falling loss. sentencepiece stops when it has exactly `target`, so where
  * more must stay than that, all with a loss do too. */
 lf_status lf_unigram_prune(lf_unigram_trainer *t, size_t target) {
+    if (!is_laid(t)) return LF_EVALUE;
     const size_t room = (size_t)t->n_pieces + 1;
     uint32_t n = 0, *order = malloc(room * sizeof *order);
     lf_keyed *items = malloc(room * sizeof *items), *spare = malloc(room * sizeof *spare);
@@ -633,7 +645,7 @@ lf_status lf_unigram_prune(lf_unigram_trainer *t, size_t target) {
     return status;
 }
 
-lf_status lf_unigram_reach(lf_unigram_trainer *t) { return keep_pieces(t); }
+lf_status lf_unigram_reach(lf_unigram_trainer *t) { return is_laid(t) ? keep_pieces(t) : LF_EVALUE; }
 
 /* Results. */
 
@@ -658,4 +670,16 @@ void lf_unigram_pieces(const lf_unigram_trainer *t, uint8_t *blob, int64_t *offs
     offsets[t->n_pieces] = at;
 }
 
-double lf_unigram_symbols(const lf_unigram_trainer *t) { return t->n_occurrences; }
+void lf_unigram_count_characters(const uint8_t *blob, const int64_t *offsets, const int64_t *word_counts, size_t n_words,
+                                 int64_t *counts) {
+    memset(counts, 0, 0x110000 * sizeof *counts);
+    for (size_t i = 0; i < n_words; i++) {
+        const uint8_t *p = blob + offsets[i], *end = blob + offsets[i + 1];
+        if (p < end && end[-1] == '\n') end--;
+        while (p < end) {
+            uint32_t c;
+            p += lf_utf8_read(p, end, &c);
+            counts[c == LF_NO_CHARACTER ? REPLACEMENT : c] += word_counts[i];
+        }
+    }
+}

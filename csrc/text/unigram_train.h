@@ -84,8 +84,8 @@ typedef enum {
 size_t lf_unigram_parts(const lf_unigram_trainer *trainer, lf_unigram_stage stage);
 lf_status lf_unigram_run(lf_unigram_trainer *trainer, lf_unigram_stage stage, size_t part);
 
-/* The steps between stages. `select` takes the best seeds and gives pieces their first scores; `lay` finds room for the edges
- * (LF_EVALUE: there are 2^32 or more). `add` adds up what EXPECT or VITERBI counted, and the log-likelihood of all words or
+/* The steps between stages; LF_EVALUE where what comes before was not done. `select` takes the best seeds and gives pieces their first scores; `lay` finds room for the edges
+ * (LF_EINDEX: there are 2^32 or more). `add` adds up what EXPECT or VITERBI counted, and the log-likelihood of all words or
  * that of their best segmentations. `maximize` sets scores by expectations and drops pieces expected less than half a
  * time. `prune` keeps the `target` pieces of the greatest loss. `reach` drops the pieces that SHADOW found. */
 lf_status lf_unigram_select(lf_unigram_trainer *trainer);
@@ -103,7 +103,9 @@ size_t lf_unigram_size(const lf_unigram_trainer *trainer, size_t *n_bytes);
 void lf_unigram_pieces(const lf_unigram_trainer *trainer, uint8_t *blob, int64_t *offsets, double *scores, double *numbers,
                        double *losses);
 
-/* The symbols of all words, counted as often as these occur. */
-double lf_unigram_symbols(const lf_unigram_trainer *trainer);
+/* How often each code point occurs in words, counts[c] for c < 0x110000; a newline at the end of a word is not counted. A byte
+ * that is part of no character is U+FFFD. The counts times the lengths are below 2^63. */
+void lf_unigram_count_characters(const uint8_t *blob, const int64_t *offsets, const int64_t *word_counts, size_t n_words,
+                                 int64_t *counts);
 
 #endif

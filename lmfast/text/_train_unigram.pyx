@@ -57,6 +57,8 @@ cdef extern from "text/unigram_train.h" nogil:
     size_t lf_unigram_size(const lf_unigram_trainer *trainer, size_t *n_bytes)
     void lf_unigram_pieces(const lf_unigram_trainer *trainer, uint8_t *blob, int64_t *offsets, double *scores,
                            double *numbers, double *losses)
+    void lf_unigram_count_characters(const uint8_t *blob, const int64_t *offsets, const int64_t *word_counts,
+                                     size_t n_words, int64_t *counts)
 
 LONGEST = LF_UNIGRAM_LONGEST
 MOST_PIECES = LF_UNIGRAM_MOST_PIECES
@@ -147,7 +149,7 @@ cdef class Trainer:
         cdef lf_status status
         with nogil:
             status = lf_unigram_lay(self.trainer)
-        if status == LF_EVALUE:
+        if status == LF_EINDEX:
             raise OverflowError("too much text: pieces begin at 2**32 places or more; use a smaller seed_size")
         check(status)
 
@@ -188,9 +190,26 @@ cdef class Trainer:
         return blob, offsets, numbers[0, :n], numbers[1, :n], numbers[2, :n]
 
 
+def count_characters(const uint8_t[::1] blob not None, const int64_t[::1] offsets not None,
+                     const int64_t[::1] counts not None):
+    """How often each character occurs in words, int64[0x110000]; word i is blob[offsets[i]:offsets[i + 1]]. A newline at
+    the end of a word is not counted, and a byte that is part of no character is U+FFFD."""
+    cdef size_t n = <size_t>counts.shape[0]
+    found = np.zeros(0x110000, np.int64)
+    cdef int64_t[::1] view = found
+    if offsets.shape[0] != counts.shape[0] + 1:
+        raise ValueError(f"offsets: want shape ({n + 1},), got ({offsets.shape[0]},)")
+    if offsets[0] < 0 or offsets[n] > blob.shape[0]:
+        raise ValueError(f"offsets: want the range [0, {blob.shape[0]}], got [{offsets[0]}, {offsets[n]}]")
+    if n:
+        with nogil:
+            lf_unigram_count_characters(&blob[0], &offsets[0], &counts[0], n, &view[0])
+    return found
+
+
 cdef int check(lf_status status) except -1:
     if status == LF_OK:
         return 0
     if status == LF_ENOMEM:
         raise MemoryError("no memory to train a Unigram model")
-    raise ValueError("no such stage")
+    raise ValueError("a step before this one is missing")
