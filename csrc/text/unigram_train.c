@@ -635,7 +635,7 @@ lf_status lf_unigram_prune(lf_unigram_trainer *t, size_t target) {
         size_t n_items = 0;
         for (uint32_t i = 0; i < t->n_pieces; i++) {
             if (t->keeps[i] == LF_KEEP) order[n++] = i;
-            if (t->keeps[i] == LF_KEEP_IF_WORTH) items[n_items++] = (lf_keyed){lf_descending(t->numbers[i]), i};
+            if (t->keeps[i] == LF_KEEP_IF_WORTH) items[n_items++] = (lf_keyed){lf_descending(t->losses[i]), i};
         }
         const lf_keyed *sorted = lf_radix_sort(items, spare, n_items, UINT64_MAX);
         for (size_t i = 0; i < n_items && n != target; i++) order[n++] = (uint32_t)sorted[i].value;
