@@ -4,19 +4,19 @@
     pip install unicodedata2==17.0.0 unicodedataplus==16.0.0
     python tools/make_charsmaps.py
 
-A charsmap is how sentencepiece writes a normalization into its models: rewriting rules, of which the longest that matches
-goes first, compiled into a double array. The rules are those that sentencepiece 0.2.3 makes from Unicode 17.0 (its
-builder.cc): nfkc is Unicode's NFKC as rules on one to a few characters, nmt_ adds white space and control characters of
-machine translation's corpora, _cf folds case. tests/text/test_charsmaps.py holds them to the charsmaps of its models.
+A charsmap is how sentencepiece writes a normalization into its models: rewriting rules, of which the longest that
+matches goes first, compiled into a double array. The rules are those that sentencepiece 0.2.3 makes from Unicode 17.0
+(its builder.cc): nfkc is Unicode's NFKC as rules on one to a few characters, nmt_ adds white space and control
+characters of machine translation's corpora, _cf folds case. tests/text/test_charsmaps.py holds them to the charsmaps of its models.
 
 scripts.txt is the Script property as sentencepiece has it for the pieces that it allows: that of Unicode 9.0. The
 property of an assigned character seldom changes, so it is that of 16.0, which
 unicodedataplus has, for the characters whose age is at most 9.0, but
 for four.
 
-The double array. A unit is 32 bits: a label in the lowest 8, bit 8 if the empty string from here on has a value, then how
-to find the children. The children of the unit at p stand at (p ^ offset) ^ label; the value is the child with label 0, and
-has bit 31 set. States with equal continuations share their children.
+The double array. A unit is 32 bits: a label in the lowest 8, bit 8 if the empty string from here on has a value, then
+how to find the children. The children of the unit at p stand at (p ^ offset) ^ label; the value is the child with label
+0, and has bit 31 set. States with equal continuations share their children.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import itertools
 import lzma
 import struct
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 import unicodedata2
@@ -44,7 +44,9 @@ FULLWIDTH_TILDE = "\uff5e"  # not the ASCII one, in Japanese
 FOLDED = {"\u1e9e": "\xdf", "\u1fd3": "\u0390", "\u1fe3": "\u03b0", "\ufb05": "\ufb06"}
 FOLDED |= {"\u1c89": "\u1c8a", "\ua7cb": "\u0264", "\ua7cc": "\ua7cd", "\ua7da": "\ua7db", "\ua7dc": "\u019b"}
 FOLDED |= {"\ua7ce": "\ua7cf", "\ua7d2": "\ua7d3", "\ua7d4": "\ua7d5"}
-FOLDED |= {chr(c): chr(c + 32) for c in range(0x10D50, 0x10D66)} | {chr(c): chr(c + 27) for c in range(0x16EA0, 0x16EB9)}
+FOLDED |= {chr(c): chr(c + 32) for c in range(0x10D50, 0x10D66)} | {
+    chr(c): chr(c + 27) for c in range(0x16EA0, 0x16EB9)
+}
 
 # Characters whose script is another one since.
 SCRIPTS_OF_9 = {"\u0589": "Common", "\u061c": "Common", "\u0953": "Devanagari", "\u0954": "Devanagari"}

@@ -74,7 +74,8 @@ struct lf_bpe_trainer {
     uint32_t *units;   /* of each id, in initial symbols */
     uint8_t *strings;  /* of all ids */
     size_t *string_at, n_strings, strings_room;
-    uint32_t *string_lengths, *named; /* `named` by hash of the string: id + 1; NULL where no merge can make a known string */
+    uint32_t *string_lengths,
+        *named; /* `named` by hash of the string: id + 1; NULL where no merge can make a known string */
     unsigned named_bits;
     uint8_t *prefix; /* a copy of that of the rules */
     lf_piece *piece; /* of each id, where there are rules for pieces */
@@ -231,7 +232,8 @@ static void pop(lf_bpe_trainer *t) {
 /* For the greater string to have the lower tie: the first 8 bytes of the left string, inverted. */
 static uint64_t tie_of_string(const lf_bpe_trainer *t, uint32_t id) {
     uint64_t head = 0;
-    for (uint32_t i = 0; i < 8; i++) head = head << 8 | (i < t->string_lengths[id] ? t->strings[t->string_at[id] + i] : 0);
+    for (uint32_t i = 0; i < 8; i++)
+        head = head << 8 | (i < t->string_lengths[id] ? t->strings[t->string_at[id] + i] : 0);
     return ~head;
 }
 
@@ -482,7 +484,8 @@ static lf_status seed(lf_bpe_trainer *t, size_t *where) {
     return status;
 }
 
-lf_status lf_bpe_trainer_new(lf_bpe_trainer **trainer, const lf_bpe_rules *rules, const lf_bpe_words *words, size_t *where) {
+lf_status lf_bpe_trainer_new(lf_bpe_trainer **trainer, const lf_bpe_rules *rules, const lf_bpe_words *words,
+                             size_t *where) {
     uint64_t total;
     size_t n_slots;
     *trainer = NULL;
@@ -516,11 +519,11 @@ void lf_bpe_trainer_free(lf_bpe_trainer *trainer) {
     if (!trainer) return;
     free_blocks(trainer);
     lf_pages_free(trainer->slots, trainer->slots_bytes);
-    void *const arrays[] = {trainer->run_starts,    trainer->run_weights, trainer->block_runs, trainer->pairs,
-                            trainer->table,         trainer->heap,        trainer->lengths,    trainer->strings,
-                            trainer->string_at,     trainer->left,        trainer->right,      trainer->touched_left,
-                            trainer->touched_right, trainer->occurrences, trainer->merges,     trainer->units,
-                            trainer->string_lengths, trainer->named,      trainer->piece,      trainer->born,
+    void *const arrays[] = {trainer->run_starts,     trainer->run_weights, trainer->block_runs, trainer->pairs,
+                            trainer->table,          trainer->heap,        trainer->lengths,    trainer->strings,
+                            trainer->string_at,      trainer->left,        trainer->right,      trainer->touched_left,
+                            trainer->touched_right,  trainer->occurrences, trainer->merges,     trainer->units,
+                            trainer->string_lengths, trainer->named,       trainer->piece,      trainer->born,
                             trainer->prefix};
     for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++) free(arrays[i]);
     free(trainer);

@@ -43,10 +43,11 @@ typedef enum {
 
 typedef struct {
     lf_ties ties;
-    uint64_t min_count;  /* pairs below it are not merged; at least 1                                                */
-    uint32_t max_length; /* symbols that a merge of a symbol made by merging may have in initial symbols; 0: any number */
-    uint32_t first_id;   /* what a merge makes is numbered from here on                                              */
-    uint32_t n_ids;      /* ends when all ids below are given                                                        */
+    uint64_t min_count; /* pairs below it are not merged; at least 1                                                */
+    uint32_t
+        max_length;    /* symbols that a merge of a symbol made by merging may have in initial symbols; 0: any number */
+    uint32_t first_id; /* what a merge makes is numbered from here on                                              */
+    uint32_t n_ids;    /* ends when all ids below are given                                                        */
     /* Strings that have ids below first_id: string i, strings[string_at[i] .. string_at[i + 1]), has string_ids[i]. The first
      * n_symbols are the initial symbols; a merge that makes one of the others makes its id, and no new one is given. */
     const uint8_t *strings;
@@ -88,7 +89,8 @@ typedef struct lf_bpe_trainer lf_bpe_trainer;
  * 2^32 - 2 slots or more (*where = n_words + 1). LF_EINDEX: an id in a word is no initial symbol's, or the id of a string or
  * first_id is out of range (*where = 0), or seed *where - 1 names an id that is no symbol yet, or has no id left for what it
  * makes. */
-lf_status lf_bpe_trainer_new(lf_bpe_trainer **trainer, const lf_bpe_rules *rules, const lf_bpe_words *words, size_t *where);
+lf_status lf_bpe_trainer_new(lf_bpe_trainer **trainer, const lf_bpe_rules *rules, const lf_bpe_words *words,
+                             size_t *where);
 void lf_bpe_trainer_free(lf_bpe_trainer *trainer);
 
 /* Makes merges until there are n_merges in all, or no more to be made; *n_done is how many there are. After LF_ENOMEM the

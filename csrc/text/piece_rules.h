@@ -21,7 +21,10 @@ enum {
     LF_PIECE_ALONE = 64,       /* is never a part of another one                */
 };
 
-enum { LF_SCRIPT_ANY = 254, LF_SCRIPT_NONE = 255 }; /* fits all and is fitted by all; is that of what stands before it */
+enum {
+    LF_SCRIPT_ANY = 254,
+    LF_SCRIPT_NONE = 255
+}; /* fits all and is fitted by all; is that of what stands before it */
 
 typedef struct {
     uint16_t n_characters;

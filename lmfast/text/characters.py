@@ -35,7 +35,8 @@ class Characters:
 
 def _begins(blob: bytes) -> NDArray[np.bool_]:
     """Whether each byte begins a character."""
-    return (np.frombuffer(blob, np.uint8) & 0xC0) != 0x80
+    found: NDArray[np.bool_] = (np.frombuffer(blob, np.uint8) & 0xC0) != 0x80
+    return found
 
 
 def _well_formed(words: WordCounts) -> tuple[bytes, NDArray[np.int64]]:

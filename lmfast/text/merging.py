@@ -47,6 +47,12 @@ class Learnt:
     first_id: int
     specials_last: bool = False
 
+    def pairs(self) -> list[tuple[bytes, bytes, int]]:
+        """The two strings and the count of each merge."""
+        tokens = {token_id: token for token, token_id in self.vocab}
+        rows = zip(self.merges[:, :2].tolist(), self.counts.tolist(), strict=True)
+        return [(tokens[left], tokens[right], count) for (left, right), count in rows]
+
     def first(self, vocab_size: int) -> Learnt:
         """What training to a smaller size finds."""
         n_new = vocab_size - len(self.special_tokens) * self.specials_last - self.first_id
@@ -71,7 +77,7 @@ def make_merges(trainer: Trainer, total: int, progress: Callable[[Progress], obj
 
 
 def numbered(contents: Iterable[str], first_id: int = 0) -> dict[str, int]:
-    """content -> id."""
+    """Ids for strings: content -> id."""
     return {content: token_id for token_id, content in enumerate(contents, first_id)}
 
 

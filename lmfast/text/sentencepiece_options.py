@@ -13,7 +13,7 @@ __all__ = ["SentencePieceOptions"]
 
 @dataclass(frozen=True)
 class SentencePieceOptions:
-    """Options of sentencepiece 0.2.3, which train.md of its project describes. Those without a meaning here are missing.
+    """The options of sentencepiece 0.2.3 that decide what is learnt; its own documentation describes them.
 
     normalizer  a name in `lmfast.text.charsmaps.CHARSMAPS` (its `normalization_rule_name`), or the bytes of a charsmap
     """
@@ -72,7 +72,7 @@ class SentencePieceOptions:
         return charsmap(self.normalizer) if isinstance(self.normalizer, str) else self.normalizer
 
     def meta_pieces(self, vocab_size: int) -> dict[int, tuple[str, Kind]]:
-        """id -> (piece, kind) of the pieces that are not learnt, as sentencepiece numbers them."""
+        """What is not learnt, as sentencepiece numbers it: id -> (piece, kind)."""
         if self.unk_id < 0:
             raise ValueError(f"unk_id = {self.unk_id}; want 0 or more: every tokenizer has an unknown piece")
         pieces: dict[int, tuple[str, Kind]] = {}

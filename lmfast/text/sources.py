@@ -53,16 +53,16 @@ def size(source: Source) -> int | None:
 def chunks(source: Source, splitter: str, separator: bytes | None, column: str = "text") -> Iterator[Chunk]:
     """All of a source in parts of about a MiB, cut where no piece of the splitter can cross."""
     cut_at = _cut_at(splitter)
-    done = n_items = n_bytes = 0
+    done = n_bytes = 0
     batch: list[bytes] = []
-    for item in chain(_items(source), [None]):  # None: there are no more
+    for number, item in enumerate(chain(_items(source), [None])):  # None: there are no more
         texts: Iterable[Text] = ()
         if isinstance(item, (str, bytes, bytearray, memoryview)):
             texts = [item]
         elif isinstance(item, os.PathLike) and _kind(item)[0] != "text":
             texts = _column(item, column)
         elif item is not None and not isinstance(item, os.PathLike):
-            raise TypeError(f"source[{n_items}]: want str, bytes or pathlib.Path, got {type(item).__name__}")
+            raise TypeError(f"source[{number}]: want str, bytes or pathlib.Path, got {type(item).__name__}")
         for text in texts:
             batch.append(_utf8(text, False))
             n_bytes += len(batch[-1])
@@ -70,7 +70,6 @@ def chunks(source: Source, splitter: str, separator: bytes | None, column: str =
                 yield from _moved(_batch_chunks(batch, cut_at), done)
                 done += n_bytes
                 batch, n_bytes = [], 0
-        n_items += 1
         if batch and (item is None or not texts):
             yield from _moved(_batch_chunks(batch, cut_at), done)
             done += n_bytes
@@ -133,7 +132,9 @@ def _column(path: os.PathLike[str], column: str) -> Iterator[Text]:
                 row = json.loads(line)
                 text = row[column]
             except (ValueError, KeyError, TypeError, RecursionError) as error:
-                raise ValueError(f"{os.fspath(path)}:{number}: want a JSON object with {column!r}: {error!r}") from error
+                raise ValueError(
+                    f"{os.fspath(path)}:{number}: want a JSON object with {column!r}: {error!r}"
+                ) from error
             if not isinstance(text, str):
                 raise ValueError(f"{os.fspath(path)}:{number}: {column!r} is {text!r:.60}; want a string")
             yield text

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from lmfast.text._train import PARTS, Words, gather
 
-__all__ = ["Rows", "Spill"]
+__all__ = ["Rows", "Spill", "joined"]
 
 Rows: TypeAlias = tuple[bytes, NDArray[np.int64], NDArray[np.int64], NDArray[np.uint64]]
 """Words as `Words.export` gives them: bytes, offsets, counts, where each was seen first."""
@@ -75,13 +75,20 @@ class Spill:
                 table.add(*_read(self._file))
             found.append(table.export())
             table.clear()
-        blob = b"".join(rows[0] for rows in found)
-        lengths = np.concatenate([np.diff(rows[1]) for rows in found])
-        offsets = np.concatenate([[0], np.cumsum(lengths)])
-        counts = np.concatenate([rows[2] for rows in found])
-        order = np.argsort(np.concatenate([rows[3] for rows in found]))
-        found.clear()
-        return *gather(blob, offsets, order), counts[order]
+        return joined(found)
+
+
+def joined(found: list[Rows]) -> tuple[bytes, NDArray[np.int64], NDArray[np.int64]]:
+    """Words, offsets and counts of tables that have no word in common, by where each was seen first.
+
+    Empties the list.
+    """
+    blob = b"".join(rows[0] for rows in found)
+    offsets = np.append(0, np.cumsum(np.concatenate([np.diff(rows[1]) for rows in found])))
+    counts = np.concatenate([rows[2] for rows in found])
+    order = np.argsort(np.concatenate([rows[3] for rows in found]))
+    found.clear()
+    return *gather(blob, offsets, order), counts[order]
 
 
 def _write(file: IO[bytes], rows: Rows) -> None:

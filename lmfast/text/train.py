@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, get_args, overload
 
-from lmfast import _checking
 from lmfast.text.merging import Interrupted, Learnt, Ties
 from lmfast.text.sentencepiece_options import SentencePieceOptions
 from lmfast.text.spec import TokenizerSpec
@@ -173,12 +172,13 @@ def train_bpe(
         raise ValueError(f"unk_token = {unk_token!r} is none of special_tokens")
     reading: dict[str, Any] = {"separator": separator, "column": column, "threads": threads}
     reading |= {"max_memory": max_memory, "progress": progress}
-    specs: Callable[[int], TokenizerSpec]
     if ties == "sentencepiece":
         unused = (min_frequency, initial_alphabet, limit_alphabet, max_token_length, not byte_level, seed_merges)
         if any(unused):
-            raise ValueError("ties='sentencepiece' has no min_frequency, initial_alphabet, limit_alphabet, "
-                             "max_token_length, byte_level=False or seed_merges")
+            raise ValueError(
+                "ties='sentencepiece' has no min_frequency, initial_alphabet, limit_alphabet, "
+                "max_token_length, byte_level=False or seed_merges"
+            )
         chosen = SentencePieceOptions(**({"control_symbols": specials} | options))
         return _finished(lambda: _pieces(source, vocab_size, chosen, reading), sizes, snapshots)
     if options:
@@ -216,8 +216,6 @@ def train_bpe(
     def of_bytes() -> Callable[[int], TokenizerSpec]:
         alphabet = range(256) if initial_alphabet is None else initial_alphabet
         learnt = learn(words, vocab_size, initial_alphabet=alphabet, seed_merges=pairs_of(seeds), **common)  # type: ignore[arg-type]
-        if _checking.on and not seeds:
-            _checking.verify_training(words, learnt, ties=ties, min_frequency=min_frequency, max_length=max_token_length)
         return lambda size: spec_of_bytes(learnt.first(size), words.pattern)
 
     return _finished(of_bytes, sizes, snapshots)

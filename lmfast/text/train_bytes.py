@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 from numpy.typing import NDArray
 
+from lmfast import _checking
 from lmfast.text._train import NOT_A_SYMBOL, Trainer
 from lmfast.text.formats.ranks import merges_of_ranks
 from lmfast.text.merging import Interrupted, Learnt, Ties, make_merges, numbered, spec_of
@@ -52,6 +53,7 @@ def learn(
         )
     symbols = np.full(256, NOT_A_SYMBOL, np.uint32)
     symbols[[token[0] for token in tokens]] = list(tokens.values())
+    seeds = _seeds(seed_merges, tokens, reserved, first_id, n_ids)
     trainer = Trainer(
         words.blob,
         words.offsets,
@@ -64,7 +66,7 @@ def learn(
         ties="ids" if ties in ("hf", "bytes") else ties,
         min_count=max(1, min_frequency),
         max_length=max_token_length or 0,
-        seeds=_seeds(seed_merges, tokens, reserved, first_id, n_ids),
+        seeds=seeds,
     )
 
     def learnt() -> Learnt:
@@ -76,7 +78,16 @@ def learn(
         make_merges(trainer, n_ids - first_id, progress)
     except KeyboardInterrupt:
         raise Interrupted(spec_of_bytes(learnt(), words.pattern)) from None
-    return learnt()
+    found = learnt()
+    if _checking.on and not len(seeds):
+        rows = [([bytes([byte]) for byte in word if byte in alphabet], count) for word, count in words]
+        rules = {
+            "ties": "ids" if ties in ("hf", "bytes") else ties,
+            "least": min_frequency,
+            "longest": max_token_length,
+        }
+        _checking.verify_merges(rows, tokens | reserved, n_ids, found.pairs(), **rules)
+    return found
 
 
 def spec_of_bytes(learnt: Learnt, pattern: str | None) -> TokenizerSpec:

@@ -2,17 +2,19 @@
 
 As tokenizers 0.23.3 has it (BpeTrainer, WordPieceTrainer), and deterministic where that is not: of equally frequent
 characters, those with the lower code points stay within `limit_alphabet`; characters with an affix get their ids in the
-order of the words by falling count, then by bytes. tokenizers goes by the order of a hash table, so its ids, and with them
-which of equally frequent pairs comes first, differ from run to run as soon as there are affixes.
+order of the words by falling count, then by bytes. tokenizers goes by the order of a hash table, so its ids, and with
+them which of equally frequent pairs comes first, differ from run to run as soon as there are affixes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lmfast import _checking
 from lmfast.text._train import NOT_A_SYMBOL, Trainer
 from lmfast.text.characters import Characters
 from lmfast.text.merging import Interrupted, Learnt, Ties, make_merges, numbered, spec_of
@@ -46,8 +48,8 @@ def learn_characters(
     rows = _rows(words, characters, ids, prefix, suffix)
     if len(ids) > vocab_size:
         raise ValueError(
-            f"vocab_size {vocab_size} is too small: {len(ids) - len(specials)} symbols and {len(specials)} special tokens "
-            "have ids"
+            f"vocab_size {vocab_size} is too small: {len(ids) - len(specials)} symbols and {len(specials)} special "
+            "tokens have ids"
         )
     used = np.zeros(len(ids), np.bool_)
     used[rows[rows != NOT_A_SYMBOL]] = True
@@ -81,7 +83,16 @@ def learn_characters(
         if spec is None:
             raise
         raise Interrupted(spec(learnt())) from None
-    return learnt()
+    found = learnt()
+    if _checking.on:
+        tokens = {token_id: token.encode() for token, token_id in ids.items()}
+        bounds = pairwise(characters.offsets.tolist())
+        words_of = [[tokens[i] for i in rows[a:b].tolist() if i != NOT_A_SYMBOL] for a, b in bounds]
+        rules = {"ties": "ids" if ties == "hf" else ties, "least": min_frequency, "longest": max_token_length}
+        known = {token: token_id for token_id, token in tokens.items()}
+        counted = list(zip(words_of, words.counts.tolist(), strict=True))
+        _checking.verify_merges(counted, known, vocab_size, found.pairs(), prefix=prefix.encode() or None, **rules)
+    return found
 
 
 def _alphabet(characters: Characters, initial: Iterable[str], limit: int | None) -> list[int]:

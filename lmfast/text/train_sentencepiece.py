@@ -1,9 +1,9 @@
 """BPE by the rules of sentencepiece 0.2.3: from lines of text to a `.model`.
 
-It differs from other BPE in what it counts (normalized lines, cut into words at the marker of white space U+2581), in what
-may be merged (csrc/text/piece_rules.h), in which of equally frequent pairs comes first (the one that makes the shorter
-piece, then the lesser string), and in that a merge leaves a score, not a rule: the pieces are numbered as they were found.
-Where no pair is left, pairs that occurred once upon a time are pieces too, the shorter ones first.
+It differs from other BPE in what it counts (normalized lines, cut into words at the marker of white space U+2581), in
+what may be merged (csrc/text/piece_rules.h), in which of equally frequent pairs comes first (the one that makes the
+shorter piece, then the lesser string), and in that a merge leaves a score, not a rule: the pieces are numbered as they
+were found. Where no pair is left, pairs that occurred once upon a time are pieces too, the shorter ones first.
 """
 
 from __future__ import annotations
@@ -11,10 +11,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lmfast import _checking
 from lmfast.text._train import A_BREAK, ALONE, SCRIPT_ANY, SCRIPT_NONE, SPACE, Sentences, Trainer
 from lmfast.text.characters import Characters
 from lmfast.text.charsmaps import scripts
@@ -75,7 +78,7 @@ def sentence_words(
 
 
 def required_characters(counted: Mapping[int, int], options: SentencePieceOptions) -> dict[int, int]:
-    """code point -> count of those that are pieces, the most frequent ones that make up `character_coverage`."""
+    """The characters that are pieces, the most frequent ones that make up `character_coverage`: code point -> count."""
     wanted = {ord(c) for c in options.required_chars} - {0}
     counts = {code: count for code, count in counted.items() if code} | {
         code: counted.get(code, 0) for code in wanted
@@ -114,15 +117,18 @@ def learn_pieces(
 ) -> LearntPieces:
     """The pieces of the words of normalized lines, as many as there is room for beside those that are not learnt."""
     if not len(words):
-        raise ValueError("source: no line to learn from; sentencepiece leaves out empty lines and those that are longer "
-                         f"than max_sentence_length = {options.max_sentence_length} bytes")
+        raise ValueError(
+            "source: no line to learn from; sentencepiece leaves out empty lines and those that are longer "
+            f"than max_sentence_length = {options.max_sentence_length} bytes"
+        )
     characters = Characters(words)
     required = required_characters(characters.counts, options)
     n_meta = len(options.meta_pieces(vocab_size))
     n_merges = vocab_size - n_meta - len(required)
     if n_merges < 0:
         raise ValueError(
-            f"vocab_size {vocab_size} is too small: {n_meta} pieces are given and {len(required)} characters are required"
+            f"vocab_size {vocab_size} is too small: {n_meta} pieces are given and {len(required)} characters are "
+            "required"
         )
     alphabet = sorted(required)
     pieces = [chr(code).encode() for code in alphabet]
@@ -169,6 +175,8 @@ def learn_pieces(
         n_pieces = n_meta + len(found.pieces) + len(single)
         raise Interrupted(spec_of_pieces(found, n_pieces, replace(options, hard_vocab_limit=False))) from None
     found = learnt()
+    if _checking.on:
+        _verify(words, required, n_merges, options, running)
     if len(found.pieces) == n_merges:
         return found
     keeping = trainer(keeps=True)
@@ -177,10 +185,30 @@ def learn_pieces(
     return LearntPieces(found.pieces + once, found.counts + [0] * len(once), single)
 
 
+def _verify(
+    words: WordCounts, required: dict[int, int], n_merges: int, options: SentencePieceOptions, trainer: Trainer
+) -> None:
+    """Raises KernelMismatchError unless the trainer did as the reference does."""
+    from lmfast.reference.text import is_piece
+
+    rows = [
+        (list(part), count)
+        for word, count in words
+        for part in "".join(c if ord(c) in required else "\0" for c in word.decode()).split("\0")
+    ]
+    tokens = [token.decode() for token in _tokens(trainer, 0)]
+    merges, counts = trainer.merges()
+    pairs = zip(merges[:, :2].tolist(), counts.tolist(), strict=True)
+    got = [(tokens[left], tokens[right], count) for (left, right), count in pairs]
+    ids = {chr(code): i for i, code in enumerate(sorted(required))}
+    allowed = partial(is_piece, options=options)
+    _checking.verify_merges(rows, ids, len(ids) + n_merges, got, ties="pieces", allowed=allowed)
+
+
 def _tokens(trainer: Trainer, first_id: int) -> list[bytes]:
     ids, offsets, blob = trainer.vocab()
     at = offsets[int(np.searchsorted(ids, first_id)) :].tolist()
-    return [blob[start:stop] for start, stop in zip(at[:-1], at[1:], strict=True)]
+    return [blob[start:stop] for start, stop in pairwise(at)]
 
 
 def _once(trainer: Trainer, made: list[bytes]) -> list[bytes]:
@@ -233,7 +261,9 @@ def spec_of_pieces(learnt: LearntPieces, vocab_size: int, options: SentencePiece
             "hard_vocab_limit=False"
         )
     if meta and max(meta) >= n_pieces:
-        raise ValueError(f"the piece {meta[max(meta)][0]!r} has the id {max(meta)}, and there are {n_pieces} pieces only")
+        raise ValueError(
+            f"the piece {meta[max(meta)][0]!r} has the id {max(meta)}, and there are {n_pieces} pieces only"
+        )
     kinds = np.full(n_pieces, Kind.NORMAL, np.uint8)
     for token_id, (_, kind) in meta.items():
         kinds[token_id] = kind

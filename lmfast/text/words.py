@@ -27,7 +27,7 @@ from lmfast.text.spill import Spill
 __all__ = ["WHITESPACE", "Progress", "Source", "WordCounts", "count_by", "count_words"]
 
 WHITESPACE = "whitespace"
-r"""The pattern of the pre-tokenizer Whitespace: the matches of `\w+|[^\w\s]+`, and nothing of what lies between them."""
+r"""The pattern of the pre-tokenizer Whitespace: the matches of `\w+|[^\w\s]+`, and nothing that lies between them."""
 
 _LEAST_MEMORY = 1 << 24
 
@@ -223,7 +223,12 @@ def count_words(
         count: Count = _count_whitespace
     else:
         count = _count if splitter else partial(_count_slowly, regex or "")
-    options = {"separator": separator, "column": column, "max_memory": max_memory, "progress": progress}
+    options: dict[str, Any] = {
+        "separator": separator,
+        "column": column,
+        "max_memory": max_memory,
+        "progress": progress,
+    }
     return _counted(count, source, splitter or "none", regex, threads if splitter else 1, isa=isa, **options)
 
 
@@ -250,7 +255,12 @@ def count_by(
     def count_lines(table: Words, chunk: Chunk) -> None:
         count(table, chunk.text, chunk.spans, chunk.position, None)
 
-    options = {"separator": separator, "column": column, "max_memory": max_memory, "progress": progress}
+    options: dict[str, Any] = {
+        "separator": separator,
+        "column": column,
+        "max_memory": max_memory,
+        "progress": progress,
+    }
     return _counted(count_lines, source, "lines", None, threads, **options)
 
 

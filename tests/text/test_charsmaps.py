@@ -53,7 +53,13 @@ def test_unit_charsmaps() -> None:
 
 def test_unit_scripts() -> None:
     numbers, names = scripts()
-    for character, name in (("a", "Latin"), ("я", "Cyrillic"), ("한", "Hangul"), ("ー", "Common"), ("\u0301", "Inherited")):
+    for character, name in (
+        ("a", "Latin"),
+        ("я", "Cyrillic"),
+        ("한", "Hangul"),
+        ("ー", "Common"),
+        ("\u0301", "Inherited"),
+    ):
         assert names[numbers[ord(character)]] == name
 
 

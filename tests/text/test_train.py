@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from lmfast.reference import text as reference
 from lmfast.text import merging, train_bytes, train_cli
 from lmfast.text._train import Trainer
+from lmfast.text.merging import Learnt, Ties
 from lmfast.text.patterns import PATTERNS
 from lmfast.text.tokenizer import Tokenizer
-from lmfast.text.merging import Learnt, Ties
 from lmfast.text.train import TrainingInterrupted, train_bpe
 from lmfast.text.train_bytes import learn
 from lmfast.text.words import Progress, WordCounts, count_words

@@ -4,23 +4,21 @@ import io
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lmfast.text.sentencepiece_options import SentencePieceOptions
-from lmfast.text.tokenizer import Tokenizer
-from lmfast.text.train import train_bpe
 from lmfast.text.train_sentencepiece import learn_pieces, sentence_words, spec_of_pieces
-from lmfast.text.words import WordCounts
 
 CORPORA = ["english", "multilingual", "code"]
 Pieces = list[tuple[str, float, int]]
 
 # Few characters: ties, runs, exhausted pairs, all kinds of script, digits, markers, characters that normalize.
 LETTERS = "aaabc é한글あアー漢字я0１２" + "\u0301\u0903\t  ﬁ▁\u2009<>s/"
-LINES = st.lists(st.text(st.sampled_from("aab ab"), max_size=12) | st.text(st.sampled_from(LETTERS), max_size=12), max_size=12)
+LINES = st.lists(
+    st.text(st.sampled_from("aab ab"), max_size=12) | st.text(st.sampled_from(LETTERS), max_size=12), max_size=12
+)
 OPTIONS = st.fixed_dictionaries(
     {},
     optional={
@@ -53,7 +51,9 @@ def theirs(lines: list[str] | Path, vocab_size: int, **options: Any) -> Pieces |
     proto = pytest.importorskip("sentencepiece.sentencepiece_model_pb2").ModelProto()
     model = io.BytesIO()
     options["normalization_rule_name"] = options.pop("normalizer", "nmt_nfkc")
-    options = {name: list(value) if isinstance(value, tuple) else value for name, value in options.items() if value != ()}
+    options = {
+        name: list(value) if isinstance(value, tuple) else value for name, value in options.items() if value != ()
+    }
     source = {"input": str(lines)} if isinstance(lines, Path) else {"sentence_iterator": iter(lines)}
     fixed = {"vocab_size": vocab_size, "model_type": "bpe", "minloglevel": 3, "num_threads": 2}
     try:

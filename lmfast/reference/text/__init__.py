@@ -1,5 +1,6 @@
 """The truth of the text domain, a module for each family of tokenizers and each trainer.
 
+merges       how merges are learnt from counted words
 byte_level   texts to ids and back by a `TokenizerSpec`, byte-level BPE, and its training
 """
 
@@ -19,8 +20,10 @@ from lmfast.reference.text.byte_level import (
     train_bpe,
     truncate,
 )
+from lmfast.reference.text.merges import Merge, is_piece, learn_merges
 
 __all__ = [
+    "Merge",
     "apply_merge",
     "bigram_entropy",
     "characters",
@@ -29,6 +32,8 @@ __all__ = [
     "decode_bytes",
     "encode",
     "encode_with_offsets",
+    "is_piece",
+    "learn_merges",
     "merge",
     "merge_long",
     "pair_counts",
