@@ -43,7 +43,7 @@ static lf_status split(lf_sentences *words, const lf_sentences_rules *rules, siz
 static lf_status replace(lf_sentences *words, const lf_sentences_rules *rules) {
     const lf_sp_text *line = &words->line;
     lf_sp_text *text = &words->text;
-    if (text->room < text->n + line->n) {
+    if (text->room < text->n + line->n + 1) { /* a newline may come behind */
         const size_t room = (text->n + line->n) * 3 / 2 + 4096;
         uint8_t *bytes = realloc(text->bytes, room);
         if (!bytes) return LF_ENOMEM;
@@ -72,6 +72,12 @@ lf_status lf_sentences_split(lf_sentences *words, const lf_sentences_rules *rule
         if (status == LF_OK) status = replace(words, rules);
         if (status == LF_OK) status = split(words, rules, begin);
         if (status != LF_OK) return status;
+        words->n_lines++;
+        words->n_empty += words->text.n == begin;
+        if (rules->mark_ends && words->text.n > begin) {
+            words->text.bytes[words->text.n++] = '\n';
+            words->offsets[words->n_words]++;
+        }
     }
     return LF_OK;
 }

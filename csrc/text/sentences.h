@@ -18,6 +18,7 @@ typedef struct {
     int split_by_whitespace;      /* 0: a line is a word */
     int spaces_last;              /* a word ends with its marker instead of beginning with it */
     int spaces_alone;             /* several markers stay together */
+    int mark_ends;                /* the last word of a line gets a newline behind it */
 } lf_sentences_rules;
 
 /* The words: word i is text.bytes[offsets[i] .. offsets[i + 1]). Begins as zeros; offsets are NULL before the first word. */
@@ -25,6 +26,7 @@ typedef struct {
     lf_sp_text text, line;
     int64_t *offsets;
     size_t n_words, room;
+    size_t n_lines, n_empty; /* that were not left out; of which nothing is left after normalization */
 } lf_sentences;
 
 /* Appends the words of the lines in text[start .. stop). */

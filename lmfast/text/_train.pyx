@@ -98,10 +98,13 @@ cdef extern from "text/sentences.h" nogil:
         int split_by_whitespace
         int spaces_last
         int spaces_alone
+        int mark_ends
     ctypedef struct lf_sentences:
         lf_sp_text text
         const int64_t *offsets
         size_t n_words
+        size_t n_lines
+        size_t n_empty
     lf_status lf_sentences_split(lf_sentences *words, const lf_sentences_rules *rules, const uint8_t *text, size_t start,
                                  size_t stop)
     void lf_sentences_free(lf_sentences *words)
@@ -383,6 +386,7 @@ cdef class Sentences:
     charsmap    the rules of normalization; empty: none
     marks       the pieces that are replaced by U+001F
     max_bytes   longer lines are left out
+    mark_ends   the last word of a line gets a newline behind it
     """
 
     cdef lf_charsmap *charsmap
@@ -392,7 +396,7 @@ cdef class Sentences:
 
     def __cinit__(self, const uint8_t[::1] charsmap not None, list marks not None, *, bint add_dummy_prefix,
                   bint remove_extra_whitespaces, bint treat_whitespace_as_suffix, size_t max_bytes,
-                  bint split_by_whitespace, bint allow_whitespace_only_pieces):
+                  bint split_by_whitespace, bint allow_whitespace_only_pieces, bint mark_ends=False):
         cdef size_t where = 0, n_nodes = 1 + sum(map(len, marks))
         cdef lf_sp_options options
         cdef lf_trie trie
@@ -423,6 +427,7 @@ cdef class Sentences:
         self.rules.split_by_whitespace = split_by_whitespace
         self.rules.spaces_last = treat_whitespace_as_suffix
         self.rules.spaces_alone = allow_whitespace_only_pieces
+        self.rules.mark_ends = mark_ends
 
     def __dealloc__(self):
         lf_charsmap_free(self.charsmap)
@@ -431,7 +436,8 @@ cdef class Sentences:
     def count(self, Words words not None, const uint8_t[::1] text not None, const int64_t[:, ::1] spans not None,
               uint64_t position, counts=None):
         """Adds to `words` those of the lines in text[start:stop] for each row of int64[n, 2] spans, each once, or as often
-        as int64[n] counts says; text[0] has the position `position`."""
+        as int64[n] counts says; text[0] has the position `position`. How many lines were not left out, and of how many of
+        these nothing is left."""
         cdef size_t n_text = <size_t>text.shape[0], i, n = <size_t>spans.shape[0], at = 0
         cdef const int64_t[::1] count_view = np.ones(n, np.int64) if counts is None else counts
         cdef lf_sentences found
@@ -445,7 +451,7 @@ cdef class Sentences:
             if not 0 <= spans[i, 0] <= spans[i, 1] <= <int64_t>n_text:
                 raise ValueError(f"spans[{i}] = {spans[i, 0]}, {spans[i, 1]} does not lie in a text of {n_text} bytes")
         if n_text == 0:
-            return
+            return 0, 0
         memset(&found, 0, sizeof(found))
         ends = np.zeros(n + 1, np.int64)  # words up to each span
         cdef int64_t[::1] end_view = ends
@@ -459,11 +465,12 @@ cdef class Sentences:
             if status != LF_OK:
                 raise MemoryError("no memory for the words of lines")
             if found.n_words == 0:
-                return
+                return found.n_lines, found.n_empty
             word_counts = np.repeat(count_view, np.diff(ends))
             firsts = np.arange(position, position + found.n_words, dtype=np.uint64)
             words.add(<const uint8_t[:found.text.n]>found.text.bytes,
                       <const int64_t[:found.n_words + 1]>found.offsets, word_counts, firsts)
+            return found.n_lines, found.n_empty
         finally:
             lf_sentences_free(&found)
 

@@ -9,7 +9,7 @@ were found. Where no pair is left, pairs that occurred once upon a time are piec
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
@@ -30,11 +30,12 @@ from lmfast.text.spec import (
     SentencePieceDecoder,
     SentencePieceNormalizer,
     TokenizerSpec,
+    Unigram,
     Vocab,
 )
 from lmfast.text.words import Progress, Source, WordCounts, count_by
 
-__all__ = ["LearntPieces", "learn_pieces", "required_characters", "sentence_words", "spec_of_pieces"]
+__all__ = ["LearntPieces", "learn_pieces", "required_characters", "sentence_words", "spec_of_model", "spec_of_pieces"]
 
 _BOUNDARY = 0x1F  # what stands where a piece with a meaning of its own was
 _MARKER = 0x2581
@@ -76,11 +77,11 @@ def sentence_words(
     )
 
 
-def required_characters(characters: Characters, options: SentencePieceOptions) -> dict[int, int]:
+def required_characters(counted: Mapping[int, int], options: SentencePieceOptions) -> dict[int, int]:
     """The characters that are pieces, the most frequent ones that make up `character_coverage`: code point -> count."""
     wanted = {ord(c) for c in options.required_chars} - {0}
-    counts = {code: count for code, count in characters.counts.items() if code} | {
-        code: characters.counts.get(code, 0) for code in wanted
+    counts = {code: count for code, count in counted.items() if code} | {
+        code: counted.get(code, 0) for code in wanted
     }
     total, covered = sum(counts.values()), 0
     least = np.float32(options.character_coverage)
@@ -121,7 +122,7 @@ def learn_pieces(
             f"than max_sentence_length = {options.max_sentence_length} bytes"
         )
     characters = Characters(words)
-    required = required_characters(characters, options)
+    required = required_characters(characters.counts, options)
     n_meta = len(options.meta_pieces(vocab_size))
     n_merges = vocab_size - n_meta - len(required)
     if n_merges < 0:
@@ -273,9 +274,18 @@ def spec_of_pieces(learnt: LearntPieces, vocab_size: int, options: SentencePiece
         token = meta[token_id][0].encode() if token_id in meta else next(pieces)
         if known.setdefault(token, token_id) != token_id:
             raise ValueError(f"{token.decode()!r} is a symbol and a learnt piece")
+    vocab = Vocab.from_items(known)
+    model = ScoredBPE(vocab, scores.astype(np.float32), kinds, options.unk_id, options.byte_fallback)
+    return spec_of_model(model, meta, n_pieces, options)
+
+
+def spec_of_model(
+    model: ScoredBPE | Unigram, meta: Mapping[int, tuple[str, Kind]], n_pieces: int, options: SentencePieceOptions
+) -> TokenizerSpec:
+    """The tokenizer around a model."""
     name = options.normalizer if isinstance(options.normalizer, str) else "user_defined"
     return TokenizerSpec(
-        ScoredBPE(Vocab.from_items(known), scores.astype(np.float32), kinds, options.unk_id, options.byte_fallback),
+        model,
         normalizer=(
             SentencePieceNormalizer(
                 options.charsmap,
