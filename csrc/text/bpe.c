@@ -385,7 +385,10 @@ static int forms(const builder *b, uint32_t t, uint32_t *left, uint32_t *right) 
 static void add_pair(lf_bpe *m, uint32_t left, uint32_t right, uint32_t symbol) {
     const uint64_t key = (uint64_t)left << 21 | right;
     const size_t mask = ((size_t)1 << m->pair_bits) - 1;
-    size_t at = (size_t)(key * 0x9E3779B97F4A7C15u >> (64 - m->pair_bits));
+    const uint64_t hash = key * 0x9E3779B97F4A7C15u;
+    const size_t bit = (size_t)(hash >> (64 - LF_BPE_PAIR_FILTER_BITS));
+    m->pair_filter[bit / 8] |= (uint8_t)(1u << bit % 8);
+    size_t at = (size_t)(hash >> (64 - m->pair_bits));
     while (m->pairs[at]) at = (at + 1) & mask;
     m->pairs[at] = key << 22 | (symbol + 1);
     m->left[symbol] = left, m->right[symbol] = right;
@@ -570,12 +573,13 @@ lf_status lf_bpe_new(lf_bpe **model, const uint8_t *blob, const int64_t *offsets
     m->left = malloc(n_symbols * sizeof(uint32_t));
     m->right = malloc(n_symbols * sizeof(uint32_t));
     m->pairs = calloc((size_t)1 << m->pair_bits, sizeof *m->pairs);
+    m->pair_filter = calloc(1, (size_t)1 << (LF_BPE_PAIR_FILTER_BITS - 3));
     m->joined_characters = calloc(1, (size_t)1 << (LF_BPE_CUT_BITS - 3));
     lf_status status = LF_ENOMEM;
     builder b = {.model = m};
     uint32_t *made = NULL;
     if (!m->forms || !m->symbol_ids || !m->symbol_lengths || !m->left || !m->right || !m->pairs ||
-        !m->joined_characters)
+        !m->pair_filter || !m->joined_characters)
         goto end;
     if ((status = build_tokens(m, where)) != LF_OK) goto end;
     const size_t n_scratch = m->longest > SHORT ? m->longest : SHORT;
@@ -604,7 +608,7 @@ end:
 void lf_bpe_free(lf_bpe *m) {
     if (!m) return;
     free(m->token_slots), free(m->symbol_ids), free(m->symbol_lengths), free(m->left), free(m->right), free(m->pairs);
-    free(m->shorter), free(m->joined_characters), free(m->forms);
+    free(m->shorter), free(m->pair_filter), free(m->joined_characters), free(m->forms);
     lf_trie_free(&m->trie), lf_trie_free(&m->odd);
     free(m);
 }

@@ -45,6 +45,8 @@ typedef struct {
     uint32_t *left, *right;   /* the pair a symbol forms from; a byte forms from itself */
     uint64_t *pairs;          /* hash table: left (21) | right (21) | symbol + 1 (22); 1 << pair_bits slots */
     unsigned pair_bits;
+    uint8_t *pair_filter; /* 1 << LF_BPE_PAIR_FILTER_BITS bits, by the hash of the pair: most pairs form nothing, and this says
+                             so from a tenth of the memory */
     uint32_t byte_pairs[65536]; /* the symbol of two bytes, first byte low; LF_NO_SYMBOL if none */
 
     /* For long pieces: the longest symbol that a text begins with, and the next shorter one that a symbol begins with. */
@@ -64,6 +66,7 @@ typedef struct {
 } lf_bpe;
 
 #define LF_BPE_CUT_BITS 21
+#define LF_BPE_PAIR_FILTER_BITS 20
 
 /* Builds a model. The token arrays stay the caller's and must outlive it. `merges` is n_merges pairs of token numbers
  * (not ids) in rank order, or NULL for a rank file, whose tokens must be given by rising rank.
@@ -98,10 +101,20 @@ size_t lf_bpe_merge(const lf_bpe *model, const uint8_t *piece, size_t n, uint32_
  * there is none. */
 size_t lf_bpe_next_cut(const lf_bpe *model, const uint8_t *text, size_t n, size_t from);
 
+/* Fetches what lf_bpe_pair will read. */
+static inline void lf_bpe_pair_prefetch(const lf_bpe *model, uint32_t left, uint32_t right) {
+    const uint64_t hash = ((uint64_t)left << 21 | right) * 0x9E3779B97F4A7C15u;
+    const size_t bit = (size_t)(hash >> (64 - LF_BPE_PAIR_FILTER_BITS));
+    if (model->pair_filter[bit / 8] >> bit % 8 & 1) __builtin_prefetch(&model->pairs[hash >> (64 - model->pair_bits)]);
+}
+
 static inline uint32_t lf_bpe_pair(const lf_bpe *model, uint32_t left, uint32_t right) {
     const uint64_t key = (uint64_t)left << 21 | right;
     const size_t mask = ((size_t)1 << model->pair_bits) - 1;
-    for (size_t at = (size_t)(key * 0x9E3779B97F4A7C15u >> (64 - model->pair_bits));; at = (at + 1) & mask) {
+    const uint64_t hash = key * 0x9E3779B97F4A7C15u;
+    const size_t bit = (size_t)(hash >> (64 - LF_BPE_PAIR_FILTER_BITS));
+    if (!(model->pair_filter[bit / 8] >> bit % 8 & 1)) return LF_NO_SYMBOL;
+    for (size_t at = (size_t)(hash >> (64 - model->pair_bits));; at = (at + 1) & mask) {
         const uint64_t slot = model->pairs[at];
         if (slot >> 22 == key && slot) return (uint32_t)(slot & 0x3FFFFF) - 1;
         if (!slot) return LF_NO_SYMBOL;

@@ -61,6 +61,7 @@ static size_t merged_16(const lf_bpe *model, const uint8_t *p, size_t n, uint32_
     for (;;) {
         const uint32_t best = _mm512_reduce_min_epu32(rank);
         if (best == LF_NO_SYMBOL) break;
+        __builtin_prefetch(&model->symbol_ids[best]);
         const __m512i all = _mm512_set1_epi32((int)best);
         const unsigned at = (unsigned)__builtin_ctz(_mm512_cmpeq_epi32_mask(rank, all));
         const __mmask16 here = (__mmask16)(1u << at), kept = (__mmask16) ~(2u << at);
@@ -68,6 +69,7 @@ static size_t merged_16(const lf_bpe *model, const uint8_t *p, size_t n, uint32_
         rank = _mm512_mask_compress_epi32(_mm512_set1_epi32(-1), kept, rank);
         n--;
         _mm512_storeu_si512(symbols, symbol);
+        if (at) lf_bpe_pair_prefetch(model, symbols[at - 1], best);
         const uint32_t next = at + 1 < n ? lf_bpe_pair(model, best, symbols[at + 1]) : LF_NO_SYMBOL;
         rank = _mm512_mask_set1_epi32(rank, here, (int)next);
         if (at) rank = _mm512_mask_set1_epi32(rank, here >> 1, (int)lf_bpe_pair(model, symbols[at - 1], best));
