@@ -284,24 +284,49 @@ static inline uint32_t read_upto_4(const uint8_t *p, size_t n) {
     return v;
 }
 
-static inline size_t cut_hash(const uint8_t *text, size_t before, size_t at, size_t after) {
-    const uint64_t both = (uint64_t)read_upto_4(text + before, at - before) << 32 | read_upto_4(text + at, after - at);
-    return (size_t)(both * 0x9E3779B97F4A7C15u >> (64 - LF_BPE_CUT_BITS));
+static inline size_t cut_hash(uint32_t before, uint32_t after) {
+    return (size_t)(((uint64_t)before << 32 | after) * 0x9E3779B97F4A7C15u >> (64 - LF_BPE_CUT_BITS));
+}
+
+/* The bytes of the character at p < end as a number, the first one lowest; returns how many, as lf_utf8_read has it. */
+static inline unsigned read_character(const uint8_t *p, const uint8_t *end, uint32_t *bytes) {
+    if (LF_LIKELY(end - p >= 4)) { /* most in one load: E0 and ED have second bytes that are not allowed */
+        memcpy(bytes, p, 4);
+        if ((*bytes & 0xC0C0F0) == 0x8080E0 && *p != 0xE0 && *p != 0xED) return *bytes &= 0xFFFFFF, 3u;
+    }
+    uint32_t c;
+    const unsigned length = lf_utf8_read(p, end, &c);
+    return *bytes = read_upto_4(p, length), length;
 }
 
 static inline size_t byte_pair_bit(const uint8_t *text, size_t at) { return (size_t)text[at - 1] << 8 | text[at]; }
 
+/* Whether a text may be cut at `at`, between two characters whose bytes are given. */
+static inline unsigned is_cut(const lf_bpe *m, const uint8_t *text, size_t at, uint32_t before, uint32_t after) {
+    const size_t bytes = byte_pair_bit(text, at), characters = cut_hash(before, after);
+    return ~(m->joined_bytes[bytes / 8] >> bytes % 8 | m->joined_characters[characters / 8] >> characters % 8) & 1u;
+}
+
 size_t lf_bpe_next_cut(const lf_bpe *m, const uint8_t *text, size_t n, size_t from) {
-    uint32_t c;
-    size_t before = from;
-    for (size_t at = from + lf_utf8_read(text + from, text + n, &c); at < n;) {
-        const size_t after = at + lf_utf8_read(text + at, text + n, &c);
-        const size_t bytes = byte_pair_bit(text, at), characters = cut_hash(text, before, at, after);
-        if (!((m->joined_bytes[bytes / 8] >> bytes % 8 | m->joined_characters[characters / 8] >> characters % 8) & 1))
-            return at;
-        before = at, at = after;
+    uint32_t before, after;
+    for (size_t at = from + read_character(text + from, text + n, &before); at < n; before = after) {
+        const unsigned length = read_character(text + at, text + n, &after);
+        if (is_cut(m, text, at, before, after)) return at;
+        at += length;
     }
     return n;
+}
+
+size_t lf_bpe_cuts(const lf_bpe *m, const uint8_t *text, size_t n, uint32_t base, uint32_t *cuts) {
+    uint32_t before, after;
+    size_t n_cuts = 0;
+    for (size_t at = read_character(text, text + n, &before); at < n; before = after) {
+        const unsigned length = read_character(text + at, text + n, &after);
+        cuts[n_cuts] = base + (uint32_t)at; /* no branch: nobody can guess where the cuts are */
+        n_cuts += is_cut(m, text, at, before, after);
+        at += length;
+    }
+    return n_cuts;
 }
 
 /* Sets a bit for every two neighbours inside a token. Characters are as long as their first byte says here, which is at
@@ -318,7 +343,7 @@ static void note_joined(lf_bpe *m, const uint8_t *token, size_t n) {
         if (!whole) {
             m->joined_bytes[bytes / 8] |= (uint8_t)(1u << bytes % 8);
         } else {
-            const size_t h = cut_hash(token, before, at, at + length);
+            const size_t h = cut_hash(read_upto_4(token + before, at - before), read_upto_4(token + at, length));
             m->joined_characters[h / 8] |= (uint8_t)(1u << h % 8);
         }
     }

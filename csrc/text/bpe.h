@@ -101,6 +101,9 @@ size_t lf_bpe_merge(const lf_bpe *model, const uint8_t *piece, size_t n, uint32_
  * there is none. */
 size_t lf_bpe_next_cut(const lf_bpe *model, const uint8_t *text, size_t n, size_t from);
 
+/* All such places of a text of n >= 1 bytes, each plus `base`; returns how many. `cuts` has room for n. */
+size_t lf_bpe_cuts(const lf_bpe *model, const uint8_t *text, size_t n, uint32_t base, uint32_t *cuts);
+
 /* Fetches what lf_bpe_pair will read. */
 static inline void lf_bpe_pair_prefetch(const lf_bpe *model, uint32_t left, uint32_t right) {
     const uint64_t hash = ((uint64_t)left << 21 | right) * 0x9E3779B97F4A7C15u;
