@@ -383,7 +383,10 @@ static lf_status workspace_new(lf_text_workspace **workspace, const lf_text *tex
     if (!w) return LF_ENOMEM;
     memset(w, 0, sizeof *w);
     w->text = text;
-    if (!tables_new(&w->tables, cache_bytes)) return free(w), LF_ENOMEM;
+    uint32_t largest = 0;
+    for (size_t t = 0; t < text->model->n_tokens; t++)
+        if (text->model->ids[t] > largest) largest = text->model->ids[t];
+    if (!tables_new(&w->tables, cache_bytes, largest)) return free(w), LF_ENOMEM;
     seed(w);
     *workspace = w;
     return LF_OK;

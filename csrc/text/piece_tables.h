@@ -13,7 +13,7 @@
 #endif
 
 enum {
-    PROBES = 4,        /* lines a key may stand in */
+    PROBES = 8,        /* lines a key may stand in */
     SHORT_KEY = 15,    /* bytes of a piece in the first table */
     LONG_KEY = 31,     /* ... and in the second */
     SHORT_IDS = 4,     /* ids of a piece in the first table */
@@ -50,6 +50,7 @@ typedef struct {
     size_t n_lines, n_long;      /* home lines; a few more follow for keys that are probed past the last */
     size_t ring_mask, slot_mask; /* one less than how many bytes and slots: powers of two */
     uint64_t ring_head;    /* where the next record or tail goes, counted from the beginning of all */
+    int narrow;            /* no id has more than 16 bits */
     uint32_t turn;         /* counts: which of several places is taken next */
     uint32_t n_seen;       /* bits set in seen */
     uint8_t seen[1 << 15]; /* see comes_again */
@@ -137,21 +138,31 @@ static inline const uint8_t *at_position(const tables *t, uint64_t position) {
     return position + t->ring_mask + 1 < t->ring_head ? NULL : t->ring + (position & t->ring_mask);
 }
 
-/* Tails: the ids of an entry that has more of them than fit. The entry has the position and the number instead. */
+/* Tails: the ids of an entry that has more of them than fit, 16 bits each where no id of the vocabulary has more. The entry
+ * has the position and the number instead. */
 
 static void put_tail(tables *t, const uint32_t *ids, size_t n, uint32_t *entry) {
     uint64_t position;
-    memcpy(ring_room(t, n * sizeof *ids, &position), ids, n * sizeof *ids);
+    uint8_t *tail = ring_room(t, (n * (t->narrow ? 2 : 4) + 3) & ~(size_t)3, &position);
+    for (size_t i = 0; t->narrow && i < n; i++) memcpy(tail + 2 * i, &(uint16_t){(uint16_t)ids[i]}, 2);
+    if (!t->narrow) memcpy(tail, ids, n * sizeof *ids);
     entry[0] = (uint32_t)position, entry[1] = (uint32_t)(position >> 32), entry[2] = (uint32_t)n;
 }
 
 /* Writes the ids, up to three more after them, and returns how many; LOST where they are gone. */
 static inline unsigned take_tail(const tables *t, const uint32_t *entry, uint32_t *ids) {
+    typedef uint16_t narrow4 __attribute__((vector_size(8)));
     const uint8_t *tail = at_position(t, entry[0] | (uint64_t)entry[1] << 32);
     const unsigned n = entry[2];
     if (LF_UNLIKELY(!tail)) return LOST;
-    if (ids)
-        for (unsigned i = 0; i < n; i += 4) memcpy(ids + i, tail + i * sizeof *ids, 4 * sizeof *ids);
+    if (!ids) return n;
+    for (unsigned i = 0; i < n; i += 4) {
+        ids4 four;
+        narrow4 narrow;
+        if (t->narrow) memcpy(&narrow, tail + 2 * i, sizeof narrow), four = __builtin_convertvector(narrow, ids4);
+        else memcpy(&four, tail + 4 * i, sizeof four);
+        memcpy(ids + i, &four, sizeof four);
+    }
     return n;
 }
 
@@ -301,10 +312,11 @@ static void tables_free(tables *t) {
 
 /* Empty tables of `bytes` bytes in all, at least 64 KB: two thirds for the first, an eighth for the second and a sixth or
  * less for the ring and its slots. Returns 0 if there is no memory. */
-static int tables_new(tables *t, size_t bytes) {
+static int tables_new(tables *t, size_t bytes, uint32_t largest_id) {
     const size_t n_ring = power_of_two_below(bytes / 6);
     t->n_lines = bytes / sizeof *t->lines * 2 / 3 - PROBES;
     t->n_long = bytes / sizeof *t->long_lines / 8 - PROBES;
+    t->narrow = largest_id <= UINT16_MAX;
     t->ring_mask = n_ring - 1;
     t->slot_mask = n_ring / 64 - 1;
     t->ring_head = 1 << 2; /* so that no slot in use is 0; tails stand on whole ids */
