@@ -23,6 +23,12 @@
 #define LF_NO_SYMBOL 0xFFFFFFFFu
 #define LF_NO_ID 0xFFFFFFFFu
 
+/* The longest symbol that a text begins with, and the next shorter one that a symbol begins with. */
+typedef struct lf_bpe_prefixes {
+    lf_trie trie;      /* values are symbols */
+    uint32_t *shorter; /* per symbol, LF_NO_SYMBOL if none */
+} lf_bpe_prefixes;
+
 typedef struct {
     /* Tokens in the order given. */
     const uint8_t *blob; /* token t is blob[offsets[t] .. offsets[t + 1]) */
@@ -36,22 +42,22 @@ typedef struct {
     int whole_pieces; /* a piece that is a token is that token */
     int all_form;     /* every token forms from its bytes by merging */
     uint8_t *forms;   /* a bit a token: it forms */
-    int has_trie;     /* backtracking can be used */
 
     /* Symbols. */
     uint32_t n_symbols;
+    uint32_t *symbol_tokens;  /* the token, LF_NO_SYMBOL for an unused number         */
     uint32_t *symbol_ids;     /* the token's id, LF_NO_ID for an unused number        */
     uint32_t *symbol_lengths; /* bytes                                                */
     uint32_t *left, *right;   /* the pair a symbol forms from; a byte forms from itself */
     uint64_t *pairs;          /* hash table: left (21) | right (21) | symbol + 1 (22); 1 << pair_bits slots */
     unsigned pair_bits;
-    uint8_t *pair_filter; /* 1 << LF_BPE_PAIR_FILTER_BITS bits, by the hash of the pair: most pairs form nothing, and this says
+    uint8_t *
+        pair_filter; /* 1 << LF_BPE_PAIR_FILTER_BITS bits, by the hash of the pair: most pairs form nothing, and this says
                              so from a tenth of the memory */
     uint32_t byte_pairs[65536]; /* the symbol of two bytes, first byte low; LF_NO_SYMBOL if none */
 
-    /* For long pieces: the longest symbol that a text begins with, and the next shorter one that a symbol begins with. */
-    lf_trie trie;      /* values are symbols */
-    uint32_t *shorter; /* per symbol, LF_NO_SYMBOL if none */
+    /* For long pieces, if there come to be many: made by the first thread that has met enough of them. */
+    struct lf_bpe_prefixes **prefixes;
 
     /* Tokens out of order: a part of theirs forms by a weaker merge than their own. Trained vocabularies have none or, where
      * two were put together, a few. Backtracking is exact for pieces that contain none of their byte strings. */
@@ -90,6 +96,7 @@ uint32_t lf_bpe_find(const lf_bpe *model, const uint8_t *bytes, size_t n);
 typedef struct {
     void *buffer;
     size_t n_buffer;
+    size_t n_long;       /* bytes of long pieces merged so far */
     uint64_t memo[1024]; /* answers about pairs of symbols: left (21) | right (21) | known (1) | answer (1) */
 } lf_bpe_scratch;
 

@@ -130,8 +130,8 @@ static size_t look_up(lf_text_workspace *w, const uint8_t *p, size_t n, const ui
     if (n > LONG_KEY) return look_up_record(w, p, n, end, kind, ids);
     const key32 key = key32_of(p, n, end);
     const uint64_t hash = n <= SHORT_KEY ? hash16(key.half[0]) : hash32(key, n);
-    size_t n_ids = n <= SHORT_KEY ? find_short(&w->tables, key.half[0], hash, ids)
-                                  : find_long(&w->tables, &key, n, hash, ids);
+    size_t n_ids =
+        n <= SHORT_KEY ? find_short(&w->tables, key.half[0], hash, ids) : find_long(&w->tables, &key, n, hash, ids);
     if (n_ids && n_ids != LOST) return n_ids;
     n_ids = compute(w, p, n, end, kind, &keep, ids);
     if (!keep || !n_ids) return n_ids;

@@ -46,14 +46,14 @@ typedef struct {
     short_line *lines;
     long_line *long_lines;
     uint8_t *ring;
-    uint64_t *slots;                                   /* of records, by hash */
+    uint64_t *slots;             /* of records, by hash */
     size_t n_lines, n_long;      /* home lines; a few more follow for keys that are probed past the last */
     size_t ring_mask, slot_mask; /* one less than how many bytes and slots: powers of two */
-    uint64_t ring_head;    /* where the next record or tail goes, counted from the beginning of all */
-    int narrow;            /* no id has more than 16 bits */
-    uint32_t turn;         /* counts: which of several places is taken next */
-    uint32_t n_seen;       /* bits set in seen */
-    uint8_t seen[1 << 15]; /* see comes_again */
+    uint64_t ring_head;          /* where the next record or tail goes, counted from the beginning of all */
+    int narrow;                  /* no id has more than 16 bits */
+    uint32_t turn;               /* counts: which of several places is taken next */
+    uint32_t n_seen;             /* bits set in seen */
+    uint8_t seen[1 << 15];       /* see comes_again */
 } tables;
 
 /* Keys. */
