@@ -3,6 +3,7 @@
 #ifndef LF_LOSS_ROW_DOUBLE_H
 #define LF_LOSS_ROW_DOUBLE_H
 
+#include <float.h>
 #include <math.h>
 
 #include "loss/cross_entropy.h"
