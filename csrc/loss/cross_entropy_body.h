@@ -158,10 +158,11 @@ LF_INLINE void row_float(const lf_cross_entropy *job, lf_float type, size_t row,
     void *gradient = job->gradient ? (char *)job->gradient + (int64_t)row * job->gradient_stride * (int64_t)size : NULL;
     const int hard = target.kind == LF_ROW_LABEL, smooth = job->label_smoothing != 0.0 && hard;
     const double d_lse = job->d_lse ? job->d_lse[row] : 0.0;
+    const double d_logprob = hard && job->d_logprob ? job->d_logprob[row] : 0.0;
     const double scale = hard ? job->scale * (job->row_scale ? job->row_scale[row] : 1.0) : 0.0;
     const size_t label = hard ? target.label : n;
     const double own_z = hard ? job->logit_scale * lf_float_get(type, x, label) : -INFINITY;
-    const int pulls = gradient && (scale != 0.0 || d_lse != 0.0) && target.kind != LF_ROW_POISONED;
+    const int pulls = gradient && (scale != 0.0 || d_lse != 0.0 || d_logprob != 0.0) && target.kind != LF_ROW_POISONED;
 
     row_sums s = {0.0, 0.0, 0.0f, 0, n};
     float *e = !pulls ? NULL : type == LF_F32 && !past_cache ? gradient : kept;
@@ -201,7 +202,7 @@ LF_INLINE void row_float(const lf_cross_entropy *job, lf_float type, size_t row,
         for (; i < n; i += LANES) v_store_part(type, gradient, i, line[0], n - i);
         return;
     }
-    const double push = scale * weight * (1.0 - job->label_smoothing), dz = job->logit_scale;
+    const double push = scale * weight * (1.0 - job->label_smoothing) - d_logprob, dz = job->logit_scale;
     const double pull = push + scale * (job->label_smoothing + 2.0 * job->z_loss * lse) + d_lse;
     for (size_t k = 0; k < s.n_stretches; k++) {
         size_t b = k + 1 < s.n_stretches ? stretches[k + 1].from : n;
