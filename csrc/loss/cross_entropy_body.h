@@ -25,7 +25,8 @@ typedef struct {
     double others; /* sum of exp(z - ref) over all classes but the label */
     double sum_z;
     float ref;
-    size_t n_stretches, top_at;
+    size_t n_stretches;
+    int beaten; /* another logit is greater than the label's, or as great and before it */
 } row_sums;
 
 /* Elements until the next line of 64 bytes. */
@@ -45,12 +46,6 @@ LF_INLINE float top_of(lf_float type, const void *x, size_t a, size_t b) {
         for (size_t k = 0; k < 4; k++) top[k] = v_max(v_load(type, x, i + k * LANES), top[k]);
     for (; i < b; i += LANES) top[0] = v_max(v_load_part(type, x, i, b - i, -INFINITY), top[0]);
     return v_top(v_max(v_max(top[0], top[1]), v_max(top[2], top[3])));
-}
-
-/* The first element of [a, b) that equals `value`, which is there. */
-static size_t find(lf_float type, const void *x, size_t a, size_t b, float value) {
-    while (a < b && (float)lf_float_get(type, x, a) != value) a++;
-    return a;
 }
 
 /* Sum of e^(scale * x - ref) over [a, b), which is kept in e if that is not NULL, and of the exponents themselves if
@@ -96,15 +91,21 @@ LF_INLINE float sweep(lf_float type, const void *x, size_t a, size_t b, float sc
 }
 
 LF_INLINE row_sums sum_row(lf_float type, const void *x, size_t n, float scale, size_t label, float *e, int need_d,
-                           int need_top, stretch *stretches) {
+                           stretch *stretches) {
+    const float own = label < n ? (float)lf_float_get(type, x, label) : 0.0f;
     row_sums s = {0.0, 0.0, 0.0f, 0, 0};
-    float best = -INFINITY, top = 0.0f, sum_d = 0.0f, ignore;
+    float top = 0.0f, sum_d = 0.0f, ignore;
     int top_known = 0;
     for (size_t a = 0, b; a < n; a = b) {
         b = a + BLOCK + (a ? 0 : until_line(type, x));
         if (b > n) b = n;
         if (!top_known) top = top_of(type, x, a, b);
-        if (need_top && top > best) best = top, s.top_at = find(type, x, a, b, top);
+        if (label >= b)
+            s.beaten |= top >= own;
+        else if (label < a)
+            s.beaten |= top > own;
+        else
+            s.beaten |= top_of(type, x, a, label) >= own || top_of(type, x, label + 1, b) > own;
         float z = top * scale;
         if (s.n_stretches == 0 || z > s.ref + SLACK) {
             float ref = z < -FLT_MAX ? -FLT_MAX : z; /* -inf - -inf would be no number */
@@ -164,18 +165,17 @@ LF_INLINE void row_float(const lf_cross_entropy *job, lf_float type, size_t row,
     const double own_z = hard ? job->logit_scale * lf_float_get(type, x, label) : -INFINITY;
     const int pulls = gradient && (scale != 0.0 || d_lse != 0.0 || d_logprob != 0.0) && target.kind != LF_ROW_POISONED;
 
-    row_sums s = {0.0, 0.0, 0.0f, 0, n};
+    row_sums s = {0.0, 0.0, 0.0f, 0, 0};
     float *e = !pulls ? NULL : type == LF_F32 && !past_cache ? gradient : kept;
     if (e && e != gradient) e += LANES - until_line(type, x) % LANES;
     if (hard || job->lse || pulls) {
         const float logit_scale = (float)job->logit_scale;
-        const int top = job->correct != NULL;
         if (e)
-            s = smooth ? sum_row(type, x, n, logit_scale, label, e, 1, top, stretches)
-                       : sum_row(type, x, n, logit_scale, label, e, 0, top, stretches);
+            s = smooth ? sum_row(type, x, n, logit_scale, label, e, 1, stretches)
+                       : sum_row(type, x, n, logit_scale, label, e, 0, stretches);
         else
-            s = smooth ? sum_row(type, x, n, logit_scale, label, NULL, 1, top, stretches)
-                       : sum_row(type, x, n, logit_scale, label, NULL, 0, top, stretches);
+            s = smooth ? sum_row(type, x, n, logit_scale, label, NULL, 1, stretches)
+                       : sum_row(type, x, n, logit_scale, label, NULL, 0, stretches);
     }
     const double own_d = own_z - s.ref, sum = s.others + exp(own_d), log_sum = log(sum), lse = s.ref + log_sum;
     const double nll = hard ? lf_row_nll(s.others, own_d) : 0.0, weight = hard ? lf_row_weight(job, label) : 0.0;
@@ -191,7 +191,7 @@ LF_INLINE void row_float(const lf_cross_entropy *job, lf_float type, size_t row,
     if (job->loss) job->loss[row] = loss;
     if (job->lse) job->lse[row] = lse;
     if (job->logprob) job->logprob[row] = hard ? -nll : loss;
-    if (job->correct) job->correct[row] = hard && s.top_at == label && sum == sum;
+    if (job->correct) job->correct[row] = hard && !s.beaten && sum == sum;
     if (!gradient) return;
 
     if (!pulls || !(sum > 0.0)) {

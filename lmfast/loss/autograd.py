@@ -55,10 +55,9 @@ def cross_entropy(
             return loss
         accuracy = correct.sum().to(kind) / (n_valid if reduction == "mean" else 1)
         return CrossEntropyOutput(loss, accuracy=accuracy)
+    elif not needs and _is_plain(rows):
+        return _without_grad(rows, targets, weight, options, reduction, want, empty, shape)
     else:
-        in_place = inplace and needs
-        if in_place and logits.is_leaf:
-            raise ValueError("inplace: a leaf that requires a gradient would lose its values; give a computed tensor")
         found = _rows_op(rows, targets, weight, *_words(options), "entropy" in want)
     return _reduced(found, targets, weight, options, reduction, want, empty, shape, kind)
 
@@ -69,14 +68,35 @@ def _may_fuse(rows: Any, options: Options, reduction: str, want: tuple[str, ...]
     In half precision it would be rounded twice, and a small one lost before a GradScaler could enlarge it.
     """
     return (
-        not torch.compiler.is_compiling()
-        and type(rows) in (torch.Tensor, torch.nn.Parameter)
-        and rows.device.type == "cpu"
+        _is_plain(rows)
         and reduction != "none"
         and want in ((), ("accuracy",))
         and (rows.dtype != torch.float16 or inplace)
-        and not torch._C._functorch.maybe_current_level()
     )
+
+
+def _is_plain(rows: Any) -> bool:
+    """Whether these are numbers in memory, and nobody traces what is done with them."""
+    return (
+        not torch.compiler.is_compiling()
+        and type(rows) in (torch.Tensor, torch.nn.Parameter)
+        and rows.device.type == "cpu"
+        and rows.layout == torch.strided
+        and not torch._C._functorch.maybe_current_level()
+        and torch.utils._python_dispatch._get_current_dispatch_mode() is None
+    )
+
+
+def _without_grad(
+    rows: Any, targets: Any, weight: Any, options: Options, reduction: str, want: tuple[str, ...], empty: str, shape: Any
+) -> Any:
+    from lmfast.loss.cross_entropy import results_of
+
+    job = Rows(rows, targets, weight, options)
+    found = results_of(job, reduction, want, empty, tuple(shape), np.float64 if rows.dtype == torch.float64 else np.float32)
+    if not want:
+        return torch.from_numpy(np.asarray(found))
+    return type(found)(*(None if values is None else torch.from_numpy(np.asarray(values)) for values in found))
 
 
 def _reduced(

@@ -104,17 +104,23 @@ def cross_entropy(
 
         return autograd.cross_entropy(logits, target, weight, options, reduction, dim, want, inplace, empty)
     logits, target, axis, shape = _arrays(logits, target, dim)
-    rows = Rows(logits, target, weight, options)
-    n_valid, divisor = rows.count()
-    names = {"logprobs": "logprob", "accuracy": "correct"}
-    found = rows.run(("loss", *(names.get(name, name) for name in want)))
     kind = np.float64 if logits.dtype == np.float64 else np.float32
+    return results_of(Rows(logits, target, weight, options), reduction, want, empty, shape, kind)
+
+
+def results_of(
+    rows: Rows, reduction: str, want: tuple[str, ...], empty: str, shape: tuple[int, ...], kind: type[np.floating[Any]]
+) -> Any:
+    """What `cross_entropy` returns, as numpy scalars and arrays of `kind`; `shape` is that of a number for each row."""
+    names = {"logprobs": "logprob", "accuracy": "correct"}
+    n_valid, divisor = rows.count()
+    found = rows.run(("loss", *(names.get(name, name) for name in want)))
     loss = _reduce(found.loss, reduction, divisor, empty, shape, kind)
     if not want:
         return loss
     each = {name: getattr(found, names.get(name, name)) for name in want}
     results = {name: values.astype(kind).reshape(shape) for name, values in each.items()}
-    if return_accuracy:
+    if "accuracy" in want:
         results["accuracy"] = _reduce(found.correct, reduction, n_valid, empty, shape, kind)
     return CrossEntropyOutput(loss, **results)
 
