@@ -13,6 +13,7 @@ import os
 from collections.abc import Iterable
 from functools import partial
 from itertools import accumulate, pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -109,7 +110,7 @@ class FamilyTokenizer(Tokenizer):
 
     # Encoding: what the methods of Tokenizer ask for.
 
-    def _encode(
+    def _encode(  # type: ignore[override]
         self, text: Text, as_list: bool, counting: bool, raw: Bits, normalized: Bits, strict: bool
     ) -> NDArray[np.uint32] | int | list[int]:
         ids = self._encode_steps(_utf8(text, strict), raw, normalized)
@@ -228,7 +229,7 @@ class FamilyTokenizer(Tokenizer):
         groups = []
         for data, ends in documents(paths, separator):
             if self._engine is None or checking.on or self._looks(1, normalized):
-                items = [data[start:stop] for start, stop in ends]
+                items: list[str | bytes] = [data[start:stop] for start, stop in ends]
                 groups.append(self._encode_rows(items, allowed_special, False, "replace"))
             else:
                 spans = np.array(ends, np.int64).reshape(-1, 2)
@@ -393,7 +394,7 @@ def _named(components: tuple[object, ...]) -> str:
 
 def _as_bytes(texts: Iterable[Text], strict: bool) -> list[bytes]:
     """Texts in UTF-8. The common kinds are told at once."""
-    items = texts if type(texts) is list else text_items(texts)
+    items: list[Any] = texts if type(texts) is list else text_items(texts)
     kinds = set(map(type, items))
     if kinds <= {str}:
         try:
