@@ -426,6 +426,51 @@ class Tokenizer(_text.Encoder):
         layout = Layout(pad_id=pad_id, pad_type_id=pad_type_id, padding_side=padding_side)
         return [pad(encoding, length, layout) for encoding in found]
 
+    # Other segmentations of a text than the one that `encode` gives; added tokens in it are plain text.
+
+    def nbest(self, text: Text, n: int) -> list[tuple[NDArray[np.uint32], float]]:
+        """The n best segmentations by a Unigram model, or as many as there are: ids and the sum of their scores.
+
+        Errors: ValueError for another model.
+        """
+        raise self._no_choice("nbest", "Unigram")
+
+    def sample(
+        self, text: Text, *, seed: int, alpha: float | None = None, dropout: float | None = None
+    ) -> NDArray[np.uint32]:
+        """A random segmentation; the same seed gives the same one.
+
+        alpha    for a Unigram model: the probability of a segmentation is proportional to exp(alpha * score)
+        dropout  for a BPE over characters: the probability of passing over a merge
+
+        Errors: ValueError for an argument that does not go with the model.
+        """
+        raise self._no_choice("sample", "Unigram, a ScoredBPE or a BPE over characters")
+
+    def sample_and_score(
+        self,
+        text: Text,
+        n: int,
+        *,
+        seed: int,
+        alpha: float = 1.0,
+        replacement: bool = True,
+        include_best: bool = False,
+    ) -> list[tuple[NDArray[np.uint32], float]]:
+        """N random segmentations by a Unigram model with their log-probabilities; without `replacement` different ones,
+        with the log-probability of being drawn, the best one first where `include_best` asks for it.
+
+        Errors: ValueError for another model.
+        """
+        raise self._no_choice("sample_and_score", "Unigram")
+
+    def entropy(self, text: Text, *, alpha: float = 1.0) -> float:
+        """The entropy, in nats, of the segmentations from which `sample` draws. Errors: ValueError for another model."""
+        raise self._no_choice("entropy", "Unigram")
+
+    def _no_choice(self, what: str, wanted: str) -> ValueError:
+        return ValueError(f"{what} needs a model that is {wanted}; this one is {type(self._spec.model).__name__}")
+
     def truncate(self, text: T, max_tokens: int, *, allowed_special: AllowedSpecial = ()) -> T:
         """The longest beginning of a text, up to a token and a character boundary of its, that has at most `max_tokens`
         ids.
