@@ -58,8 +58,9 @@ def _prefix_rule(spec: TokenizerSpec) -> str | None:
         return None
     if any(step.invert for step in spec.pre_tokenizer if isinstance(step, Split)):
         return None
-    rules = {(_SPACES_TO_MARKS,): "never", (Prepend(_MARK), _SPACES_TO_MARKS): "always"}
-    return rules.get(spec.normalizer)  # type: ignore[call-overload, no-any-return]
+    if spec.normalizer == (_SPACES_TO_MARKS,):
+        return "never"
+    return "always" if spec.normalizer == (Prepend(_MARK), _SPACES_TO_MARKS) else None
 
 
 class _Tables(NamedTuple):

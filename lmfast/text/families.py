@@ -10,9 +10,11 @@ The inherited encoder is that of bytes and makes no ids here: it finds the added
 from __future__ import annotations
 
 import os
+import random
 from collections.abc import Iterable
 from functools import partial
 from itertools import accumulate, pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +26,8 @@ from lmfast.text.family_decoding import Names, StreamDecoder
 from lmfast.text.pipeline import Pipeline
 from lmfast.text.pipeline.aligned import Aligned
 from lmfast.text.ragged import Ragged
-from lmfast.text.spec import AddedToken, TokenizerSpec
+from lmfast.text.sentencepiece import SentencePieceEngine
+from lmfast.text.spec import BPE, AddedToken, TokenizerSpec, Unigram
 from lmfast.text.tokenizer import (
     CACHE_BYTES,
     AllowedSpecial,
@@ -109,7 +112,7 @@ class FamilyTokenizer(Tokenizer):
 
     # Encoding: what the methods of Tokenizer ask for.
 
-    def _encode(
+    def _encode(  # type: ignore[override]
         self, text: Text, as_list: bool, counting: bool, raw: Bits, normalized: Bits, strict: bool
     ) -> NDArray[np.uint32] | int | list[int]:
         ids = self._encode_steps(_utf8(text, strict), raw, normalized)
@@ -228,7 +231,7 @@ class FamilyTokenizer(Tokenizer):
         groups = []
         for data, ends in documents(paths, separator):
             if self._engine is None or checking.on or self._looks(1, normalized):
-                items = [data[start:stop] for start, stop in ends]
+                items: list[str | bytes] = [data[start:stop] for start, stop in ends]
                 groups.append(self._encode_rows(items, allowed_special, False, "replace"))
             else:
                 spans = np.array(ends, np.int64).reshape(-1, 2)
@@ -336,6 +339,62 @@ class FamilyTokenizer(Tokenizer):
                 spans.append(np.array([[start, stop]], np.int64))
         return np.concatenate(ids), np.concatenate(spans)
 
+    # Other segmentations.
+
+    def _unigram(self, what: str) -> SentencePieceEngine:
+        if isinstance(self._engine, SentencePieceEngine) and isinstance(self._spec.model, Unigram):
+            return self._engine
+        raise self._no_choice(what, "the Unigram of a .model")
+
+    def nbest(self, text: Text, n: int) -> list[tuple[NDArray[np.uint32], float]]:
+        if n < 1:
+            raise ValueError(f"n = {n}; want 1 or more")
+        return self._unigram("nbest").lattice(_utf8(text, False)).best(n)
+
+    def sample(
+        self, text: Text, *, seed: int, alpha: float | None = None, dropout: float | None = None
+    ) -> NDArray[np.uint32]:
+        model, data = self._spec.model, _utf8(text, False)
+        if isinstance(model, Unigram):
+            engine = self._unigram("sample")
+            if alpha is None or dropout is not None:
+                raise ValueError("sample: a Unigram model wants alpha, and no dropout")
+            return engine.lattice(data).sample(alpha, 1, seed)[0][0]
+        if dropout is None or alpha is not None:
+            raise ValueError("sample: a BPE model wants dropout, and no alpha")
+        if not 0.0 <= dropout <= 1.0:
+            raise ValueError(f"dropout = {dropout}; want a probability in [0, 1]")
+        if isinstance(self._engine, SentencePieceEngine):
+            return self._engine.encode_with_dropout(data, dropout, seed)
+        if not isinstance(model, BPE):
+            raise self._no_choice("sample", "Unigram, a ScoredBPE or a BPE over characters")
+        pipeline = self._slow()
+        ids, _ = pipeline.encode(pipeline.normalize(data), random.Random(seed), dropout)
+        return np.array(ids, np.uint32)
+
+    def sample_and_score(
+        self,
+        text: Text,
+        n: int,
+        *,
+        seed: int,
+        alpha: float = 1.0,
+        replacement: bool = True,
+        include_best: bool = False,
+    ) -> list[tuple[NDArray[np.uint32], float]]:
+        return sample_and_score(
+            self._unigram("sample_and_score"),
+            _utf8(text, False),
+            n=n,
+            alpha=alpha,
+            seed=seed,
+            replacement=replacement,
+            include_best=include_best,
+        )
+
+    def entropy(self, text: Text, *, alpha: float = 1.0) -> float:
+        return self._unigram("entropy").lattice(_utf8(text, False)).entropy(alpha)
+
     # Decoding.
 
     def _decode(self, ids: NDArray[np.uint32], errors: str | None) -> str | bytes:
@@ -393,7 +452,7 @@ def _named(components: tuple[object, ...]) -> str:
 
 def _as_bytes(texts: Iterable[Text], strict: bool) -> list[bytes]:
     """Texts in UTF-8. The common kinds are told at once."""
-    items = texts if type(texts) is list else text_items(texts)
+    items: list[Any] = texts if type(texts) is list else text_items(texts)
     kinds = set(map(type, items))
     if kinds <= {str}:
         try:

@@ -43,12 +43,13 @@ class Names:
         self.lengths = np.zeros(size, np.uint32)
         self.lengths[vocab.ids] = np.diff(vocab.offsets)
         self._added = {token_id: content for content, token_id in added}
-        self._outside = np.array([i for i in self._added if vocab.find(i) is None], np.uint32)
         for token_id, content in self._added.items():
             self.lengths[token_id] = len(content)
         self._called = dict(self._added)
         if pipeline is not None:
             self._called = {token.id: pipeline.name_of(token).encode() for token in spec.added_tokens}
+        outside = [i for i, name in self._called.items() if vocab.find(i) != name]
+        self._outside = np.array(outside, np.uint32)
         self._spec = spec
         sentencepiece = any(isinstance(decoder, SentencePieceDecoder) for decoder in spec.decoder)
         self._steps = None if sentencepiece else [decoding.step_of(decoder) for decoder in spec.decoder]

@@ -11,13 +11,14 @@ Exactness: tokenizers 0.23.3.
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lmfast.text.pipeline import decoding, modelling, normalizing, splitting
 from lmfast.text.pipeline.aligned import Aligned, Place
-from lmfast.text.spec import AddedToken, TokenizerSpec
+from lmfast.text.spec import BPE, AddedToken, TokenizerSpec
 
 __all__ = ["Pipeline"]
 
@@ -51,12 +52,20 @@ class Pipeline:
             step(text)
         return text
 
-    def encode(self, text: Aligned, rng: random.Random | None = None) -> tuple[list[int], list[Place] | None]:
+    def encode(
+        self, text: Aligned, rng: random.Random | None = None, dropout: float | None = None
+    ) -> tuple[list[int], list[Place] | None]:
         """The ids of a normalized text and, where it has places, the place of each.
 
-        rng  draws where the model has dropout; None: no dropout
+        rng      draws where the model has dropout; None: no dropout
+        dropout  instead of the model's own
         """
-        tokenize = self._cached if rng is None else modelling.model_of(self._model, rng)
+        tokenize = self._cached
+        if rng is not None:
+            model = self._model
+            if dropout is not None and isinstance(model, BPE):
+                model = replace(model, dropout=dropout)
+            tokenize = modelling.model_of(model, rng)
         ids: list[int] = []
         places: list[Place] | None = None if text.places is None else []
         for piece in splitting.pieces(text, self._splitters):
