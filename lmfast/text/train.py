@@ -311,7 +311,7 @@ def _seeds(
 def _pairs_of(seed_merges: Iterable[tuple[bytes, bytes]] | Tokenizer) -> Iterable[tuple[bytes, bytes]]:
     if not isinstance(seed_merges, Tokenizer):
         return seed_merges
-    model = seed_merges.spec.model
+    model = seed_merges.spec.bpe
     merges = model.merges if model.merges is not None else merges_of_ranks(model.vocab)[0]
     tokens = {token_id: token for token, token_id in model.vocab}
     return [(tokens[left], tokens[right]) for left, right in merges.tolist()]
