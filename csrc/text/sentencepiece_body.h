@@ -553,15 +553,26 @@ static lf_status normalized(lf_sp_workspace *w, const uint8_t *text, size_t n, i
     return status == LF_OK && w->normalized.n > LF_SP_MOST ? LF_EVALUE : status;
 }
 
-static lf_status encode(lf_sp_workspace *w, const uint8_t *text, size_t n, uint32_t *ids, size_t *n_ids) {
+/* A whole text. By the rule of tokenizers texts are words already, and the ids depend on nothing but the bytes. */
+static size_t encode_whole(lf_sp_workspace *w, const uint8_t *text, size_t n, uint32_t *ids) {
+    const int is_word = w->model->parts.rule == LF_RULE_TOKENIZERS && n <= WORD_MOST;
     sink s = {ids, NULL, 0, 0};
+    if (is_word) {
+        const word_found found = words_find(&w->words, text, n, text + n);
+        if (found.n_ids) return memcpy(ids, found.ids, found.n_ids * sizeof *ids), found.n_ids;
+    }
+    w->status = normalized(w, text, n, 0);
+    if (w->status != LF_OK) return 0;
+    model(w, w->normalized.bytes, w->normalized.n, &s);
+    if (is_word && s.n && w->status == LF_OK) words_put(&w->words, text, n, text + n, ids, s.n, 0);
+    return s.n;
+}
+
+static lf_status encode(lf_sp_workspace *w, const uint8_t *text, size_t n, uint32_t *ids, size_t *n_ids) {
     *n_ids = 0;
     if (n == 0) return LF_OK;
     if (!w->model->by_words || n > LF_SP_MOST) {
-        const lf_status status = normalized(w, text, n, 0);
-        if (status != LF_OK) return status;
-        model(w, w->normalized.bytes, w->normalized.n, &s);
-        *n_ids = s.n;
+        *n_ids = encode_whole(w, text, n, ids);
     } else {
         w->sum = 0;
         *n_ids = encode_words(w, text, n, ids);

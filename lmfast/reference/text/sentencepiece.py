@@ -15,6 +15,8 @@ from itertools import pairwise
 
 import numpy as np
 
+from lmfast.text.spec import ScoredBPE, SentencePieceDecoder, SentencePieceNormalizer, TokenizerSpec, Unigram
+
 __all__ = [
     "Model",
     "best_path",
@@ -24,6 +26,7 @@ __all__ = [
     "log_partition",
     "marginals",
     "merge",
+    "model_of",
     "normalize",
     "parse_charsmap",
     "segmentations",
@@ -76,6 +79,40 @@ class Model:
         return sorted(mine, key=len, reverse=True) if self.rule == "sentencepiece" else []
 
 
+def model_of(spec: TokenizerSpec) -> Model:
+    """The model of a spec that a `.model` is read into.
+
+    A piece of a single NUL is none of a text where it is unused or bytes are pieces.
+    """
+    model, normalizer = spec.model, spec.normalizer[0]
+    decoder = spec.decoder[0] if spec.decoder else SentencePieceDecoder()
+    assert isinstance(model, ScoredBPE | Unigram)
+    assert isinstance(normalizer, SentencePieceNormalizer) and isinstance(decoder, SentencePieceDecoder)
+    n = int(model.vocab.ids[-1]) + 1 if len(model.vocab) else 0
+    pieces, scores, kinds = [b""] * n, [0.0] * n, [CONTROL] * n
+    for at, (piece, i) in enumerate(model.vocab):
+        pieces[i], scores[i] = piece, float(model.scores[at])
+        kinds[i] = NORMAL if model.kinds is None else int(model.kinds[at])
+        if model.kinds is None and i == model.unk_id:
+            kinds[i] = UNKNOWN
+        if piece == b"\0" and (model.byte_fallback or kinds[i] == UNUSED):
+            kinds[i] = CONTROL
+    return Model(
+        pieces,
+        scores,
+        kinds,
+        isinstance(model, Unigram),
+        unk_id=model.unk_id,
+        byte_fallback=model.byte_fallback,
+        charsmap=normalizer.charsmap,
+        add_dummy_prefix=normalizer.add_dummy_prefix,
+        remove_extra_whitespaces=normalizer.remove_extra_whitespaces,
+        escape_whitespaces=normalizer.escape_whitespaces,
+        treat_whitespace_as_suffix=normalizer.treat_whitespace_as_suffix,
+        unk_surface=decoder.unk_surface,
+    )
+
+
 # Normalizing.
 
 
@@ -87,7 +124,8 @@ def parse_charsmap(blob: bytes) -> dict[bytes, bytes]:
     units, strings = struct.unpack_from(f"<{size // 4}I", blob, 4), blob[4 + size :]
 
     def base(at: int) -> int:
-        return at ^ (units[at] >> 10 << ((units[at] & 512) >> 6))
+        offset: int = units[at] >> 10 << ((units[at] & 512) >> 6)
+        return at ^ offset
 
     rules = {}
     stack = [(0, b"")]
@@ -218,7 +256,7 @@ def merge(model: Model, text: bytes, skip: Callable[[], bool] = lambda: False) -
 
 def _order(score: float) -> int:
     """A number that orders as sentencepiece orders scores: by the bits of float32."""
-    (bits,) = struct.unpack("<I", struct.pack("<f", score))
+    bits = int.from_bytes(struct.pack("<f", score), "little")
     return ~bits & 0xFFFFFFFF if bits >> 31 else bits | 0x80000000
 
 
