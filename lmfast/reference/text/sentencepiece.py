@@ -87,7 +87,8 @@ def model_of(spec: TokenizerSpec) -> Model:
     model, normalizer = spec.model, spec.normalizer[0]
     decoder = spec.decoder[0] if spec.decoder else SentencePieceDecoder()
     assert isinstance(model, ScoredBPE | Unigram)
-    assert isinstance(normalizer, SentencePieceNormalizer) and isinstance(decoder, SentencePieceDecoder)
+    assert isinstance(normalizer, SentencePieceNormalizer)
+    assert isinstance(decoder, SentencePieceDecoder)
     n = int(model.vocab.ids[-1]) + 1 if len(model.vocab) else 0
     pieces, scores, kinds = [b""] * n, [0.0] * n, [CONTROL] * n
     for at, (piece, i) in enumerate(model.vocab):
