@@ -21,6 +21,7 @@ from lmfast import _checking
 from lmfast.text._train import A_BREAK, ALONE, SCRIPT_ANY, SCRIPT_NONE, SPACE, Sentences, Trainer
 from lmfast.text.characters import Characters
 from lmfast.text.charsmaps import scripts
+from lmfast.text.formats.sentencepiece import read_bytes, to_bytes
 from lmfast.text.merging import Interrupted, make_merges
 from lmfast.text.sentencepiece_options import SentencePieceOptions
 from lmfast.text.spec import (
@@ -274,7 +275,7 @@ def spec_of_pieces(learnt: LearntPieces, vocab_size: int, options: SentencePiece
         if known.setdefault(token, token_id) != token_id:
             raise ValueError(f"{token.decode()!r} is a symbol and a learnt piece")
     name = options.normalizer if isinstance(options.normalizer, str) else "user_defined"
-    return TokenizerSpec(
+    spec = TokenizerSpec(
         ScoredBPE(Vocab.from_items(known), scores.astype(np.float32), kinds, options.unk_id, options.byte_fallback),
         normalizer=(
             SentencePieceNormalizer(
@@ -300,3 +301,4 @@ def spec_of_pieces(learnt: LearntPieces, vocab_size: int, options: SentencePiece
             ),
         ),
     )
+    return read_bytes(to_bytes(spec), where="what was learnt")  # so that it equals what is read from its file
