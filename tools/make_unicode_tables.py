@@ -218,8 +218,9 @@ def c_file(classes: list[int], traits: list[int], forms: Forms) -> str:
     trait_size = (len(trait_index) + 128 * len(trait_blocks) + len(lower_index) + 64 * len(lower_blocks)) / 1024
     form_size = (len(form_index) + 128 * len(form_blocks) + 12 * len(entries) + 4 * len(full) + 8 * len(pairs)) / 1024
     return f"""\
-/* unicode_tables.c - classes of Unicode 16.0 ({size:.0f} KB), traits and lowercase ({trait_size:.0f} KB), and the normalization data
- * of Unicode 9.0 ({form_size:.0f} KB). See unicode.h. Written by tools/make_unicode_tables.py; do not edit. */
+/* unicode_tables.c - classes of Unicode 16.0 ({size:.0f} KB), traits and lowercase ({trait_size:.0f} KB), and the
+ * normalization data of Unicode 9.0 ({form_size:.0f} KB). See unicode.h.
+ * Written by tools/make_unicode_tables.py; do not edit. */
 #include "text/unicode.h"
 
 static const uint8_t index_16[{len(index)}] = {{

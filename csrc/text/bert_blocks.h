@@ -74,15 +74,15 @@ static inline uint64_t in_range(block b, uint8_t low, uint8_t top) {
 }
 static inline __m256i half_with_bits(__m256i b, uint32_t mask, uint8_t value) {
     const __m256i bits = _mm256_set1_epi64x((long long)0x8040201008040201u);
-    const __m256i spread = _mm256_shuffle_epi8(
-        _mm256_set1_epi32((int)mask), _mm256_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2,
-                                                       2, 2, 3, 3, 3, 3, 3, 3, 3, 3));
+    const __m256i spread = _mm256_shuffle_epi8(_mm256_set1_epi32((int)mask),
+                                               _mm256_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2,
+                                                                2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3));
     const __m256i chosen = _mm256_cmpeq_epi8(_mm256_and_si256(spread, bits), bits);
     return _mm256_or_si256(b, _mm256_and_si256(chosen, _mm256_set1_epi8((char)value)));
 }
 static inline block with_bits(block b, uint64_t mask, uint8_t value) {
-    return (block){{half_with_bits(b.half[0], (uint32_t)mask, value),
-                    half_with_bits(b.half[1], (uint32_t)(mask >> 32), value)}};
+    return (block){
+        {half_with_bits(b.half[0], (uint32_t)mask, value), half_with_bits(b.half[1], (uint32_t)(mask >> 32), value)}};
 }
 static inline void store_block(uint8_t *p, block b) {
     _mm256_storeu_si256((void *)p, b.half[0]);

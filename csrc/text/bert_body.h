@@ -9,11 +9,11 @@
 #define LF_CAT(a, b) LF_CAT_(a, b)
 
 enum {
-    BATCH = 512,        /* words keyed before the first is probed                           */
-    WINDOW = 8192,      /* bytes of normalized text between two rounds                      */
-    WORDS = 4096,       /* words between two rounds                                         */
-    SLACK = 128,        /* bytes and words that one step may add, and room for wide stores  */
-    ASCII_LEAST = 16,   /* bytes of ASCII that are worth a block                            */
+    BATCH = 512,      /* words keyed before the first is probed                           */
+    WINDOW = 8192,    /* bytes of normalized text between two rounds                      */
+    WORDS = 4096,     /* words between two rounds                                         */
+    SLACK = 128,      /* bytes and words that one step may add, and room for wide stores  */
+    ASCII_LEAST = 16, /* bytes of ASCII that are worth a block                            */
 };
 
 /* Where normalized text goes: the window, and the words found in it. A word that is not at its end yet is open: it has
@@ -30,8 +30,8 @@ struct lf_bert_workspace {
     tables tables;
     lf_status status; /* the first thing that went wrong */
     writer to;
-    size_t room; /* bytes of the window, without the slack */
-    size_t kept; /* bytes of an open word after which it is too long, whatever comes */
+    size_t room;                   /* bytes of the window, without the slack */
+    size_t kept;                   /* bytes of an open word after which it is too long, whatever comes */
     uint8_t *cleaned, *decomposed; /* of a hard stretch */
     size_t n_cleaned, n_decomposed;
     uint32_t *ids; /* where ids go ... */
@@ -279,7 +279,8 @@ static size_t put_characters(lf_bert_workspace *w, const uint8_t *text, size_t n
     const int apart = bert->options.space_ideographs, syllables = bert->options.strip_accents;
     writer to = w->to; /* a copy, so that it can live in registers */
     /* A byte becomes at most three, and begins at most one word. */
-    const size_t bytes = (w->room - SLACK / 2 - to.n) / 3, words = WORDS - to.n_starts, most = bytes < words ? bytes : words;
+    const size_t bytes = (w->room - SLACK / 2 - to.n) / 3, words = WORDS - to.n_starts,
+                 most = bytes < words ? bytes : words;
     const size_t stop = n - at < most ? n : at + most;
     for (unsigned n_ascii = 0; at < stop && n_ascii < ASCII_LEAST;) {
         uint32_t cp = text[at];

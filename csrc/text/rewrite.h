@@ -11,12 +11,12 @@
 #include "text/utf8.h"
 
 typedef enum {
-    LF_LOWERCASE,         /* each character's lowercase (no final sigma: it takes a look at the neighbours)       */
-    LF_STRIP_ACCENTS,     /* without marks: StripAccents                                                          */
-    LF_STRIP_NONSPACING,  /* without nonspacing marks: what BertNormalizer does after NFD                         */
-    LF_CLEAN,             /* without NUL, U+FFFD, control, format and private use; white space becomes spaces     */
-    LF_SPACE_IDEOGRAPHS,  /* a space on each side of an ideograph                                                 */
-    LF_NMT,               /* the control characters and spaces of Google's neural machine translation             */
+    LF_LOWERCASE,        /* each character's lowercase (no final sigma: it takes a look at the neighbours)       */
+    LF_STRIP_ACCENTS,    /* without marks: StripAccents                                                          */
+    LF_STRIP_NONSPACING, /* without nonspacing marks: what BertNormalizer does after NFD                         */
+    LF_CLEAN,            /* without NUL, U+FFFD, control, format and private use; white space becomes spaces     */
+    LF_SPACE_IDEOGRAPHS, /* a space on each side of an ideograph                                                 */
+    LF_NMT,              /* the control characters and spaces of Google's neural machine translation             */
     LF_N_REWRITES
 } lf_rewriting;
 
@@ -29,9 +29,7 @@ static inline int lf_is_ideograph(uint32_t cp) {
 }
 
 /* White_Space. */
-static inline int lf_is_space(uint32_t cp) {
-    return cp < 0x110000 && lf_class_of(lf_unicode_for(16), cp) & LF_SPACE;
-}
+static inline int lf_is_space(uint32_t cp) { return cp < 0x110000 && lf_class_of(lf_unicode_for(16), cp) & LF_SPACE; }
 
 /* Whether LF_CLEAN takes a character out. */
 static inline int lf_is_dirt(uint32_t cp) {

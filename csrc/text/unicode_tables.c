@@ -1,5 +1,6 @@
-/* unicode_tables.c - classes of Unicode 16.0 (37 KB), traits and lowercase (35 KB), and the normalization data
- * of Unicode 9.0 (146 KB). See unicode.h. Written by tools/make_unicode_tables.py; do not edit. */
+/* unicode_tables.c - classes of Unicode 16.0 (37 KB), traits and lowercase (35 KB), and the
+ * normalization data of Unicode 9.0 (146 KB). See unicode.h.
+ * Written by tools/make_unicode_tables.py; do not edit. */
 #include "text/unicode.h"
 
 static const uint8_t index_16[8704] = {

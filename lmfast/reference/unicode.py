@@ -10,6 +10,7 @@ import re
 import unicodedata
 from functools import cache
 from itertools import groupby
+from typing import Literal
 
 import regex
 
@@ -80,8 +81,8 @@ def stand_ins() -> dict[int, str]:
     return found
 
 
-def normalize(form: str, text: str) -> str:
-    """A normalization form (NFC, NFD, NFKC or NFKD) of Unicode 9.0.
+def normalize(form: Literal["NFC", "NFD", "NFKC", "NFKD"], text: str) -> str:
+    """A normalization form of Unicode 9.0.
 
     The data of an assigned character never changes (the stability policy of UAX #15), so this is the form that Python
     gives, between characters that Unicode 9.0 does not know: to it they are starters that combine with nothing.

@@ -9,6 +9,13 @@ The inherited encoder is that of bytes and makes no ids here: it finds the added
 
 from __future__ import annotations
 
+import os
+import random
+from collections.abc import Iterable
+from functools import partial
+from itertools import accumulate, pairwise
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,7 +25,9 @@ from lmfast.text.engine import engine_for
 from lmfast.text.family_decoding import Names, StreamDecoder
 from lmfast.text.pipeline import Pipeline
 from lmfast.text.pipeline.aligned import Aligned
-from lmfast.text.spec import AddedToken, TokenizerSpec
+from lmfast.text.ragged import Ragged
+from lmfast.text.sentencepiece import SentencePieceEngine
+from lmfast.text.spec import BPE, AddedToken, TokenizerSpec, Unigram
 from lmfast.text.tokenizer import (
     CACHE_BYTES,
     AllowedSpecial,
@@ -31,14 +40,21 @@ from lmfast.text.tokenizer import (
     character_offsets,
     check_added_tokens,
     compiled_tokens,
+    documents,
     gaps,
     is_strict,
+    joined,
+    text_items,
 )
+from lmfast.threads import count as thread_count
+from lmfast.threads import run
 
 __all__ = ["FamilyTokenizer"]
 
 _BYTES = bytes(range(256))
 _WHOLE = np.arange(257, dtype=np.int64)
+_PART_BYTES = 1 << 20  # the least text worth a thread
+_GROUP_BYTES = 1 << 26  # the text that is joined at a time
 
 
 class FamilyTokenizer(Tokenizer):
@@ -49,7 +65,7 @@ class FamilyTokenizer(Tokenizer):
         check_added_tokens(spec, cache_bytes)
         self._engine = engine_for(spec, cache_bytes=cache_bytes, isa=isa or _text.isa_best())
         self._pipeline = _pipeline_of(spec, needed=self._engine is None)
-        self._names = Names(spec)
+        self._names = Names(spec, self._pipeline)
         self._added = self._raw_tokens(), self._normalized_tokens()
         self._always = tuple(any(not token.special for token in tokens.values()) for tokens in self._added)
         self._steps = None if self._engine is not None else []
@@ -96,7 +112,7 @@ class FamilyTokenizer(Tokenizer):
 
     # Encoding: what the methods of Tokenizer ask for.
 
-    def _encode(
+    def _encode(  # type: ignore[override]
         self, text: Text, as_list: bool, counting: bool, raw: Bits, normalized: Bits, strict: bool
     ) -> NDArray[np.uint32] | int | list[int]:
         ids = self._encode_steps(_utf8(text, strict), raw, normalized)
@@ -164,45 +180,98 @@ class FamilyTokenizer(Tokenizer):
         found_spans = np.array(spans if places else [], np.int64).reshape(-1, 2)
         return np.array(ids, np.uint32), found_spans
 
-    def _encode_range(
+    def encode_batch(
         self,
-        texts: list[str | bytes],
-        start: int,
-        stop: int,
-        ids: NDArray[np.uint32] | None,
-        at: int,
-        counts: NDArray[np.int64],
-        allowed_raw: Bits,
-        allowed_normalized: Bits,
-        strict: bool,
-    ) -> int:
-        """As the inherited one: texts[start:stop] to ids[at:]."""
-        parts = [text if type(text) is bytes else _utf8(text, strict) for text in texts[start:stop]]
-        ends = np.cumsum([len(part) for part in parts], dtype=np.int64)
-        spans = np.stack([np.append(0, ends[:-1]), ends], axis=1) if parts else np.empty((0, 2), np.int64)
-        return self._encode_documents(
-            b"".join(parts), spans, ids, at, counts[start:stop], allowed_raw, allowed_normalized
-        )
+        texts: Iterable[Text],
+        *,
+        threads: int | None = None,
+        allowed_special: AllowedSpecial = (),
+        add_special_tokens: bool = False,
+        errors: Errors = "replace",
+    ) -> Ragged:
+        raw, normalized = self._bits(allowed_special)
+        if self._engine is None or add_special_tokens or checking.on or self._looks(1, normalized):
+            return self._encode_rows(text_items(texts), allowed_special, add_special_tokens, errors)
+        parts = _as_bytes(texts, is_strict(errors))
+        workers = thread_count(threads)
+        groups = []
+        for first, last in _ranges(np.fromiter(map(len, parts), np.int64, len(parts)), _GROUP_BYTES):
+            here = parts[first:last]
+            groups.append(self._encode_documents(b"".join(here), _spans(here), workers, raw))
+        return joined(groups)
 
-    def _encode_spans(
+    def count_batch(
         self,
-        data: bytes,
-        spans: NDArray[np.int64],
-        start: int,
-        stop: int,
-        ids: NDArray[np.uint32] | None,
-        at: int,
-        counts: NDArray[np.int64],
-        allowed_raw: Bits,
-        allowed_normalized: Bits,
-        strict: bool,
-    ) -> int:
-        """As the inherited one: the stretches spans[start:stop] of `data` to ids[at:]."""
-        return self._encode_documents(
-            data, spans[start:stop], ids, at, counts[start:stop], allowed_raw, allowed_normalized
-        )
+        texts: Iterable[Text],
+        *,
+        threads: int | None = None,
+        allowed_special: AllowedSpecial = (),
+        errors: Errors = "replace",
+    ) -> NDArray[np.int64]:
+        raw, normalized = self._bits(allowed_special)
+        if self._engine is None or checking.on or self._looks(1, normalized):
+            items = text_items(texts)
+            return np.array([self.count(t, allowed_special=allowed_special, errors=errors) for t in items], np.int64)
+        parts = _as_bytes(texts, is_strict(errors))
+        data, spans = b"".join(parts), _spans(parts)
+        counts = np.zeros(len(parts), np.int64)
+        ranges = self._parts(spans, workers := thread_count(threads))
+        run([partial(self._encode_run, data, spans[a:b], None, 0, counts[a:b], raw) for a, b in ranges], workers)
+        return counts
 
-    def _encode_documents(
+    def encode_files(
+        self,
+        paths: Iterable[str | os.PathLike[str]],
+        *,
+        separator: str | bytes | None = None,
+        threads: int | None = None,
+        allowed_special: AllowedSpecial = (),
+    ) -> Ragged:
+        raw, normalized = self._bits(allowed_special)
+        groups = []
+        for data, ends in documents(paths, separator):
+            if self._engine is None or checking.on or self._looks(1, normalized):
+                items: list[str | bytes] = [data[start:stop] for start, stop in ends]
+                groups.append(self._encode_rows(items, allowed_special, False, "replace"))
+            else:
+                spans = np.array(ends, np.int64).reshape(-1, 2)
+                groups.append(self._encode_documents(data, spans, thread_count(threads), raw))
+        return joined(groups)
+
+    def _parts(self, spans: NDArray[np.int64], workers: int) -> list[tuple[int, int]]:
+        """Ranges of documents for threads: several for each, so that none waits long for another."""
+        if workers == 1:
+            return [(0, len(spans))]
+        sizes = spans[:, 1] - spans[:, 0]
+        return _ranges(sizes, max(_PART_BYTES, int(sizes.sum()) // (8 * workers)))
+
+    def _encode_documents(self, data: bytes, spans: NDArray[np.int64], workers: int, raw: Bits) -> Ragged:
+        """The ids of the documents spans[i] of `data`, which are in order and apart."""
+        ranges = self._parts(spans, workers)
+        rooms = [self._room_for(spans[a:b], raw) for a, b in ranges]
+        at = [0, *accumulate(rooms)]
+        ids, counts = np.empty(at[-1], np.uint32), np.zeros(len(spans), np.int64)
+        calls = [
+            partial(self._encode_run, data, spans[a:b], ids, start, counts[a:b], raw)
+            for (a, b), start in zip(ranges, at, strict=False)
+        ]
+        filled = 0
+        for start, n in zip(at, run(calls, workers), strict=False):
+            if start != filled:
+                _text.move(ids, filled, start, n)
+            filled += n
+        ids.resize(filled, refcheck=False)
+        return Ragged(ids, np.append(0, np.cumsum(counts)), self._ints)
+
+    def _room_for(self, spans: NDArray[np.int64], raw: Bits) -> int:
+        """Room for the ids of documents: an engine's bound of two texts is no more than that of both and of none."""
+        assert self._engine is not None
+        n_bytes, none = int((spans[:, 1] - spans[:, 0]).sum()), self._engine.bound(0)
+        shortest = min(map(len, self._added[0]), default=1)
+        n_tokens = n_bytes // shortest if self._looks(0, raw) else 0
+        return self._engine.bound(n_bytes) + none * (len(spans) + n_tokens)
+
+    def _encode_run(
         self,
         data: bytes,
         spans: NDArray[np.int64],
@@ -210,24 +279,38 @@ class FamilyTokenizer(Tokenizer):
         at: int,
         counts: NDArray[np.int64],
         raw: Bits,
-        normalized: Bits,
     ) -> int:
-        engine = self._engine
-        if engine is not None and not self._looks(0, raw) and not self._looks(1, normalized):
-            return engine.encode_spans(data, np.ascontiguousarray(spans), ids, at, counts)
-        total = 0
-        for i, (start, stop) in enumerate(spans.tolist()):
-            found = self._encode_steps(data[start:stop], raw, normalized)
-            counts[i] = len(found)
-            if ids is not None:
-                ids[at + total : at + total + len(found)] = found
-            total += len(found)
+        """Documents to ids[at:], in as few calls as added tokens allow; how many ids there are."""
+        assert self._engine is not None
+        total, start = 0, 0
+        marked = self._marked(data, spans, raw) if self._looks(0, raw) else []
+        for i in [*marked, len(spans)]:
+            if start < i:
+                run_ = np.ascontiguousarray(spans[start:i])
+                total += self._engine.encode_spans(data, run_, ids, at + total, counts[start:i])
+            if i < len(spans):
+                found = self._encode_steps(data[spans[i, 0] : spans[i, 1]], raw, None)
+                counts[i] = len(found)
+                if ids is not None:
+                    ids[at + total : at + total + len(found)] = found
+                total += len(found)
+            start = i + 1
         return total
 
-    def _bound(self, n_bytes: int) -> int:
-        assert self._engine is not None
-        # An added token has at least one byte, and each of the stretches that it separates has its own bound.
-        return self._engine.bound(n_bytes) + (n_bytes * self._engine.bound(0) if self._contents else 0)
+    def _marked(self, data: bytes, spans: NDArray[np.int64], raw: Bits) -> list[int]:
+        """The documents that may hold added tokens: each one that a match in all of them touches."""
+        if any(token.single_word for token in self._added[0].values()):
+            return list(range(len(spans)))  # what stands behind a document could hide a match at its end
+        if not len(spans):
+            return []
+        base = int(spans[0, 0])
+        touched = np.zeros(len(spans), np.bool_)
+        for start, stop, _ in self._matches(False, data[base : spans[-1, 1]], raw):
+            first = np.searchsorted(spans[:, 1], base + start, side="right")
+            last = np.searchsorted(spans[:, 0], base + stop, side="left")
+            touched[first:last] = True
+        found: list[int] = np.flatnonzero(touched).tolist()
+        return found
 
     def encode_with_offsets(
         self, text: Text, *, allowed_special: AllowedSpecial = (), errors: Errors = "replace"
@@ -255,6 +338,62 @@ class FamilyTokenizer(Tokenizer):
                 ids.append(np.array([token], np.uint32))
                 spans.append(np.array([[start, stop]], np.int64))
         return np.concatenate(ids), np.concatenate(spans)
+
+    # Other segmentations.
+
+    def _unigram(self, what: str) -> SentencePieceEngine:
+        if isinstance(self._engine, SentencePieceEngine) and isinstance(self._spec.model, Unigram):
+            return self._engine
+        raise self._no_choice(what, "the Unigram of a .model")
+
+    def nbest(self, text: Text, n: int) -> list[tuple[NDArray[np.uint32], float]]:
+        if n < 1:
+            raise ValueError(f"n = {n}; want 1 or more")
+        return self._unigram("nbest").lattice(_utf8(text, False)).best(n)
+
+    def sample(
+        self, text: Text, *, seed: int, alpha: float | None = None, dropout: float | None = None
+    ) -> NDArray[np.uint32]:
+        model, data = self._spec.model, _utf8(text, False)
+        if isinstance(model, Unigram):
+            engine = self._unigram("sample")
+            if alpha is None or dropout is not None:
+                raise ValueError("sample: a Unigram model wants alpha, and no dropout")
+            return engine.lattice(data).sample(alpha, 1, seed)[0][0]
+        if dropout is None or alpha is not None:
+            raise ValueError("sample: a BPE model wants dropout, and no alpha")
+        if not 0.0 <= dropout <= 1.0:
+            raise ValueError(f"dropout = {dropout}; want a probability in [0, 1]")
+        if isinstance(self._engine, SentencePieceEngine):
+            return self._engine.encode_with_dropout(data, dropout, seed)
+        if not isinstance(model, BPE):
+            raise self._no_choice("sample", "Unigram, a ScoredBPE or a BPE over characters")
+        pipeline = self._slow()
+        ids, _ = pipeline.encode(pipeline.normalize(data), random.Random(seed), dropout)
+        return np.array(ids, np.uint32)
+
+    def sample_and_score(
+        self,
+        text: Text,
+        n: int,
+        *,
+        seed: int,
+        alpha: float = 1.0,
+        replacement: bool = True,
+        include_best: bool = False,
+    ) -> list[tuple[NDArray[np.uint32], float]]:
+        return sample_and_score(
+            self._unigram("sample_and_score"),
+            _utf8(text, False),
+            n=n,
+            alpha=alpha,
+            seed=seed,
+            replacement=replacement,
+            include_best=include_best,
+        )
+
+    def entropy(self, text: Text, *, alpha: float = 1.0) -> float:
+        return self._unigram("entropy").lattice(_utf8(text, False)).entropy(alpha)
 
     # Decoding.
 
@@ -309,6 +448,34 @@ class FamilyTokenizer(Tokenizer):
 
 def _named(components: tuple[object, ...]) -> str:
     return ", ".join(type(component).__name__ for component in components) or "none"
+
+
+def _as_bytes(texts: Iterable[Text], strict: bool) -> list[bytes]:
+    """Texts in UTF-8. The common kinds are told at once."""
+    items: list[Any] = texts if type(texts) is list else text_items(texts)
+    kinds = set(map(type, items))
+    if kinds <= {str}:
+        try:
+            return list(map(str.encode, items))
+        except UnicodeEncodeError:
+            pass
+    elif kinds == {bytes}:
+        return items
+    return [_utf8(text, strict) for text in text_items(items)]
+
+
+def _spans(parts: list[bytes]) -> NDArray[np.int64]:
+    """Where parts lie in their concatenation."""
+    ends = np.cumsum(np.fromiter(map(len, parts), np.int64, len(parts)))
+    return np.stack([np.append(0, ends[:-1]) if len(parts) else ends, ends], axis=1)
+
+
+def _ranges(sizes: NDArray[np.int64], most: int) -> list[tuple[int, int]]:
+    """Consecutive ranges of items, each of about `most` in sum."""
+    part = np.cumsum(sizes) // most
+    cuts = np.flatnonzero(np.diff(part)) + 1
+    bounds = [0, *cuts.tolist(), len(sizes)]
+    return list(pairwise(bounds))
 
 
 def _pipeline_of(spec: TokenizerSpec, *, needed: bool) -> Pipeline | None:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from lmfast.text.pipeline import decoding
+from lmfast.text.pipeline import Pipeline, decoding
 from lmfast.text.spec import (
     ByteFallback,
     Fuse,
@@ -33,7 +33,7 @@ class Names:
     lengths  uint32[n] the bytes of each id's token; 0 for an id that has none
     """
 
-    def __init__(self, spec: TokenizerSpec) -> None:
+    def __init__(self, spec: TokenizerSpec, pipeline: Pipeline | None) -> None:
         vocab = spec.model.vocab
         added = [(token.content.encode(), token.id) for token in spec.added_tokens]
         size = max([int(vocab.ids[-1]) if len(vocab) else -1, *(token_id for _, token_id in added)]) + 1
@@ -43,9 +43,13 @@ class Names:
         self.lengths = np.zeros(size, np.uint32)
         self.lengths[vocab.ids] = np.diff(vocab.offsets)
         self._added = {token_id: content for content, token_id in added}
-        self._outside = np.array([i for i in self._added if vocab.find(i) is None], np.uint32)
         for token_id, content in self._added.items():
             self.lengths[token_id] = len(content)
+        self._called = dict(self._added)
+        if pipeline is not None:
+            self._called = {token.id: pipeline.name_of(token).encode() for token in spec.added_tokens}
+        outside = [i for i, name in self._called.items() if vocab.find(i) != name]
+        self._outside = np.array(outside, np.uint32)
         self._spec = spec
         sentencepiece = any(isinstance(decoder, SentencePieceDecoder) for decoder in spec.decoder)
         self._steps = None if sentencepiece else [decoding.step_of(decoder) for decoder in spec.decoder]
@@ -76,7 +80,9 @@ class Names:
         """The UTF-8 of the text of ids, step by step."""
         if self._steps is None:
             raise ValueError("this decoder is only compiled")
-        tokens = [self.bytes_of(token_id).decode("utf-8", "replace") for token_id in ids.tolist()]
+        find, called = self._spec.model.vocab.find, self._called
+        names = [called[token_id] if token_id in called else find(token_id) or b"" for token_id in ids.tolist()]
+        tokens = [name.decode("utf-8", "replace") for name in names]
         return decoding.decode(tokens, self._steps).encode()
 
     def is_byte(self, token_id: int) -> bool:

@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import partial
 from itertools import accumulate
-from typing import Literal, NamedTuple, TypeAlias, TypeGuard, TypeVar
+from typing import Any, Literal, NamedTuple, TypeAlias, TypeGuard, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -23,6 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 from lmfast import _checking as checking
 from lmfast import threads as _threads
 from lmfast.text import _text
+from lmfast.text.encoding import Encoding, Layout, Side, Strategy, lay_out, pad
 from lmfast.text.patterns import splitter_of
 from lmfast.text.ragged import Ragged
 from lmfast.text.spec import NFC, AddedToken, Split, TokenizerSpec
@@ -192,15 +193,9 @@ class Tokenizer(_text.Encoder):
         errors: Errors = "replace",
     ) -> Ragged:
         """The ids of many texts. `threads`: how many to use, None for one per processor."""
-        items, workers = _texts(texts), _threads.count(threads)
+        items, workers = text_items(texts), _threads.count(threads)
         if self._steps is not None or add_special_tokens:
-            rows = [
-                self.encode(t, allowed_special=allowed_special, add_special_tokens=add_special_tokens, errors=errors)
-                for t in items
-            ]
-            return Ragged(
-                np.concatenate([np.empty(0, np.uint32), *rows]), _offsets(np.array([len(r) for r in rows], np.int64))
-            )
+            return self._encode_rows(items, allowed_special, add_special_tokens, errors)
         rooms = [self._room(item) for item in items]
         ragged = self._encode_parts(
             partial(self._encode_range, items), rooms, workers, *self._bits(allowed_special), is_strict(errors)
@@ -209,6 +204,17 @@ class Tokenizer(_text.Encoder):
             for item, ids in zip(items, ragged, strict=True):
                 checking.verify_encode(self._spec, item, ids, allowed_special, False)
         return ragged
+
+    def _encode_rows(
+        self, items: list[str | bytes], allowed_special: AllowedSpecial, add_special_tokens: bool, errors: Errors
+    ) -> Ragged:
+        """The ids of many texts, one call for each."""
+        rows = [
+            self.encode(t, allowed_special=allowed_special, add_special_tokens=add_special_tokens, errors=errors)
+            for t in items
+        ]
+        ids = np.concatenate([np.empty(0, np.uint32), *rows])
+        return Ragged(ids, _offsets(np.array([len(r) for r in rows], np.int64)), self._ints)
 
     def count_batch(
         self,
@@ -219,7 +225,7 @@ class Tokenizer(_text.Encoder):
         errors: Errors = "replace",
     ) -> NDArray[np.int64]:
         """How many ids each of many texts has: int64[n]. No ids are built."""
-        items, workers = _texts(texts), _threads.count(threads)
+        items, workers = text_items(texts), _threads.count(threads)
         if self._steps is not None or checking.on:
             return np.array([self.count(t, allowed_special=allowed_special, errors=errors) for t in items], np.int64)
         counts = np.zeros(len(items), np.int64)
@@ -243,25 +249,17 @@ class Tokenizer(_text.Encoder):
         A file is one document, or with `separator` as many as it separates; the separator belongs to none, and no empty
         document follows one that ends the file. Files are read as bytes; nothing is decoded.
         """
-        if isinstance(paths, (str, bytes, os.PathLike)):
-            raise TypeError(f"paths: want several paths, got one: [{os.fspath(paths)!r}] encodes it")
-        mark = separator.encode() if isinstance(separator, str) else separator
-        if mark is not None and not mark:
-            raise ValueError("separator is empty; want at least one byte, or None for one document a file")
         groups, workers = [], _threads.count(threads)
-        for path in paths:
-            with open(path, "rb") as file:
-                data = file.read()
-            ends = list(_ends(data, mark)) if mark else [(0, len(data))]
+        for data, ends in documents(paths, separator):
             if self._steps is not None or checking.on:
-                documents = [data[start:stop] for start, stop in ends]
-                groups.append(self.encode_batch(documents, threads=workers, allowed_special=allowed_special))
+                items = [data[start:stop] for start, stop in ends]
+                groups.append(self.encode_batch(items, threads=workers, allowed_special=allowed_special))
                 continue
             spans = np.array(ends, np.int64).reshape(-1, 2)
             rooms = [self._bound(stop - start) for start, stop in ends]
             bits = self._bits(allowed_special)
             groups.append(self._encode_parts(partial(self._encode_spans, data, spans), rooms, workers, *bits, False))
-        return _joined(groups)
+        return joined(groups)
 
     def _encode_parts(
         self,
@@ -293,7 +291,7 @@ class Tokenizer(_text.Encoder):
                 filled += n
             ids.resize(filled, refcheck=False)
             groups.append(Ragged(ids, _offsets(counts[first:last]), self._ints))
-        return _joined(groups)
+        return joined(groups)
 
     def _room(self, text: str | bytes) -> int:
         """Room for the ids of a text."""
@@ -362,6 +360,116 @@ class Tokenizer(_text.Encoder):
         if checking.on:
             checking.verify_offsets(self._spec, text, *result, allowed_special)
         return result
+
+    def encoding(
+        self,
+        text: Text,
+        pair: Text | None = None,
+        *,
+        add_special_tokens: bool = True,
+        max_length: int | None = None,
+        truncation: Strategy = "longest_first",
+        truncation_side: Side = "right",
+        stride: int = 0,
+        pad_to: int | None = None,
+        pad_id: int = 0,
+        pad_type_id: int = 0,
+        padding_side: Side = "right",
+        allowed_special: AllowedSpecial = (),
+        errors: Errors = "replace",
+    ) -> Encoding:
+        """One text, or two, as a model takes them: ids with segment ids, masks, offsets, and what was cut off.
+
+        add_special_tokens  put the spec's post-processor around the ids
+        max_length          cut to so many ids, special tokens included; None: no cut
+        truncation          which text is cut: the longer one first, the first, or the second
+        truncation_side     where it is cut
+        stride              how many ids of one part the next part of `overflowing` repeats
+        pad_to              fill up to so many ids with `pad_id`, of segment `pad_type_id`, on `padding_side`
+
+        Errors: ValueError where the texts cannot be cut to `max_length` in the way that is asked for.
+        """
+        layout = Layout(
+            add_special_tokens, max_length, truncation, truncation_side, stride, pad_id, pad_type_id, padding_side
+        )
+        texts = [text] if pair is None else [text, pair]
+        found = [self.encode_with_offsets(t, allowed_special=allowed_special, errors=errors) for t in texts]
+        result = lay_out([(o.ids, o.characters) for o in found], self._spec.template, layout)
+        return result if pad_to is None else pad(result, pad_to, layout)
+
+    def encoding_batch(
+        self,
+        texts: Iterable[Text],
+        pairs: Iterable[Text] | None = None,
+        *,
+        pad_to: int | Literal["longest"] | None = None,
+        pad_to_multiple_of: int | None = None,
+        pad_id: int = 0,
+        pad_type_id: int = 0,
+        padding_side: Side = "right",
+        **options: Any,
+    ) -> list[Encoding]:
+        """Many texts, or pairs of them, as a model takes them; the options are those of `encoding`.
+
+        pad_to              "longest": as long as the longest of all
+        pad_to_multiple_of  ... and then up to a multiple of this
+        """
+        firsts = text_items(texts)
+        seconds = [None] * len(firsts) if pairs is None else text_items(pairs)
+        if len(firsts) != len(seconds):
+            raise ValueError(f"{len(firsts)} texts and {len(seconds)} pairs; want as many of each")
+        found = [self.encoding(a, b, **options) for a, b in zip(firsts, seconds, strict=True)]
+        if pad_to is None or not found:
+            return found
+        length = max(map(len, found)) if pad_to == "longest" else pad_to
+        length += -length % (pad_to_multiple_of or 1)
+        layout = Layout(pad_id=pad_id, pad_type_id=pad_type_id, padding_side=padding_side)
+        return [pad(encoding, length, layout) for encoding in found]
+
+    # Other segmentations of a text than the one that `encode` gives; added tokens in it are plain text.
+
+    def nbest(self, text: Text, n: int) -> list[tuple[NDArray[np.uint32], float]]:
+        """The n best segmentations by a Unigram model, or as many as there are: ids and the sum of their scores.
+
+        Errors: ValueError for another model.
+        """
+        raise self._no_choice("nbest", "Unigram")
+
+    def sample(
+        self, text: Text, *, seed: int, alpha: float | None = None, dropout: float | None = None
+    ) -> NDArray[np.uint32]:
+        """A random segmentation; the same seed gives the same one.
+
+        alpha    for a Unigram model: the probability of a segmentation is proportional to exp(alpha * score)
+        dropout  for a BPE over characters: the probability of passing over a merge
+
+        Errors: ValueError for an argument that does not go with the model.
+        """
+        raise self._no_choice("sample", "Unigram, a ScoredBPE or a BPE over characters")
+
+    def sample_and_score(
+        self,
+        text: Text,
+        n: int,
+        *,
+        seed: int,
+        alpha: float = 1.0,
+        replacement: bool = True,
+        include_best: bool = False,
+    ) -> list[tuple[NDArray[np.uint32], float]]:
+        """N random segmentations by a Unigram model with their log-probabilities; without `replacement` different ones,
+        with the log-probability of being drawn, the best one first where `include_best` asks for it.
+
+        Errors: ValueError for another model.
+        """
+        raise self._no_choice("sample_and_score", "Unigram")
+
+    def entropy(self, text: Text, *, alpha: float = 1.0) -> float:
+        """The entropy, in nats, of the segmentations from which `sample` draws. Errors: ValueError for another model."""
+        raise self._no_choice("entropy", "Unigram")
+
+    def _no_choice(self, what: str, wanted: str) -> ValueError:
+        return ValueError(f"{what} needs a model that is {wanted}; this one is {type(self._spec.model).__name__}")
 
     def truncate(self, text: T, max_tokens: int, *, allowed_special: AllowedSpecial = ()) -> T:
         """The longest beginning of a text, up to a token and a character boundary of its, that has at most `max_tokens`
@@ -592,7 +700,7 @@ def _are_ints(ids: object) -> TypeGuard[list[int]]:
     return type(ids) is list and (not ids or type(ids[0]) is int)
 
 
-def _texts(texts: Iterable[Text]) -> list[str | bytes]:
+def text_items(texts: Iterable[Text]) -> list[str | bytes]:
     if isinstance(texts, (str, bytes, bytearray, memoryview)):
         raise TypeError(f"texts: want several texts, got one {type(texts).__name__}; encode([text]) takes a list")
     items = []
@@ -641,7 +749,7 @@ def _offsets(counts: NDArray[np.int64]) -> NDArray[np.int64]:
     return offsets
 
 
-def _joined(groups: list[Ragged]) -> Ragged:
+def joined(groups: list[Ragged]) -> Ragged:
     if len(groups) == 1:
         return groups[0]
     starts = accumulate((group.ids.size for group in groups), initial=0)
@@ -672,6 +780,21 @@ def _parts(rooms: list[int], workers: int) -> list[tuple[int, int]]:
     if workers == 1:
         return [(0, len(rooms))]
     return _ranges(rooms, max(_PART_BYTES, sum(rooms) // (8 * workers)))
+
+
+def documents(
+    paths: Iterable[str | os.PathLike[str]], separator: str | bytes | None
+) -> Iterator[tuple[bytes, list[tuple[int, int]]]]:
+    """The contents of each file and where the documents in it lie."""
+    if isinstance(paths, (str, bytes, os.PathLike)):
+        raise TypeError(f"paths: want several paths, got one: [{os.fspath(paths)!r}] encodes it")
+    mark = separator.encode() if isinstance(separator, str) else separator
+    if mark is not None and not mark:
+        raise ValueError("separator is empty; want at least one byte, or None for one document a file")
+    for path in paths:
+        with open(path, "rb") as file:
+            data = file.read()
+        yield data, list(_ends(data, mark)) if mark else [(0, len(data))]
 
 
 def _ends(data: bytes, separator: bytes) -> Iterator[tuple[int, int]]:

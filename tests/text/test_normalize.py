@@ -205,7 +205,7 @@ def test_truth_strip(data: bytes) -> None:
         want = text.lstrip(spaces) if left else text
         want = want.rstrip(spaces) if right else want
         start, stop = _normalize.strip(data, left, right)
-        assert data[start:stop] == want.encode("utf-8", "surrogateescape") or start == stop and not want
+        assert data[start:stop] == want.encode("utf-8", "surrogateescape") or (start == stop and not want)
 
 
 @pytest.mark.corpus

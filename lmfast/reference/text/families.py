@@ -84,7 +84,7 @@ def encode_with_offsets(
 def truncate(
     text: str | bytes, spec: TokenizerSpec, max_tokens: int, *, allowed_special: Collection[str] | str = ()
 ) -> str | bytes:
-    """The longest beginning of a text, in whole characters, that its first `max_tokens` ids reach and that has no more."""
+    """The longest beginning of a text, in whole characters, that its first ids reach and that has no more of them."""
     if spec.is_byte_level:
         return byte_level.truncate(text, spec, max_tokens, allowed_special=allowed_special)
     ids, byte_offsets, _ = encode_with_offsets(text, spec, allowed_special=allowed_special)

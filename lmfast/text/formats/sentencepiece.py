@@ -148,6 +148,8 @@ def read_bytes(data: bytes, *, where: str, name: str | None = None) -> Tokenizer
     )
     model = pieces.model(trainer.pop("model_type", _UNIGRAM), trainer.pop("byte_fallback", False))
     trainer.pop("unk_id", None)
+    if trainer.get("vocab_size") == len(model.vocab):
+        del trainer["vocab_size"]
     options = {
         "trainer_spec": trainer,
         "normalizer_spec": normalizer_options,

@@ -11,13 +11,14 @@ Exactness: tokenizers 0.23.3.
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lmfast.text.pipeline import decoding, modelling, normalizing, splitting
 from lmfast.text.pipeline.aligned import Aligned, Place
-from lmfast.text.spec import TokenizerSpec
+from lmfast.text.spec import BPE, AddedToken, TokenizerSpec
 
 __all__ = ["Pipeline"]
 
@@ -38,7 +39,11 @@ class Pipeline:
         self._tokenize = modelling.model_of(spec.model)
         self._tokens: dict[str, list[modelling.Token]] = {}
         names = {token_id: token.decode("utf-8", "replace") for token, token_id in spec.model.vocab}
-        self._names = names | {token.id: token.content for token in spec.added_tokens}
+        self._names = names | {token.id: self.name_of(token) for token in spec.added_tokens}
+
+    def name_of(self, token: AddedToken) -> str:
+        """What an added token is called when it is decoded: what is looked for in text, be it normalized or not."""
+        return self.normalize(token.content.encode()).text if token.normalized else token.content
 
     def normalize(self, data: bytes, *, start: int = 0, places: bool = False) -> Aligned:
         """A stretch of input, which begins at `start`, normalized."""
@@ -47,12 +52,20 @@ class Pipeline:
             step(text)
         return text
 
-    def encode(self, text: Aligned, rng: random.Random | None = None) -> tuple[list[int], list[Place] | None]:
+    def encode(
+        self, text: Aligned, rng: random.Random | None = None, dropout: float | None = None
+    ) -> tuple[list[int], list[Place] | None]:
         """The ids of a normalized text and, where it has places, the place of each.
 
-        rng  draws where the model has dropout; None: no dropout
+        rng      draws where the model has dropout; None: no dropout
+        dropout  instead of the model's own
         """
-        tokenize = self._cached if rng is None else modelling.model_of(self._model, rng)
+        tokenize = self._cached
+        if rng is not None:
+            model = self._model
+            if dropout is not None and isinstance(model, BPE):
+                model = replace(model, dropout=dropout)
+            tokenize = modelling.model_of(model, rng)
         ids: list[int] = []
         places: list[Place] | None = None if text.places is None else []
         for piece in splitting.pieces(text, self._splitters):

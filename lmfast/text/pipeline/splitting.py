@@ -38,7 +38,7 @@ Stretch = tuple[int, int, bool]
 
 def pieces(text: Aligned, steps: Iterable[Step]) -> list[Aligned]:
     """The pieces of a text after all steps, none of them empty."""
-    parts = [text]
+    parts = [text] if text.text else []
     for step in steps:
         parts = [piece for part in parts for piece in step(part) if piece.text]
     return parts

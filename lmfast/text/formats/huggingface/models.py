@@ -11,6 +11,7 @@ from lmfast.text.formats.huggingface.added_tokens import is_always_found, with_a
 from lmfast.text.formats.huggingface.components import cannot_hold
 from lmfast.text.formats.huggingface.merges import read_merges
 from lmfast.text.formats.huggingface.vocabulary import read_ids, to_strings, to_vocab
+from lmfast.text.formats.serde_numbers import writable
 from lmfast.text.formats.strict_json import Node, shown
 from lmfast.text.spec import BPE, AddedToken, Kind, Model, TokenizerSpec, Unigram, Vocab, WordLevel, WordPiece
 
@@ -220,6 +221,6 @@ def _write_unigram(model: Unigram) -> dict[str, Any]:
     return {
         "type": "Unigram",
         "unk_id": model.unk_id,
-        "vocab": [[piece, score] for piece, score in zip(pieces, model.scores.tolist(), strict=True)],
+        "vocab": [[piece, writable(score)] for piece, score in zip(pieces, model.scores.tolist(), strict=True)],
         "byte_fallback": model.byte_fallback,
     }
