@@ -99,7 +99,9 @@ class ConvertedUnigram:
     ) -> int:
         """Stretches of `data` to ids[at:], as the protocol says."""
         firsts = [True] * len(spans) if first is None else first.tolist()
-        texts = [self._inside(data[start:stop], begins) for (start, stop), begins in zip(spans.tolist(), firsts, strict=True)]
+        texts = [
+            self._inside(data[start:stop], begins) for (start, stop), begins in zip(spans.tolist(), firsts, strict=True)
+        ]
         joined = b"".join(texts)
         ends = np.cumsum([len(text) for text in texts], dtype=np.int64)
         words, owner = _words(joined, ends, self._metaspace.split)
