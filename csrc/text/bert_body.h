@@ -253,12 +253,45 @@ static size_t put_stretch(lf_bert_workspace *w, const uint8_t *text, size_t n, s
     return at;
 }
 
-/* A Hangul syllable as the letters that NFD makes of it, each of three bytes. */
+/* A Hangul syllable as the letters that NFD makes of it, each of three bytes. The word is open. */
 static inline void put_syllable(writer *to, uint32_t s) {
-    const uint32_t l = s / 588, v = s % 588 / 28, t = s % 28;
-    const uint64_t first = 0x8084E1 + (l << 16), second = 0xA185E1 + (v << 16);
-    put(to, lf_glyph_of(LF_WORDY, first | second << 24, 6));
-    if (t) put(to, lf_glyph_of(LF_WORDY, lf_glyph_bytes(0x11A7 + t), 3));
+    const uint32_t l = s / 588, v = s % 588 / 28, t = s % 28, third = 0x27 + t; /* U+11A7 + t */
+    put_bytes(to, (0x8084E1 + (l << 16)) | (uint64_t)(0xA185E1 + (v << 16)) << 24, 6);
+    put_bytes(to, 0x8086E1 + (third >> 6 << 8) + ((third & 63) << 16), t ? 3 : 0);
+}
+
+/* Runs: what goes on like the character before, in loops whose branches are easy to foresee. Each stops at the first
+ * character that is not of its sort, and at `stop`; there are three bytes more to read there. */
+
+static inline size_t put_two_byte_run(const lf_glyph *glyphs, writer *to, const uint8_t *text, size_t at, size_t stop) {
+    for (; at < stop && text[at] - 0xC2u < 0x1E && lf_utf8_continues(text[at + 1]); at += 2) {
+        const lf_glyph glyph = glyphs[(text[at] & 31u) << 6 | (text[at + 1] & 63u)];
+        const int kind = lf_glyph_kind_of(glyph);
+        if (kind != LF_WORDY && kind != LF_GONE) break;
+        put_bytes(to, glyph, lf_glyph_n_bytes(glyph));
+    }
+    return at;
+}
+
+static inline uint32_t read_three(const uint8_t *p) { return (p[0] & 15u) << 12 | (p[1] & 63u) << 6 | (p[2] & 63u); }
+static inline int is_three(const uint8_t *p) { return lf_utf8_continues(p[1]) && lf_utf8_continues(p[2]); }
+
+static inline size_t put_syllable_run(writer *to, const uint8_t *text, size_t at, size_t stop) {
+    for (; at < stop && text[at] - 0xEAu < 4 && is_three(text + at); at += 3) {
+        const uint32_t s = read_three(text + at) - 0xAC00;
+        if (s >= 11172) break;
+        put_syllable(to, s);
+    }
+    return at;
+}
+
+/* Ideographs are words of their own, and most of them are what they are. */
+static inline size_t put_ideograph_run(writer *to, const uint8_t *text, size_t at, size_t stop) {
+    for (; at < stop && text[at] - 0xE4u < 6 && is_three(text + at); at += 3) {
+        if (read_three(text + at) < 0x4E00) break;
+        put_alone(to, text[at] | text[at + 1] << 8 | text[at + 2] << 16, 3);
+    }
+    return at;
 }
 
 /* A character outside the tables; 0 if it is hard. */
@@ -279,9 +312,9 @@ static size_t put_characters(lf_bert_workspace *w, const uint8_t *text, size_t n
     const int apart = bert->options.space_ideographs, syllables = bert->options.strip_accents;
     writer to = w->to; /* a copy, so that it can live in registers */
     /* A byte becomes at most three, and begins at most one word. */
-    const size_t bytes = (w->room - SLACK / 2 - to.n) / 3, words = WORDS - to.n_starts,
-                 most = bytes < words ? bytes : words;
-    const size_t stop = n - at < most ? n : at + most;
+    const size_t bytes = (w->room - SLACK / 2 - to.n) / 3, words = WORDS - to.n_starts;
+    const size_t most = bytes < words ? bytes : words, stop = n - at < most ? n : at + most;
+    const size_t run_stop = stop + 3 <= n ? stop : n < 3 ? 0 : n - 3;
     for (unsigned n_ascii = 0; at < stop && n_ascii < ASCII_LEAST;) {
         uint32_t cp = text[at];
         unsigned length = 1;
@@ -294,19 +327,25 @@ static size_t put_characters(lf_bert_workspace *w, const uint8_t *text, size_t n
         if (LF_LIKELY(cp < LF_GLYPHS_LOW)) {
             if (LF_UNLIKELY(lf_glyph_kind_of(glyphs[cp]) == LF_HARD)) break;
             put(&to, glyphs[cp]);
-        } else if (apart && cp >= 0x4E00 && cp <= 0x9FFF) { /* most ideographs are what they are */
-            uint32_t three = text[at] | text[at + 1] << 8 | text[at + 2] << 16;
-            put_alone(&to, three, 3);
+            at += length;
+            if (length == 2 && to.open == LF_WORDY) at = put_two_byte_run(glyphs, &to, text, at, run_stop);
+        } else if (apart && cp >= 0x4E00 && cp <= 0x9FFF) {
+            put_alone(&to, text[at] | text[at + 1] << 8 | text[at + 2] << 16, 3);
+            at = put_ideograph_run(&to, text, at + 3, run_stop);
         } else if (syllables && cp - 0xAC00 < 11172) {
+            put(&to, lf_glyph_of(LF_WORDY, 0, 0)); /* opens the word */
             put_syllable(&to, cp - 0xAC00);
+            at = put_syllable_run(&to, text, at + 3, run_stop);
         } else if (cp >= LF_GLYPHS_HIGH && cp < 0x10000) {
             const lf_glyph glyph = glyphs[LF_GLYPHS_LOW + cp - LF_GLYPHS_HIGH];
             if (LF_UNLIKELY(lf_glyph_kind_of(glyph) == LF_HARD)) break;
             put(&to, glyph);
-        } else if (!put_rare(bert, &to, cp)) {
+            at += length;
+        } else if (put_rare(bert, &to, cp)) {
+            at += length;
+        } else {
             break;
         }
-        at += length;
     }
     w->to = to;
     return at;
