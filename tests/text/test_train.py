@@ -23,7 +23,7 @@ from lmfast.text.merging import Learnt, Ties
 from lmfast.text.patterns import PATTERNS
 from lmfast.text.spec import TokenizerSpec
 from lmfast.text.tokenizer import Tokenizer
-from lmfast.text.train import TrainingInterrupted, train_bpe
+from lmfast.text.train import TrainingInterrupted, train_bpe, train_wordpiece
 from lmfast.text.train_bytes import learn
 from lmfast.text.words import Progress, WordCounts, count_words
 
@@ -483,6 +483,21 @@ def test_unit_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     want = train_bpe(paths, 275, separator="|", special_tokens=["<s>"], snapshots=[260])
     assert Tokenizer.from_file(out) == want[275]
     assert Tokenizer.from_file(tmp_path / "tokenizer.260.json") == want[260]
+    more = ["--vocab-size", "30", "-q"]
+    pieces = ["--ties", "sentencepiece", "--normalizer", "identity", "--user-defined-symbol", "<u>", "-o"]
+    done = runner.invoke(train_cli.train, ["bpe", *files, *more, *pieces, str(tmp_path / "spm.model")])
+    assert (done.exit_code, done.exception) == (0, None)
+    chosen: dict[str, Any] = {"ties": "sentencepiece", "normalizer": "identity", "user_defined_symbols": ["<u>"]}
+    assert Tokenizer.from_file(tmp_path / "spm.model") == train_bpe(paths, 30, **chosen)
+    done = runner.invoke(train_cli.train, ["wordpiece", *files, *more, "-o", str(out)])
+    assert (done.exit_code, done.exception) == (0, None)
+    assert Tokenizer.from_file(out) == train_wordpiece(paths, 30)
+    characters = ["--characters", "--pattern", "whitespace", "--end-of-word-suffix", "|", "-o", str(out)]
+    done = runner.invoke(train_cli.train, ["bpe", *files, *more, *characters])
+    assert Tokenizer.from_file(out) == train_bpe(
+        paths, 30, byte_level=False, pattern="whitespace", end_of_word_suffix="|"
+    )
+    assert runner.invoke(train_cli.train, ["bpe", *files, *options, "--byte-fallback"]).exit_code == 2
     for bad in (["--max-memory", "1X"], ["--separator", ""], ["-o", str(tmp_path / "no" / "where.json")]):
         assert runner.invoke(train_cli.train, ["bpe", *files, *options, *bad]).exit_code == 2
 
