@@ -10,12 +10,7 @@
 
 #include "text/utf8.h"
 
-enum {
-    SHORT = 32,
-    ENOUGH = 1
-        << 18, /* bytes of long pieces after which what backtracking needs is worth making: a heap takes as long for them
-                         as the making does */
-};
+enum { SHORT = 32 };
 
 static inline uint64_t mix(uint64_t a, uint64_t b) {
     const unsigned __int128 product = (unsigned __int128)a * b;
@@ -300,6 +295,9 @@ static int contains_odd(const lf_bpe *m, const uint8_t *piece, size_t n) {
     return 0;
 }
 
+/* Bytes of long pieces after which the prefixes are worth making: by then heaps have taken about as long as that takes. */
+static size_t enough_long(const lf_bpe *m) { return (size_t)m->offsets[m->n_tokens] / 8; }
+
 static void *buffer_of(lf_bpe_scratch *scratch, size_t n) {
     if (n > scratch->n_buffer) {
         free(scratch->buffer);
@@ -315,8 +313,8 @@ size_t lf_bpe_merge(const lf_bpe *m, const uint8_t *piece, size_t n, uint32_t *i
     if (n <= SHORT) {
         n_ids = merge_short(m, piece, (unsigned)n, symbols);
     } else {
-        scratch->n_long += n < ENOUGH ? n : ENOUGH;
-        const int backtrack = scratch->n_long >= ENOUGH && !contains_odd(m, piece, n);
+        scratch->n_long += scratch->n_long < enough_long(m) ? n : 0;
+        const int backtrack = scratch->n_long >= enough_long(m) && !contains_odd(m, piece, n);
         const lf_bpe_prefixes *prefixes = backtrack ? prefixes_of(m) : NULL;
         if (!prefixes && n >= UINT32_MAX) return 0;
         void *buffer = buffer_of(scratch, prefixes ? n / 8 + 1 : heap_bytes(n));

@@ -111,7 +111,7 @@ static size_t compute(lf_text_workspace *w, const uint8_t *p, size_t n, const ui
     return merged(w, p, n, ids);
 }
 
-/* What does not fit the first two tables: longer pieces, and short ones of many ids. */
+/* Pieces too long for the tables. */
 static size_t look_up_record(lf_text_workspace *w, const uint8_t *p, size_t n, const uint8_t *end, part kind,
                              uint32_t *ids) {
     int keep = 1;

@@ -1,4 +1,4 @@
-/* piece_tables.h - pieces and the ids they are known to have: three tables of fixed size; encode.h draws them. Included by
+/* piece_tables.h - pieces and the ids they are known to have: two tables and a ring of fixed size; encode.h draws them. Included by
  * encode_body.h, since keys and hashes are made with the registers of the instruction set.
  *
  * Exactness: a key holds all bytes of its piece, or leads to a record that does, so what is found is what was put in.
@@ -20,7 +20,7 @@ enum {
     LONG_IDS = 7,      /* ... and in the second */
     SEE_TAIL = 15,     /* the number of ids of an entry whose ids are in the ring */
     LOST = 16,         /* what a finder returns for such an entry whose ids have been overwritten */
-    RECORD_MOST = 512, /* bytes of a piece in the third table */
+    RECORD_MOST = 512, /* bytes of a piece in the ring */
     COUNT_SHIFT = 28,  /* the top four bits of a line's last id hold how many there are */
     ID_MASK = (1 << COUNT_SHIFT) - 1,
 };
@@ -254,7 +254,7 @@ static void remember_long(tables *t, const key32 *key, size_t length, uint64_t h
     line->length = (uint16_t)length;
 }
 
-/* The third table: records of any length in a ring, the oldest overwritten first, found through slots by hash.
+/* Records: longer pieces and their ids in the ring, found through slots by hash.
  *
  *     a slot: position in the ring, counted from the beginning (40 bits) | hash (24)
  *     a record: bytes of the piece (4), number of ids (4), the piece, padding to 4, the ids */
