@@ -1,0 +1,244 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, binding=True, embedsignature=True, freethreading_compatible=True
+"""The door to csrc/loss: rows of numbers in, one kernel call without the GIL, a status out.
+
+Rows are two-dimensional arrays of float32 or float64, or of uint16 that hold bfloat16 or float16 (`dtype` says which);
+their columns must lie side by side, their rows may be any distance apart.
+"""
+
+from cpython.buffer cimport PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+from libc.stddef cimport size_t
+from libc.stdint cimport SIZE_MAX, int64_t, uint8_t, uintptr_t
+from libc.string cimport memset
+
+import numpy as np
+
+from lmfast import threads as _threads
+from lmfast.text import _text
+
+cdef extern from "lf.h" nogil:
+    ctypedef enum lf_status:
+        LF_OK
+        LF_EINDEX
+    ctypedef enum lf_isa:
+        LF_N_ISA
+
+cdef extern from "loss/float.h" nogil:
+    ctypedef enum lf_float:
+        LF_F32
+        LF_F64
+        LF_BF16
+        LF_F16
+    size_t lf_float_size(lf_float type)
+
+cdef extern from "loss/cross_entropy.h" nogil:
+    ctypedef enum lf_bad_label:
+        pass
+    ctypedef struct lf_cross_entropy:
+        lf_float dtype
+        size_t n_rows
+        size_t n_classes
+        const void *logits
+        int64_t logits_stride
+        const int64_t *target
+        const void *soft
+        int64_t soft_stride
+        const void *weight
+        int64_t ignore_index
+        lf_bad_label on_bad_label
+        double label_smoothing
+        double z_loss
+        double softcap
+        double logit_scale
+        void *gradient
+        int64_t gradient_stride
+        double scale
+        const double *row_scale
+        const double *d_lse
+        const double *d_entropy
+        double *loss
+        double *lse
+        double *logprob
+        double *entropy
+        uint8_t *correct
+    ctypedef struct lf_cross_entropy_ops:
+        lf_isa isa
+    lf_status lf_cross_entropy_labels(const lf_cross_entropy *job, size_t *n_valid, double *divisor, size_t *where)
+    size_t lf_cross_entropy_scratch(const lf_cross_entropy *job)
+    const lf_cross_entropy_ops *lf_cross_entropy_ops_for(lf_isa isa)
+
+cdef extern from "loss/team.h" nogil:
+    ctypedef struct lf_team:
+        size_t bad_row
+    void lf_team_start(lf_team *team, const lf_cross_entropy *job, const lf_cross_entropy_ops *ops, uint8_t *scratch,
+                       size_t n_threads)
+    void lf_team_work(lf_team *team)
+
+cdef extern from *:
+    """
+    /* GOMP_parallel of the OpenMP runtime that torch has loaded; see lmfast/threads.py. */
+    typedef void (*lf_gomp_parallel)(void (*)(void *), void *, unsigned, unsigned);
+    static void run_team(uintptr_t parallel, lf_team *team, unsigned n_threads) {
+        ((lf_gomp_parallel)parallel)((void (*)(void *))lf_team_work, team, n_threads, 0);
+    }
+    static size_t bad_row_of(lf_team *team) { return atomic_load(&team->bad_row); }
+    """
+    void run_team(uintptr_t parallel, lf_team *team, unsigned n_threads) nogil
+    size_t bad_row_of(lf_team *team) nogil
+
+DTYPES = {"float32": <int>LF_F32, "float64": <int>LF_F64, "bfloat16": <int>LF_BF16, "float16": <int>LF_F16}
+BAD_LABEL = {"raise": 0, "nan": 1, "ignore": 2}
+
+
+cdef class _Rows:
+    """A view of rows: their address, how many, how wide, how far apart. It holds the array."""
+    cdef Py_buffer view
+    cdef bint held
+    cdef int64_t stride
+
+    def __cinit__(self, array, str name, int dtype, bint writable, size_t n_rows=0, size_t n_columns=0):
+        PyObject_GetBuffer(array, &self.view, PyBUF_STRIDES | (PyBUF_WRITABLE if writable else 0))
+        self.held = True
+        size = <Py_ssize_t>lf_float_size(<lf_float>dtype)
+        if self.view.ndim != 2 or self.view.itemsize != size:
+            raise ValueError(f"{name}: want 2 dimensions of {size}-byte numbers, got {self.view.ndim} dimensions of "
+                             f"{self.view.itemsize}-byte numbers")
+        if n_columns and (self.view.shape[0] != <Py_ssize_t>n_rows or self.view.shape[1] != <Py_ssize_t>n_columns):
+            raise ValueError(f"{name}: want shape ({n_rows}, {n_columns}), got "
+                             f"({self.view.shape[0]}, {self.view.shape[1]})")
+        if self.view.shape[1] > 1 and self.view.strides[1] != size:
+            raise ValueError(f"{name}: want columns side by side, got a step of {self.view.strides[1]} bytes")
+        if self.view.shape[0] > 1 and self.view.strides[0] % size:
+            raise ValueError(f"{name}: want rows whole numbers apart, got a step of {self.view.strides[0]} bytes")
+        self.stride = self.view.strides[0] // size
+
+    def __dealloc__(self):
+        if self.held:
+            PyBuffer_Release(&self.view)
+
+
+cdef class CrossEntropy:
+    """Rows of logits, their targets and the options: what the fields of `lf_cross_entropy` mean, by name.
+
+    `run` may be called again and again; each call may want other results.
+    """
+    cdef lf_cross_entropy job
+    cdef _Rows logits
+    cdef object kept
+    cdef const lf_cross_entropy_ops *ops
+
+    def __init__(self, logits not None, int dtype, const int64_t[::1] target, soft=None, weight=None,
+                 int64_t ignore_index=-100, int on_bad_label=0, double label_smoothing=0.0, double z_loss=0.0,
+                 double softcap=0.0, double logit_scale=1.0, str isa=None):
+        cdef _Rows soft_rows
+        cdef const double[::1] doubles
+        cdef const float[::1] floats
+        self.ops = lf_cross_entropy_ops_for(<lf_isa><int>_text.ISA_NAMES.index(isa or _text.isa_best()))
+        memset(&self.job, 0, sizeof(self.job))
+        self.logits = _Rows(logits, "logits", dtype, False)
+        job = &self.job
+        job.dtype = <lf_float>dtype
+        job.n_rows, job.n_classes = self.logits.view.shape[0], self.logits.view.shape[1]
+        job.logits, job.logits_stride = self.logits.view.buf, self.logits.stride
+        if job.n_rows and not job.n_classes:
+            raise ValueError("logits: want at least 1 class, got 0")
+        if (target is None) == (soft is None):
+            raise ValueError("want either labels or soft targets")
+        if target is not None:
+            if target.shape[0] != <Py_ssize_t>job.n_rows:
+                raise ValueError(f"target: want shape ({job.n_rows},), got ({target.shape[0]},)")
+            job.target = &target[0] if job.n_rows else NULL
+        else:
+            soft_rows = _Rows(soft, "soft targets", dtype, False, job.n_rows, job.n_classes)
+            job.soft, job.soft_stride = soft_rows.view.buf, soft_rows.stride
+            soft = soft_rows
+        if weight is not None:
+            if weight.shape[0] != <Py_ssize_t>job.n_classes:
+                raise ValueError(f"weight: want shape ({job.n_classes},), got ({weight.shape[0]},)")
+            if dtype == LF_F64:
+                doubles = weight
+                job.weight = &doubles[0]
+            else:
+                floats = weight
+                job.weight = &floats[0]
+        self.kept = (target, soft, weight)
+        job.ignore_index, job.on_bad_label = ignore_index, <lf_bad_label>on_bad_label
+        job.label_smoothing, job.z_loss = label_smoothing, z_loss
+        job.softcap, job.logit_scale = softcap, logit_scale
+
+    def count(self):
+        """(how many rows are not ignored, the sum of their weights); IndexError for a label out of range."""
+        cdef size_t n_valid = 0, where = 0
+        cdef double divisor = 0.0
+        cdef lf_status status = LF_OK
+        if self.job.n_rows:
+            with nogil:
+                status = lf_cross_entropy_labels(&self.job, &n_valid, &divisor, &where)
+        if status == LF_EINDEX:
+            self._raise(where)
+        return n_valid, divisor
+
+    def run(self, double[::1] loss=None, double[::1] lse=None, double[::1] logprob=None, double[::1] entropy=None,
+            uint8_t[::1] correct=None, gradient=None, double scale=1.0, const double[::1] row_scale=None,
+            const double[::1] d_lse=None, const double[::1] d_entropy=None, int n_threads=1):
+        """Fills the arrays that are given, one number a row, and the gradient if there is one (see cross_entropy.h)."""
+        cdef lf_cross_entropy job = self.job
+        cdef lf_team team
+        cdef _Rows gradient_rows = None
+        cdef uint8_t[::1] scratch
+        cdef size_t room, bad
+        cdef uintptr_t parallel
+        if job.n_rows == 0:
+            return
+        for name, array in (("loss", loss), ("lse", lse), ("logprob", logprob), ("entropy", entropy),
+                            ("correct", correct), ("row_scale", row_scale), ("d_lse", d_lse), ("d_entropy", d_entropy)):
+            if array is not None and array.shape[0] != <Py_ssize_t>job.n_rows:
+                raise ValueError(f"{name}: want shape ({job.n_rows},), got ({array.shape[0]},)")
+        if loss is not None: job.loss = &loss[0]
+        if lse is not None: job.lse = &lse[0]
+        if logprob is not None: job.logprob = &logprob[0]
+        if entropy is not None: job.entropy = &entropy[0]
+        if correct is not None: job.correct = &correct[0]
+        if gradient is not None:
+            gradient_rows = _Rows(gradient, "gradient", job.dtype, True, job.n_rows, job.n_classes)
+            job.gradient, job.gradient_stride = gradient_rows.view.buf, gradient_rows.stride
+        job.scale = scale
+        if row_scale is not None: job.row_scale = &row_scale[0]
+        if d_lse is not None: job.d_lse = &d_lse[0]
+        if d_entropy is not None: job.d_entropy = &d_entropy[0]
+
+        n_threads = max(1, min(<size_t>n_threads, job.n_rows))
+        room = lf_cross_entropy_scratch(&job) * n_threads
+        scratch = _scratch(room)
+        lf_team_start(&team, &job, self.ops, &scratch[(64 - <uintptr_t>&scratch[0]) % 64], n_threads)
+        if n_threads == 1:
+            with nogil:
+                lf_team_work(&team)
+        else:
+            parallel = _threads.openmp()
+            if parallel:
+                with nogil:
+                    run_team(parallel, &team, n_threads)
+            else:
+                work = _Work.__new__(_Work)
+                (<_Work>work).team = &team
+                _threads.run([work] * n_threads, n_threads)
+        bad = bad_row_of(&team)
+        if bad != SIZE_MAX:
+            self._raise(bad)
+
+    def _raise(self, size_t row):
+        raise IndexError(f"target[{row}] = {self.job.target[row]} is outside [0, {self.job.n_classes}) and is not "
+                         f"ignore_index = {self.job.ignore_index}")
+
+
+cdef class _Work:
+    """What each thread of a pool does."""
+    cdef lf_team *team
+
+    def __call__(self):
+        with nogil:
+            lf_team_work(self.team)
+
+
+def _scratch(size_t n):
+    return np.empty(n + 64, np.uint8)
