@@ -247,7 +247,8 @@ template <class T, bool PLAIN> struct Row : Span<T> {
         float to_lse = upstream * 2.f * job.z_loss * lse + d_lse + d_entropy * (log_sum - entropy);
         smoothing *= upstream;
         hard *= upstream;
-        float rest = smoothing * all_weights + to_lse - d_entropy * label_d;
+        float rest = smoothing * all_weights + to_lse;
+        if (d_entropy != 0.f && label_e > 0.f) rest -= d_entropy * label_d;
         float w_smooth = label >= 0 ? weight_of(label) : 1.f;
         c.at_label = (label_e * rest - hard * other) / sum - smoothing * w_smooth;
         c.at_label *= slope_of(label_u);

@@ -43,11 +43,11 @@ using std::min;
 struct Emulated {
     int widest_cluster; /* 1: a device before sm_90 */
     int backwards;      /* the order in which threads take turns */
-    int64_t faults, launches, one_reads;
+    int64_t faults, launches;
     int64_t last_cluster, last_threads;
 };
 extern "C" Emulated lf_emulated;
-Emulated lf_emulated = {16, 0, 0, 0, 0, 0, 0};
+Emulated lf_emulated = {16, 0, 0, 0, 0, 0};
 
 static inline float float_of(uint32_t bits) {
     float x;
