@@ -9,7 +9,7 @@
  *
  *     sum_c w[c] * q'[c] * (lse - z[c])  +  z_loss * lse^2.
  *
- * The gradient that is written is that of  scale * loss + d_lse * lse + d_entropy * entropy  by the row's logits.
+ * The gradient that is written is that of  scale * loss + d_lse * lse + d_logprob * logprob + d_entropy * entropy  by the row's logits.
  *
  * Exactness: see README.md. A row's results depend on the row alone: they are the same bits for any number of threads and
  * any place in the batch. Memory: lf_cross_entropy_scratch(job) bytes for each thread. */
@@ -44,6 +44,7 @@ typedef struct {
     double scale;            /* of every row's loss in the gradient, ...             */
     const double *row_scale; /* ... and of each row's, NULL for ones                 */
     const double *d_lse;     /* n_rows, or NULL for zeros                            */
+    const double *d_logprob; /* n_rows, or NULL for zeros; of rows with labels        */
     const double *d_entropy; /* n_rows, or NULL for zeros                            */
 
     double *loss; /* n_rows each, or NULL where not wanted. Of an ignored row: 0 */

@@ -3,6 +3,7 @@
 #ifndef LF_LOSS_ROW_DOUBLE_H
 #define LF_LOSS_ROW_DOUBLE_H
 
+#include <float.h>
 #include <math.h>
 
 #include "loss/cross_entropy.h"
@@ -96,16 +97,16 @@ static inline void lf_row_double(const lf_cross_entropy *job, size_t row, lf_row
 
     const double scale = ignored ? 0.0 : job->scale * (job->row_scale ? job->row_scale[row] : 1.0);
     const double d_lse = job->d_lse ? job->d_lse[row] : 0.0, d_entropy = job->d_entropy ? job->d_entropy[row] : 0.0;
-    double pull = scale * (label_weight + wanted_weight) + d_lse;
+    const double d_logprob = hard && job->d_logprob ? job->d_logprob[row] : 0.0;
+    const double push = scale * label_weight - d_logprob; /* towards the label alone */
+    double pull = push + scale * wanted_weight + d_lse;
     if (job->z_loss != 0.0 && scale != 0.0) pull += 2.0 * scale * job->z_loss * lse;
     void *gradient = (char *)job->gradient + (int64_t)row * job->gradient_stride * (int64_t)lf_float_size(type);
-    const int zero = pull == 0.0 && d_entropy == 0.0 && scale == 0.0;
+    const int zero = pull == 0.0 && push == 0.0 && d_entropy == 0.0 && scale == 0.0;
     for (size_t c = 0; c < n; c++) {
         double logit = lf_float_get(type, x, c), d = lf_row_z(job, logit) - top, p = exp(d) / sum, g = pull * p;
-        if (hard && c == target.label) {
-            double push = scale * label_weight; /* (pull - push) * p - push * (1 - p) cancels nothing as p -> 1 */
-            g = (pull - push) * p - push * (others / sum);
-        }
+        /* pull * p - push, of which nothing cancels as p -> 1 */
+        if (hard && c == target.label) g = (pull - push) * p - push * (others / sum);
         if (!ignored && !(hard && smoothing == 0.0) && scale != 0.0)
             g -= scale * (q ? (1.0 - smoothing) * lf_float_get(type, q, c) + share : share) * lf_row_weight(job, c);
         if (d_entropy != 0.0 && p > 0.0) g -= d_entropy * p * (d - log_sum + entropy);

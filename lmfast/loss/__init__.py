@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lmfast.loss.cross_entropy import CrossEntropyOutput as CrossEntropyOutput
     from lmfast.loss.cross_entropy import cross_entropy as cross_entropy
+    from lmfast.loss.cross_entropy import cross_entropy_with_grad as cross_entropy_with_grad
 
 _WHERE = {
     "CrossEntropyOutput": "lmfast.loss.cross_entropy",
     "cross_entropy": "lmfast.loss.cross_entropy",
+    "cross_entropy_with_grad": "lmfast.loss.cross_entropy",
 }
 
 __all__ = [*_WHERE]

@@ -54,6 +54,7 @@ cdef extern from "loss/cross_entropy.h" nogil:
         double scale
         const double *row_scale
         const double *d_lse
+        const double *d_logprob
         const double *d_entropy
         double *loss
         double *lse
@@ -75,6 +76,13 @@ cdef extern from "loss/team.h" nogil:
 
 cdef extern from *:
     """
+    #include <sys/mman.h>
+    static void advise_large(void *p, size_t n) {
+    #ifdef MADV_HUGEPAGE
+        uintptr_t page = 4096, from = ((uintptr_t)p + page - 1) / page * page, to = ((uintptr_t)p + n) / page * page;
+        if (from < to) madvise((void *)from, to - from, MADV_HUGEPAGE);
+    #endif
+    }
     /* GOMP_parallel of the OpenMP runtime that torch has loaded; see lmfast/threads.py. */
     typedef void (*lf_gomp_parallel)(void (*)(void *), void *, unsigned, unsigned);
     static void run_team(uintptr_t parallel, lf_team *team, unsigned n_threads) {
@@ -82,6 +90,7 @@ cdef extern from *:
     }
     static size_t bad_row_of(lf_team *team) { return atomic_load(&team->bad_row); }
     """
+    void advise_large(void *p, size_t n) nogil
     void run_team(uintptr_t parallel, lf_team *team, unsigned n_threads) nogil
     size_t bad_row_of(lf_team *team) nogil
 
@@ -109,6 +118,8 @@ cdef class _Rows:
             raise ValueError(f"{name}: want columns side by side, got a step of {self.view.strides[1]} bytes")
         if self.view.shape[0] > 1 and self.view.strides[0] % size:
             raise ValueError(f"{name}: want rows whole numbers apart, got a step of {self.view.strides[0]} bytes")
+        if <uintptr_t>self.view.buf % <size_t>size:
+            raise ValueError(f"{name}: want memory aligned to {size} bytes")
         self.stride = self.view.strides[0] // size
 
     def __dealloc__(self):
@@ -179,7 +190,8 @@ cdef class CrossEntropy:
 
     def run(self, double[::1] loss=None, double[::1] lse=None, double[::1] logprob=None, double[::1] entropy=None,
             uint8_t[::1] correct=None, gradient=None, double scale=1.0, const double[::1] row_scale=None,
-            const double[::1] d_lse=None, const double[::1] d_entropy=None, int n_threads=1):
+            const double[::1] d_lse=None, const double[::1] d_logprob=None, const double[::1] d_entropy=None,
+            int n_threads=1):
         """Fills the arrays that are given, one number a row, and the gradient if there is one (see cross_entropy.h)."""
         cdef lf_cross_entropy job = self.job
         cdef lf_team team
@@ -190,7 +202,8 @@ cdef class CrossEntropy:
         if job.n_rows == 0:
             return
         for name, array in (("loss", loss), ("lse", lse), ("logprob", logprob), ("entropy", entropy),
-                            ("correct", correct), ("row_scale", row_scale), ("d_lse", d_lse), ("d_entropy", d_entropy)):
+                            ("correct", correct), ("row_scale", row_scale), ("d_lse", d_lse), ("d_logprob", d_logprob),
+                            ("d_entropy", d_entropy)):
             if array is not None and array.shape[0] != <Py_ssize_t>job.n_rows:
                 raise ValueError(f"{name}: want shape ({job.n_rows},), got ({array.shape[0]},)")
         if loss is not None: job.loss = &loss[0]
@@ -204,9 +217,10 @@ cdef class CrossEntropy:
         job.scale = scale
         if row_scale is not None: job.row_scale = &row_scale[0]
         if d_lse is not None: job.d_lse = &d_lse[0]
+        if d_logprob is not None: job.d_logprob = &d_logprob[0]
         if d_entropy is not None: job.d_entropy = &d_entropy[0]
 
-        n_threads = max(1, min(<size_t>n_threads, job.n_rows))
+        n_threads = <int>min(<size_t>max(1, n_threads), job.n_rows)
         room = lf_cross_entropy_scratch(&job) * n_threads
         scratch = _scratch(room)
         lf_team_start(&team, &job, self.ops, &scratch[(64 - <uintptr_t>&scratch[0]) % 64], n_threads)
@@ -242,3 +256,10 @@ cdef class _Work:
 
 def _scratch(size_t n):
     return np.empty(n + 64, np.uint8)
+
+
+def advise_large_pages(rows, int dtype):
+    """Asks the system for large pages under rows that are to be written for the first time: far fewer page faults."""
+    cdef _Rows room = _Rows(rows, "rows", dtype, True)
+    with nogil:
+        advise_large(room.view.buf, <size_t>room.view.len)

@@ -7,6 +7,7 @@ is what `gradient` is. No autograd, no reduction, no reshaping: those are in cro
 
 from __future__ import annotations
 
+import math
 import sys
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -34,11 +35,11 @@ class Options:
     def __post_init__(self) -> None:
         if not 0.0 <= self.label_smoothing <= 1.0:
             raise ValueError(f"label_smoothing = {self.label_smoothing}: allowed is 0 to 1")
-        if not np.isfinite(self.z_loss):
+        if not math.isfinite(self.z_loss):
             raise ValueError(f"z_loss = {self.z_loss}: a finite number is allowed")
-        if not 0.0 <= self.softcap < np.inf:
+        if not 0.0 <= self.softcap < math.inf:
             raise ValueError(f"softcap = {self.softcap}: a positive number is allowed, or 0 for none")
-        if not 0.0 < self.logit_scale < np.inf:
+        if not 0.0 < self.logit_scale < math.inf:
             raise ValueError(f"logit_scale = {self.logit_scale}: a positive number is allowed")
         if self.on_bad_label not in _loss.BAD_LABEL:
             raise ValueError(f"on_bad_label = {self.on_bad_label!r}: allowed are {', '.join(_loss.BAD_LABEL)}")
@@ -133,6 +134,7 @@ class Rows:
         scale: float = 1.0,
         row_scale: NDArray[np.float64] | None = None,
         d_lse: NDArray[np.float64] | None = None,
+        d_logprob: NDArray[np.float64] | None = None,
         d_entropy: NDArray[np.float64] | None = None,
         n_threads: int | None = None,
     ) -> RowResults:
@@ -140,7 +142,7 @@ class Rows:
 
         want       fields of `RowResults`
         gradient   [N, V] of the dtype of the logits, or the logits themselves: filled with the gradient of
-                   sum(scale * row_scale * loss + d_lse * lse + d_entropy * entropy)
+                   sum(scale * row_scale * loss + d_lse * lse + d_logprob * logprob + d_entropy * entropy)
         """
         found = {name: np.empty(self.n_rows, np.uint8 if name == "correct" else np.float64) for name in want}
         self._job.run(
@@ -149,6 +151,7 @@ class Rows:
             scale=scale,
             row_scale=row_scale,
             d_lse=d_lse,
+            d_logprob=d_logprob,
             d_entropy=d_entropy,
             n_threads=n_threads or self.n_threads,
         )

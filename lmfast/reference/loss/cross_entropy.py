@@ -58,11 +58,12 @@ def cross_entropy_rows(
     logit_scale: float = 1.0,
     scale: Any = 1.0,
     d_lse: Any = 0.0,
+    d_logprob: Any = 0.0,
     d_entropy: Any = 0.0,
 ) -> Rows:
     """Rows [N, V] of logits against labels [N] or distributions [N, V].
 
-    The gradient is that of sum(scale * loss + d_lse * lse + d_entropy * entropy) by the logits. A label that is neither
+    The gradient is that of sum(scale * loss + d_lse * lse + d_logprob * logprob + d_entropy * entropy) by the logits. A label that is neither
     a class nor `ignore_index` raises IndexError.
     """
     x = np.asarray(logits, np.float64)
@@ -73,7 +74,8 @@ def cross_entropy_rows(
     columns = {"loss": np.zeros(n), "lse": np.zeros(n), "logprob": np.zeros(n), "entropy": np.zeros(n)}
     correct, valid, weights = np.zeros(n, bool), np.ones(n, bool), np.ones(n)
     gradient = np.zeros((n, v))
-    scale, d_lse, d_entropy = (np.broadcast_to(np.asarray(a, np.float64), (n,)) for a in (scale, d_lse, d_entropy))
+    asked = (scale, d_lse, d_logprob, d_entropy)
+    scale, d_lse, d_logprob, d_entropy = (np.broadcast_to(np.asarray(a, np.float64), (n,)) for a in asked)
     for i in range(n):
         tanh = np.tanh(x[i] / softcap) if softcap else np.zeros(v)
         z = logit_scale * (softcap * tanh if softcap else x[i])
@@ -116,6 +118,9 @@ def cross_entropy_rows(
         else:
             g = np.zeros(v)
         g = g + (d_lse[i] * p if d_lse[i] else 0.0)
+        if d_logprob[i] and label is not None:
+            g = g - d_logprob[i] * p
+            g[label] += d_logprob[i]
         if d_entropy[i]:
             g = g - d_entropy[i] * np.where(p > 0, p * (logp + entropy), 0.0)
         gradient[i] = g * dz if valid[i] or d_lse[i] or d_entropy[i] else 0.0
