@@ -44,17 +44,18 @@ typedef struct {
     float label_smoothing, z_loss;
     float softcap, logit_scale; /* softcap 0: none; logit_scale is above 0 */
 
-    /* The gradient of  scale * upstream / divisor * row_scale * loss + d_lse * lse + d_entropy * entropy  by the logits,
-     * in their dtype; it may be the logits themselves. A factor that is NULL is 1, a summand that is NULL is 0. */
+    /* The gradient of  scale * upstream / divisor * row_scale * loss + d_lse * lse + d_logprob * logprob +
+     * d_entropy * entropy  by the logits, in their dtype; it may be the logits themselves. A factor that is NULL is 1, a
+     * summand that is NULL is 0. */
     void *gradient;
     int64_t gradient_stride;
     double scale;
-    const float *upstream, *divisor;            /* one number each */
-    const float *row_scale, *d_lse, *d_entropy; /* n_rows each     */
-    float *loss, *lse, *logprob, *entropy;      /* n_rows each     */
-    uint8_t *correct;                           /* n_rows: 1 where the first of the largest logits is the label's */
-    int32_t *n_bad; /* one number, to which the rows whose label is out of range are added */
-    int64_t plan;   /* 0: the best for this device and width; 1, 2: as LF_CUDA_ONE_BLOCK, LF_CUDA_TWO_READS say */
+    const float *upstream, *divisor;                        /* one number each */
+    const float *row_scale, *d_lse, *d_logprob, *d_entropy; /* n_rows each     */
+    float *loss, *lse, *logprob, *entropy;                  /* n_rows each     */
+    uint8_t *correct; /* n_rows: 1 where the first of the largest logits is the label's */
+    int32_t *n_bad;   /* one number, to which the rows whose label is out of range are added */
+    int64_t plan;     /* 0: the best for this device and width; 1, 2: as LF_CUDA_ONE_BLOCK, LF_CUDA_TWO_READS say */
 } lf_cuda_cross_entropy;
 
 /* For tests and measurements: a row stays in one block even where a cluster could share it; every row is read twice. */

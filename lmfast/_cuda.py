@@ -42,7 +42,7 @@ TYPES = {
 CROSS_ENTROPY_FIELDS = (
     "l:n_rows l:n_classes p:logits l:logits_stride p:target l:target_bytes p:weight l:ignore_index l:ignore_bad_labels "
     "f:label_smoothing f:z_loss f:softcap f:logit_scale p:gradient l:gradient_stride d:scale p:upstream p:divisor "
-    "p:row_scale p:d_lse p:d_entropy p:loss p:lse p:logprob p:entropy p:correct p:n_bad l:plan"
+    "p:row_scale p:d_lse p:d_logprob p:d_entropy p:loss p:lse p:logprob p:entropy p:correct p:n_bad l:plan"
 )
 
 

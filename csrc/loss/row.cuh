@@ -247,6 +247,7 @@ template <class T, bool PLAIN> struct Row : Span<T> {
         float to_lse = upstream * 2.f * job.z_loss * lse + d_lse + d_entropy * (log_sum - entropy);
         smoothing *= upstream;
         hard *= upstream;
+        if (job.d_logprob && !ignored) hard -= job.d_logprob[index]; /* logprob is -nll */
         float rest = smoothing * all_weights + to_lse;
         if (d_entropy != 0.f && label_e > 0.f) rest -= d_entropy * label_d;
         float w_smooth = label >= 0 ? weight_of(label) : 1.f;

@@ -93,6 +93,7 @@ def rows(
     divisor: Tensor | None = None,
     row_scale: Tensor | None = None,
     d_lse: Tensor | None = None,
+    d_logprob: Tensor | None = None,
     d_entropy: Tensor | None = None,
     plan: int = 0,
 ) -> dict[str, Tensor]:
@@ -104,7 +105,7 @@ def rows(
     weight    of the classes [V]
     want      of "loss", "lse", "logprob", "entropy": float32 [N], "correct": bool [N]
     gradient  [N, V] of the dtype of the logits, or the logits themselves: filled with the gradient of
-              scale * upstream / divisor * row_scale[i] * loss[i] + d_lse[i] * lse[i] + d_entropy[i] * entropy[i],
+              scale * upstream / divisor * row_scale * loss + d_lse * lse + d_logprob * logprob + d_entropy * entropy,
               where `upstream` and `divisor` are one float32 number on the device and the others float32 [N]
     plan      0; tests choose others, see `csrc/lf_cuda.h`
     """
@@ -131,8 +132,8 @@ def rows(
     keep: list[Any] = _set_labels(job, target, weight, on_bad_label)
     if job.n_rows != n_rows:
         raise ValueError(f"target: want shape ({n_rows},), got ({job.n_rows},)")
-    factors = {"row_scale": row_scale, "d_lse": d_lse, "d_entropy": d_entropy, "upstream": upstream, "divisor": divisor}
-    for name, values in factors.items():
+    each = {"row_scale": row_scale, "d_lse": d_lse, "d_logprob": d_logprob, "d_entropy": d_entropy}
+    for name, values in (each | {"upstream": upstream, "divisor": divisor}).items():
         if values is not None:
             values = values.detach().to(logits.device, torch.float32).contiguous()
             size = 1 if name in ("upstream", "divisor") else n_rows
