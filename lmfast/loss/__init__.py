@@ -12,11 +12,15 @@ if TYPE_CHECKING:
     from lmfast.loss.cross_entropy import CrossEntropyOutput as CrossEntropyOutput
     from lmfast.loss.cross_entropy import cross_entropy as cross_entropy
     from lmfast.loss.cross_entropy import cross_entropy_with_grad as cross_entropy_with_grad
+    from lmfast.loss.linear import linear_cross_entropy as linear_cross_entropy
+    from lmfast.loss.linear_module import LinearCrossEntropyLoss as LinearCrossEntropyLoss
 
 _WHERE = {
     "CrossEntropyOutput": "lmfast.loss.cross_entropy",
     "cross_entropy": "lmfast.loss.cross_entropy",
     "cross_entropy_with_grad": "lmfast.loss.cross_entropy",
+    "linear_cross_entropy": "lmfast.loss.linear",
+    "LinearCrossEntropyLoss": "lmfast.loss.linear_module",
 }
 
 __all__ = [*_WHERE]

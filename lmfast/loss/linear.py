@@ -82,7 +82,9 @@ def linear_cross_entropy(
     rows, labels = hidden.reshape(-1, hidden.shape[-1]), target.reshape(-1).to(torch.int64)
     more = return_lse or return_logprobs
     needs = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in (hidden, weight, bias))
-    early = needs and reduction != "none" and not more  # the upstream gradient is one number, by which to multiply later
+    # The upstream gradient of a scalar is one number, by which to multiply later. In half precision that would be too late:
+    # the small gradients that a GradScaler is to save would be 0 by then.
+    early = needs and reduction != "none" and not more and hidden.dtype != torch.float16
     loss, lse, logprobs, *_ = _linear_op(
         rows,
         weight,
