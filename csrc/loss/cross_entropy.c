@@ -40,8 +40,8 @@ lf_status lf_cross_entropy_labels(const lf_cross_entropy *job, size_t *n_valid, 
 }
 
 size_t lf_cross_entropy_scratch(const lf_cross_entropy *job) {
-    /* An exponential and a transformed logit for each class, and the stretches of cross_entropy_body.h: one a block of
-     * 2048 classes, of 16 bytes each. */
+    /* An exponential and a transformed logit for each class, and the stretches of exp_row.h: one a block of
+     * 1024 classes, of 16 bytes each. */
     size_t line = 64, floats = (job->n_classes + 256) * sizeof(float);
     size_t stretches = (job->n_classes / 1024 + 8) * 16;
     return (2 * floats + stretches + line - 1) / line * line;

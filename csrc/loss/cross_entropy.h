@@ -63,8 +63,9 @@ size_t lf_cross_entropy_scratch(const lf_cross_entropy *job);
 
 typedef struct {
     lf_isa isa;
-    /* Rows [from, to). A label out of range that is to raise is LF_EINDEX, its row *where; the other rows are done. */
-    lf_status (*rows)(const lf_cross_entropy *job, size_t from, size_t to, void *scratch, size_t *where);
+    /* Rows [from, to) of an lf_cross_entropy. A label out of range that is to raise is LF_EINDEX, the first such row *where;
+     * the other rows are done. */
+    lf_status (*rows)(const void *job, size_t from, size_t to, void *scratch, size_t *where);
 } lf_cross_entropy_ops;
 
 /* The functions for an instruction set, NULL where this build has none. */

@@ -30,6 +30,32 @@ cdef extern from "loss/float.h" nogil:
         LF_F16
     size_t lf_float_size(lf_float type)
 
+cdef extern from "loss/team.h" nogil:
+    ctypedef lf_status (*lf_team_rows)(const void *job, size_t first, size_t last, void *scratch, size_t *where)
+    ctypedef struct lf_team:
+        pass
+    void lf_team_start(lf_team *team, lf_team_rows rows, const void *job, size_t n_rows, size_t n_threads,
+                       uint8_t *scratch, size_t scratch_bytes)
+    void lf_team_work(void *team)
+    size_t lf_team_bad_row(lf_team *team)
+
+cdef extern from "loss/softmax.h" nogil:
+    ctypedef struct lf_softmax:
+        lf_float dtype
+        int log
+        size_t n_rows
+        size_t n_classes
+        const void *x
+        int64_t x_stride
+        const void *g
+        int64_t g_stride
+        void *out
+        int64_t out_stride
+    ctypedef struct lf_softmax_ops:
+        lf_team_rows rows
+    size_t lf_softmax_scratch(const lf_softmax *job)
+    const lf_softmax_ops *lf_softmax_ops_for(lf_isa isa)
+
 cdef extern from "loss/cross_entropy.h" nogil:
     ctypedef enum lf_bad_label:
         pass
@@ -62,17 +88,10 @@ cdef extern from "loss/cross_entropy.h" nogil:
         double *entropy
         uint8_t *correct
     ctypedef struct lf_cross_entropy_ops:
-        lf_isa isa
+        lf_team_rows rows
     lf_status lf_cross_entropy_labels(const lf_cross_entropy *job, size_t *n_valid, double *divisor, size_t *where)
     size_t lf_cross_entropy_scratch(const lf_cross_entropy *job)
     const lf_cross_entropy_ops *lf_cross_entropy_ops_for(lf_isa isa)
-
-cdef extern from "loss/team.h" nogil:
-    ctypedef struct lf_team:
-        size_t bad_row
-    void lf_team_start(lf_team *team, const lf_cross_entropy *job, const lf_cross_entropy_ops *ops, uint8_t *scratch,
-                       size_t n_threads)
-    void lf_team_work(lf_team *team)
 
 cdef extern from *:
     """
@@ -86,13 +105,11 @@ cdef extern from *:
     /* GOMP_parallel of the OpenMP runtime that torch has loaded; see lmfast/threads.py. */
     typedef void (*lf_gomp_parallel)(void (*)(void *), void *, unsigned, unsigned);
     static void run_team(uintptr_t parallel, lf_team *team, unsigned n_threads) {
-        ((lf_gomp_parallel)parallel)((void (*)(void *))lf_team_work, team, n_threads, 0);
+        ((lf_gomp_parallel)parallel)(lf_team_work, team, n_threads, 0);
     }
-    static size_t bad_row_of(lf_team *team) { return atomic_load(&team->bad_row); }
     """
     void advise_large(void *p, size_t n) nogil
     void run_team(uintptr_t parallel, lf_team *team, unsigned n_threads) nogil
-    size_t bad_row_of(lf_team *team) nogil
 
 DTYPES = {"float32": <int>LF_F32, "float64": <int>LF_F64, "bfloat16": <int>LF_BF16, "float16": <int>LF_F16}
 BAD_LABEL = {"raise": 0, "nan": 1, "ignore": 2}
@@ -194,11 +211,8 @@ cdef class CrossEntropy:
             int n_threads=1):
         """Fills the arrays that are given, one number a row, and the gradient if there is one (see cross_entropy.h)."""
         cdef lf_cross_entropy job = self.job
-        cdef lf_team team
         cdef _Rows gradient_rows = None
-        cdef uint8_t[::1] scratch
-        cdef size_t room, bad
-        cdef uintptr_t parallel
+        cdef size_t bad
         if job.n_rows == 0:
             return
         for name, array in (("loss", loss), ("lse", lse), ("logprob", logprob), ("entropy", entropy),
@@ -220,29 +234,32 @@ cdef class CrossEntropy:
         if d_logprob is not None: job.d_logprob = &d_logprob[0]
         if d_entropy is not None: job.d_entropy = &d_entropy[0]
 
-        n_threads = <int>min(<size_t>max(1, n_threads), job.n_rows)
-        room = lf_cross_entropy_scratch(&job) * n_threads
-        scratch = _scratch(room)
-        lf_team_start(&team, &job, self.ops, &scratch[(64 - <uintptr_t>&scratch[0]) % 64], n_threads)
-        if n_threads == 1:
-            with nogil:
-                lf_team_work(&team)
-        else:
-            parallel = _threads.openmp()
-            if parallel:
-                with nogil:
-                    run_team(parallel, &team, n_threads)
-            else:
-                work = _Work.__new__(_Work)
-                (<_Work>work).team = &team
-                _threads.run([work] * n_threads, n_threads)
-        bad = bad_row_of(&team)
+        bad = _run(self.ops.rows, &job, job.n_rows, lf_cross_entropy_scratch(&job), n_threads)
         if bad != SIZE_MAX:
             self._raise(bad)
 
     def _raise(self, size_t row):
         raise IndexError(f"target[{row}] = {self.job.target[row]} is outside [0, {self.job.n_classes}) and is not "
                          f"ignore_index = {self.job.ignore_index}")
+
+
+def softmax(x not None, int dtype, out not None, g=None, bint log=False, int n_threads=1, str isa=None):
+    """Fills `out` with the softmax of the rows of `x`, or with `g` with the gradient (see softmax.h). `out` may be `x` or `g`."""
+    cdef lf_softmax job
+    cdef _Rows x_rows = _Rows(x, "x", dtype, False), g_rows = None, out_rows
+    cdef const lf_softmax_ops *ops = lf_softmax_ops_for(<lf_isa><int>_text.ISA_NAMES.index(isa or _text.isa_best()))
+    memset(&job, 0, sizeof(job))
+    job.dtype, job.log = <lf_float>dtype, log
+    job.n_rows, job.n_classes = x_rows.view.shape[0], x_rows.view.shape[1]
+    if job.n_rows == 0 or job.n_classes == 0:
+        return
+    job.x, job.x_stride = x_rows.view.buf, x_rows.stride
+    out_rows = _Rows(out, "out", dtype, True, job.n_rows, job.n_classes)
+    job.out, job.out_stride = out_rows.view.buf, out_rows.stride
+    if g is not None:
+        g_rows = _Rows(g, "g", dtype, False, job.n_rows, job.n_classes)
+        job.g, job.g_stride = g_rows.view.buf, g_rows.stride
+    _run(ops.rows, &job, job.n_rows, lf_softmax_scratch(&job), n_threads)
 
 
 cdef class _Work:
@@ -254,8 +271,26 @@ cdef class _Work:
             lf_team_work(self.team)
 
 
-def _scratch(size_t n):
-    return np.empty(n + 64, np.uint8)
+cdef size_t _run(lf_team_rows rows, const void *job, size_t n_rows, size_t scratch_bytes, int threads) except? 0:
+    """The rows of a job by a team of threads: torch's where there are any, else those of lmfast.threads."""
+    cdef lf_team team
+    cdef size_t n_threads = min(<size_t>max(1, threads), n_rows)
+    cdef uint8_t[::1] scratch = np.empty(scratch_bytes * n_threads + 64, np.uint8)
+    cdef uintptr_t parallel
+    lf_team_start(&team, rows, job, n_rows, n_threads, &scratch[(64 - <uintptr_t>&scratch[0] % 64) % 64], scratch_bytes)
+    if n_threads == 1:
+        with nogil:
+            lf_team_work(&team)
+        return lf_team_bad_row(&team)
+    parallel = _threads.openmp()
+    if parallel:
+        with nogil:
+            run_team(parallel, &team, <unsigned>n_threads)
+    else:
+        work = _Work.__new__(_Work)
+        (<_Work>work).team = &team
+        _threads.run([work for _ in range(<int>n_threads)], <int>n_threads)
+    return lf_team_bad_row(&team)
 
 
 def advise_large_pages(rows, int dtype):

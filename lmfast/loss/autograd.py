@@ -17,7 +17,7 @@ from lmfast.loss import _loss
 from lmfast.loss.rows import Options, Rows, memory_of
 from lmfast.loss.shapes import class_axis, to_rows
 
-__all__ = ["cross_entropy", "divisor_of", "formula", "new_like", "scalar", "target_rows"]
+__all__ = ["cross_entropy", "divisor_of", "formula", "is_plain", "new_like", "scalar", "target_rows"]
 
 LARGE = 1 << 22
 """Bytes of a new tensor from which on large pages are asked for."""
@@ -55,7 +55,7 @@ def cross_entropy(
             return loss
         accuracy = correct.sum().to(kind) / (n_valid if reduction == "mean" else 1)
         return CrossEntropyOutput(loss, accuracy=accuracy)
-    elif not needs and _is_plain(rows):
+    elif not needs and is_plain(rows):
         return _without_grad(rows, targets, weight, options, reduction, want, empty, shape)
     else:
         found = _rows_op(rows, targets, weight, *_words(options), "entropy" in want)
@@ -68,14 +68,14 @@ def _may_fuse(rows: Any, options: Options, reduction: str, want: tuple[str, ...]
     In half precision it would be rounded twice, and a small one lost before a GradScaler could enlarge it.
     """
     return (
-        _is_plain(rows)
+        is_plain(rows)
         and reduction != "none"
         and want in ((), ("accuracy",))
         and (rows.dtype != torch.float16 or inplace)
     )
 
 
-def _is_plain(rows: Any) -> bool:
+def is_plain(rows: Any) -> bool:
     """Whether these are numbers in memory, and nobody traces what is done with them."""
     return (
         not torch.compiler.is_compiling()

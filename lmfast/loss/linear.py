@@ -49,7 +49,7 @@ def linear_cross_entropy(
     target        labels [...], any integers
     bias          [V] or None
     class_weight  [V], a factor for each class, or None
-    budget_bytes  how much memory the logits of a chunk may take, by default 128 MiB on the CPU and 1 GiB on a GPU. More
+    budget_bytes  how much memory the logits of a chunk may take, by default 64 MiB on the CPU and 1 GiB on a GPU. More
                   chunks mean more passes over the gradient of `weight`
 
     The other options, and what is returned, are those of `lmfast.loss.cross_entropy`; with `return_lse` or

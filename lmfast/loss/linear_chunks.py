@@ -15,12 +15,12 @@ import numpy as np
 import torch
 
 from lmfast.loss import _device
-from lmfast.loss.autograd import divisor_of, formula, new_like
+from lmfast.loss.autograd import formula, new_like
 from lmfast.loss.rows import Options, Rows
 
 __all__ = ["Head", "Results", "Upstream"]
 
-CPU_BUDGET, GPU_BUDGET = 128 << 20, 1 << 30
+CPU_BUDGET, GPU_BUDGET = 64 << 20, 1 << 30
 FEWEST_ROWS = 16
 """Of a chunk, however small the budget: with fewer the products would only move the weight through the processor."""
 CLASSES_AT_ONCE = 8192
@@ -67,10 +67,12 @@ class Head:
         self._refuse_bad_labels()
 
     def divisor(self) -> torch.Tensor:
-        """By what a mean divides, float64 []."""
-        n = self.target.shape[0]
-        divisor: torch.Tensor = divisor_of(self.target, self.class_weight, self.options, n, self.target.device)[1]
-        return divisor
+        """By what a mean divides, float64 []: the sum of the weights of the labels that are not ignored."""
+        if self.class_weight is None:
+            return self._counts().sum().to(torch.float64)
+        inside = (self.target >= 0) & (self.target < self.weight.shape[0])
+        each = self.class_weight.to(torch.float64)[torch.where(inside, self.target, 0)]
+        return torch.where(self._counts(), torch.where(inside, each, 1.0), 0.0).sum()
 
     def run(
         self,
@@ -139,11 +141,16 @@ class Head:
         """The rows that are not ignored, or None for all. Not asked in a CUDA graph: a graph cannot wait for the answer."""
         if self.target.is_cuda and torch.cuda.is_current_stream_capturing():
             return None
-        keep = self.target != self.options.ignore_index
-        if self.options.on_bad_label == "ignore":
-            keep &= (self.target >= 0) & (self.target < self.weight.shape[0])
+        keep = self._counts()
         rows = keep.nonzero()[:, 0]
         return None if len(rows) == len(keep) else rows
+
+    def _counts(self) -> torch.Tensor:
+        """Which rows are not ignored."""
+        counts = self.target != self.options.ignore_index
+        if self.options.on_bad_label == "ignore":
+            counts &= (self.target >= 0) & (self.target < self.weight.shape[0])
+        return counts
 
     def _chunk_size(self, n_rows: int) -> int:
         """How many rows at once, so that the logits keep to the budget and the chunks are about as long."""
