@@ -48,7 +48,7 @@ def entropy(p: Any = None, base: float = 2.0, dim: int = -1, *, logits: Any = No
         raise TypeError("want either p or logits")
     if p is not None:
         (p,) = _probabilities(base, p=p)
-        return _scaled(-(p * _log_of_positive(p)).sum(dim), base)
+        return _scaled(-(p * _log_where(p, p)).sum(dim), base)
     from lmfast.loss import cross_entropy
 
     _check_base(base)
@@ -70,7 +70,7 @@ def cross_entropy_of(p: Any, q: Any, base: float = 2.0, dim: int = -1) -> Any:
     1.2075
     """
     p, q = _probabilities(base, p=p, q=q)
-    return _scaled(-_where_positive(p, p * _log(q)).sum(dim), base)
+    return _scaled(-(p * _log_where(p, q)).sum(dim), base)
 
 
 def kl_div(p: Any, q: Any, base: float = 2.0, dim: int = -1) -> Any:
@@ -80,7 +80,7 @@ def kl_div(p: Any, q: Any, base: float = 2.0, dim: int = -1) -> Any:
     0.2075
     """
     p, q = _probabilities(base, p=p, q=q)
-    return _scaled(_where_positive(p, p * (_log_of_positive(p) - _log(q))).sum(dim), base)
+    return _scaled((p * (_log_where(p, p) - _log_where(p, q))).sum(dim), base)
 
 
 def js_div(p: Any, q: Any, base: float = 2.0, dim: int = -1) -> Any:
@@ -132,12 +132,8 @@ def _log(x: Any) -> Any:
         return np.log(x)
 
 
-def _where_positive(p: Any, x: Any) -> Any:
-    """x where p is not 0, else 0: also where x is NaN there, from 0 * inf. NaN in p stays."""
-    return sys.modules["torch"].where(p == 0, 0.0, x) if is_tensor(p) else np.where(p == 0, p.dtype.type(0), x)
-
-
-def _log_of_positive(p: Any) -> Any:
-    """log(p), and 0 at 0, whose gradient there is 0 too."""
-    one = sys.modules["torch"].ones_like(p) if is_tensor(p) else np.ones_like(p)
-    return _log(sys.modules["torch"].where(p == 0, one, p) if is_tensor(p) else np.where(p == 0, one, p))
+def _log_where(p: Any, x: Any) -> Any:
+    """log(x) where p is not 0, else 0, so that the product of the two and its gradient are 0 there whatever x is."""
+    if is_tensor(p):
+        return _log(sys.modules["torch"].where(p == 0, 1.0, x))
+    return _log(np.where(p == 0, x.dtype.type(1), x))
