@@ -62,7 +62,7 @@ class Head:
     ):
         self.hidden, self.weight, self.target, self.bias = hidden, weight, target, bias
         self.class_weight, self.options = class_weight, options
-        self.on_gpu = hidden.is_cuda and str(hidden.dtype) in _device.SUFFIXES
+        self.on_gpu = _device.supports(hidden)
         self.budget = budget_bytes or (GPU_BUDGET if hidden.is_cuda else CPU_BUDGET)
         self._refuse_bad_labels()
 
@@ -106,7 +106,7 @@ class Head:
             self._product(hidden, logits)
             results = self._rows(logits, part, want, upstream)
             for name in want:
-                found[name][part] = results[name]
+                found[name][part] = results[name].to(torch.float64)
             if upstream is None:
                 continue
             if d_weight is not None:
