@@ -1,4 +1,5 @@
-"""The loss of a language model's head on the CPU: time and memory of forward and backward, from hidden states to gradients.
+"""The loss of a language model's head on the CPU: time and memory of forward and backward, from hidden states to
+gradients.
 
     python bench/bench_linear_loss.py [--threads 2] [--save]
 
@@ -18,7 +19,11 @@ import time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-SHAPES = {"2048x512x128256": (2048, 512, 128256), "1024x768x50257": (1024, 768, 50257), "2048x1024x32000": (2048, 1024, 32000)}
+SHAPES = {
+    "2048x512x128256": (2048, 512, 128256),
+    "1024x768x50257": (1024, 768, 50257),
+    "2048x1024x32000": (2048, 1024, 32000),
+}
 SIDES = ("lmfast", "torch eager", "torch linear_cross_entropy", "torch linear_cross_entropy chunked")
 
 
@@ -66,7 +71,12 @@ def child(job: dict) -> dict:
         seconds.append(time.perf_counter() - start)
     peak = resident("VmHWM") - before
     gradients = (n + v) * h * hidden.element_size()
-    return {"ms": 1e3 * statistics.median(seconds), "peak_mb": peak / 1e6, "beside_mb": (peak - gradients) / 1e6, "loss": loss.item()}
+    return {
+        "ms": 1e3 * statistics.median(seconds),
+        "peak_mb": peak / 1e6,
+        "beside_mb": (peak - gradients) / 1e6,
+        "loss": loss.item(),
+    }
 
 
 def measure(job: dict) -> dict:
@@ -94,7 +104,7 @@ def rows(shapes, dtypes, threads: int, runs: int, ignored: float = 0.0):
                     continue
                 row["sides"][s] = {k: round(statistics.median(r[k] for r in good), 4) for k in good[0]}
             ours = row["sides"]["lmfast"]
-            for s, theirs in row["sides"].items():
+            for theirs in row["sides"].values():
                 if "note" in theirs:
                     continue
                 theirs["times_faster"] = round(theirs["ms"] / ours["ms"], 2)
@@ -140,9 +150,8 @@ def main() -> None:
     if arguments.save:
         import datetime
 
-        from race import RESULTS, machine, revision
-
         import torch
+        from race import RESULTS, machine, revision
 
         date = datetime.date.today().isoformat()
         about = {"date": date, "revision": revision(), "machine": machine(), "versions": {"torch": torch.__version__}}

@@ -2,10 +2,10 @@
 
     python bench/bench_loss_cuda.py [--rows 8192] [--dtypes bfloat16,float32] [--save]
 
-Bandwidth counts what must move: one read of the logits for a forward pass, one read and one write with the gradient. The
-limit is a copy of as many bytes, measured in the same run; the sides take turns, times are medians of CUDA events. Peers:
-torch eager, torch.compile, and Liger where it is installed; a peer that runs out of memory is left out. Without a device
-the command says so and ends.
+Bandwidth counts what must move: one read of the logits for a forward pass, one read and one write with the gradient.
+The limit is a copy of as many bytes, measured in the same run; the sides take turns, times are medians of CUDA events.
+Peers: torch eager, torch.compile, and Liger where it is installed; a peer that runs out of memory is left out. Without
+a device the command says so and ends.
 
 lmfast 2 reads, one block: the plans that older devices, or wider rows, must take. linear: hidden states to gradients.
 """
@@ -60,7 +60,10 @@ def race(torch, sides, rounds, repeats):
             except Exception as error:  # a peer's failure is its result
                 notes[name] = f"{type(error).__name__}: {error}"[:120]
                 torch.cuda.empty_cache()
-    return {name: {"ms": round(statistics.median(ms), 4)} if name not in notes else {"note": notes[name]} for name, ms in times.items()}
+    return {
+        name: {"ms": round(statistics.median(ms), 4)} if name not in notes else {"note": notes[name]}
+        for name, ms in times.items()
+    }
 
 
 def cross_entropy_sides(torch, logits, target):
@@ -103,8 +106,8 @@ def cross_entropy_sides(torch, logits, target):
         from liger_kernel.transformers.functional import liger_cross_entropy
     except ImportError:
         return sides
-    # Liger writes the gradient over the logits in its forward pass, so it is given a fresh copy, and that copy's time is
-    # taken off by a side of its own.
+    # Liger writes the gradient over the logits in its forward pass, so it is given a fresh copy, and that copy's time
+    # is taken off by a side of its own.
     sides["liger with its copy"] = theirs(lambda x, t: liger_cross_entropy(x * 1, t))
     sides["liger's copy"] = lambda: leaf.detach() * 1
     return sides
@@ -187,7 +190,12 @@ def main():
         device = torch.cuda.get_device_name()
         name = "-".join("".join(c if c.isalnum() else " " for c in device.lower()).split())
         path = Path(__file__).parent / "results" / f"{datetime.date.today().isoformat()}-{name}-loss.json"
-        report = {"date": datetime.date.today().isoformat(), "device": device, "torch": torch.__version__, "rows": found}
+        report = {
+            "date": datetime.date.today().isoformat(),
+            "device": device,
+            "torch": torch.__version__,
+            "rows": found,
+        }
         path.write_text(json.dumps(report, indent=1) + "\n")
         print(path)
 

@@ -29,7 +29,7 @@ True
 True
 
 What is pushed down is pushed down by as much as it was believed in; the right class is pulled up by what it lacks. The
-numbers add up to 0: a constant added to all logits changes nothing. A step of gradient descent with rate 1 is z - (p - y):
+numbers add up to 0: a constant added to all logits changes nothing. One step of gradient descent is z - (p - y):
 
 >>> for step in range(5):
 ...     print(step, z.round(3).tolist(), softmax(z).round(3).tolist(), cross_entropy(z, np.array(1)).round(3).item())

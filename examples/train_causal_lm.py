@@ -42,7 +42,9 @@ def train(way: str, steps: int) -> list[float]:
     model = make_model()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
     of_logits = CrossEntropyLoss(ignore_index=PAD)
-    of_hidden = LinearCrossEntropyLoss(linear=model.lm_head, ignore_index=PAD)  # tied to the embeddings, as it is in GPT-2
+    of_hidden = LinearCrossEntropyLoss(
+        linear=model.lm_head, ignore_index=PAD
+    )  # tied to the embeddings, as it is in GPT-2
     losses = []
     for ids in batches(steps):
         inputs, labels = ids[:, :-1], ids[:, 1:]  # what follows each token

@@ -106,7 +106,7 @@ def test_unit_fill_on_device() -> None:
 
 
 def test_unit_job_equals_header() -> None:
-    """Names, order and types of the fields; in a struct of 8-byte fields and pairs of floats nothing else can differ."""
+    """Names, order, types: in a struct of 8-byte fields and pairs of floats nothing else can differ."""
     text = re.sub(r"/\*.*?\*/", "", HEADER.read_text(), flags=re.S)
     found = re.search(r"typedef struct \{([^}]*)\} lf_cuda_cross_entropy;", text)
     assert found is not None

@@ -63,8 +63,8 @@ def divisor(
 def empty_gradient(logits: Tensor) -> Tensor:
     """Room for a gradient [N, V] with the rows as far apart as those of `logits`, and as they lie against 16 bytes.
 
-    A kernel stores whole vectors only where both are alike; of logits with an odd number of columns that begin at an odd
-    place a plain new tensor would not be.
+    A kernel stores whole vectors only where both are alike; of logits with an odd number of columns that begin at an
+    odd place a plain new tensor would not be.
     """
     import torch
 
@@ -101,7 +101,8 @@ def rows(
 
     logits    float32, bfloat16 or float16; columns side by side, rows any distance apart
     target    int64, int32 or uint8 [N]; a label that is neither a class nor `ignore_index` makes its row NaN and is
-              counted ("nan"), is ignored and counted ("ignore"), or raises IndexError after the device is done ("raise")
+              counted ("nan"), is ignored and counted ("ignore"), or raises IndexError after the device is done
+              ("raise")
     weight    of the classes [V]
     want      of "loss", "lse", "logprob", "entropy": float32 [N], "correct": bool [N]
     gradient  [N, V] of the dtype of the logits, or the logits themselves: filled with the gradient of
@@ -161,7 +162,7 @@ def rows(
 
 
 def scale_gradient(gradient: Tensor, by: Tensor, known: Tensor | None = None) -> None:
-    """gradient [N, V] *= by / known, two numbers on the device (`known` None: 1); where they are equal, nothing is read."""
+    """Multiply a gradient [N, V] by `by / known`, numbers on the device, and read nothing where the two are equal."""
     import torch
 
     _check_rows("gradient", gradient)
@@ -197,7 +198,9 @@ def _check_rows(name: str, x: Tensor, like: Tensor | None = None) -> None:
     if str(x.dtype) not in SUFFIXES:
         raise TypeError(f"{name}: want float32, bfloat16 or float16, got {x.dtype}")
     if x.dim() != 2 or (x.shape[1] > 1 and x.stride(1) != 1):
-        raise ValueError(f"{name}: want [N, V] with columns side by side, got {list(x.shape)} with strides {x.stride()}")
+        raise ValueError(
+            f"{name}: want [N, V] with columns side by side, got {list(x.shape)} with strides {x.stride()}"
+        )
     if like is not None and (x.shape != like.shape or x.dtype != like.dtype or x.device != like.device):
         raise ValueError(
             f"{name}: want {list(like.shape)} of {like.dtype} on {like.device}, "

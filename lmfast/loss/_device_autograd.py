@@ -1,7 +1,7 @@
 """Cross-entropy of CUDA tensors: what the operators of autograd.py do there, and the fused way with a scalar loss.
 
-`rows` and `rows_backward` have the signatures of `lmfast::cross_entropy_rows` and `..._backward`. What the kernels do not
-take (float64, soft targets) is computed by the formula in torch operations. `fused_loss` makes the gradient in the
+`rows` and `rows_backward` have the signatures of `lmfast::cross_entropy_rows` and `..._backward`. What the kernels do
+not take (float64, soft targets) is computed by the formula in torch operations. `fused_loss` makes the gradient in the
 forward pass, with the divisor of the mean left on the device, and the backward pass multiplies it by the upstream
 gradient only where that is not 1, which the device finds out by itself: nothing here waits.
 """
@@ -21,7 +21,7 @@ __all__ = ["fused_loss", "rows", "rows_backward"]
 def rows(
     logits: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | None, *words: Any
 ) -> tuple[torch.Tensor, ...]:
-    """(loss, lse, logprob, entropy, correct) of each row, float64 [N] (correct: uint8); entropy [0] if not asked for."""
+    """(loss, lse, logprob, entropy, correct) of each row, float64 [N], correct uint8; entropy [0] if not asked."""
     *options, with_entropy = words
     if not _takes(logits, target):
         from lmfast.loss.autograd import formula

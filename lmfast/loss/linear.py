@@ -1,8 +1,8 @@
-"""The loss of a language model's head: hidden states times a vocabulary, and cross-entropy, without ever holding the logits.
+"""The loss of a language model's head: hidden states to logits to cross-entropy, without ever holding the logits.
 
-The rows are taken in chunks whose logits fit into a budget of bytes. The logits of a chunk are made by a matrix product,
-become their own gradient in place while they are at hand, and go into the gradients of the hidden states and of the
-weight by two more products. Rows whose label is ignored are dropped before the first one.
+The rows are taken in chunks whose logits fit into a budget of bytes. The logits of a chunk are made by a matrix
+product, become their own gradient in place while they are at hand, and go into the gradients of the hidden states and
+of the weight by two more products. Rows whose label is ignored are dropped before the first one.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ def linear_cross_entropy(
     The other options, and what is returned, are those of `lmfast.loss.cross_entropy`; with `return_lse` or
     `return_logprobs` a `CrossEntropyOutput` with those of all rows (0 where the label is ignored).
 
-    Memory: the logits of a chunk and the gradients, nothing else that grows with N * V. Gradients that nobody needs (of a
-    frozen head, of hidden states that are data) are not computed.
+    Memory: the logits of a chunk and the gradients, nothing else that grows with N * V. Gradients that nobody needs (of
+    a frozen head, of hidden states that are data) are not computed.
 
     Exactness: logits have the dtype of `hidden`, as those of `torch.nn.functional.linear`; their loss is that of
     `cross_entropy`. The gradient of `weight` is summed over chunks in float32 and rounded once at the end.
@@ -82,8 +82,8 @@ def linear_cross_entropy(
     rows, labels = hidden.reshape(-1, hidden.shape[-1]), target.reshape(-1).to(torch.int64)
     more = return_lse or return_logprobs
     needs = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in (hidden, weight, bias))
-    # The upstream gradient of a scalar is one number, by which to multiply later. In half precision that would be too late:
-    # the small gradients that a GradScaler is to save would be 0 by then.
+    # The upstream gradient of a scalar is one number, by which to multiply later. In half precision that would be too
+    # late: the small gradients that a GradScaler is to save would be 0 by then.
     early = needs and reduction != "none" and not more and hidden.dtype != torch.float16
     loss, lse, logprobs, *_ = _linear_op(
         rows,
@@ -105,7 +105,9 @@ def linear_cross_entropy(
     if not more:
         return loss
     each = {"lse": lse if return_lse else None, "logprobs": logprobs if return_logprobs else None}
-    return CrossEntropyOutput(loss, **{k: None if v is None else v.to(kind).reshape(target.shape) for k, v in each.items()})
+    return CrossEntropyOutput(
+        loss, **{k: None if v is None else v.to(kind).reshape(target.shape) for k, v in each.items()}
+    )
 
 
 def _as_autocast(hidden: Any, weight: Any, bias: Any) -> tuple[Any, Any, Any]:
@@ -162,8 +164,8 @@ def _linear_op(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """(loss, lse [N], logprob [N], divisor, d_hidden, d_weight, d_bias), all but the gradients in float64.
 
-    loss is [N] for "none". divisor is 1 unless the reduction is "mean". The gradients are those of the loss, empty where
-    not asked for.
+    loss is [N] for "none". divisor is 1 unless the reduction is "mean". The gradients are those of the loss, empty
+    where not asked for.
     """
     options = Options(ignore_index, label_smoothing, z_loss, softcap, logit_scale, on_bad_label)
     head = Head(hidden, weight, target, bias, class_weight, options, budget_bytes)

@@ -138,7 +138,7 @@ class Head:
             )
 
     def _kept(self) -> torch.Tensor | None:
-        """The rows that are not ignored, or None for all. Not asked in a CUDA graph: a graph cannot wait for the answer."""
+        """The rows that are not ignored, or None for all. A CUDA graph cannot wait for the answer, so it takes all."""
         if self.target.is_cuda and torch.cuda.is_current_stream_capturing():
             return None
         keep = self._counts()
@@ -164,7 +164,9 @@ class Head:
         else:
             torch.addmm(self.bias, hidden, self.weight.T, out=logits)
 
-    def _rows(self, logits: torch.Tensor, part: Any, want: tuple[str, ...], upstream: Upstream | None) -> dict[str, Any]:
+    def _rows(
+        self, logits: torch.Tensor, part: Any, want: tuple[str, ...], upstream: Upstream | None
+    ) -> dict[str, Any]:
         """Results of the rows of a chunk; with `upstream` the logits are overwritten by their gradient."""
         labels, gradient = self.target[part], None if upstream is None else logits
         scale, *each = (None,) * 4 if upstream is None else upstream
@@ -175,9 +177,13 @@ class Head:
             words = {**vars(self.options), "on_bad_label": quiet}
             return _device.rows(logits, labels, self.class_weight, **words, want=want, gradient=gradient, **given)
         if logits.is_cuda:
-            return _by_formula(logits, labels, self.class_weight, self.options, gradient, (scale, row_scale, d_lse, d_logprob))
+            return _by_formula(
+                logits, labels, self.class_weight, self.options, gradient, (scale, row_scale, d_lse, d_logprob)
+            )
         rows = Rows(logits, labels, self.class_weight, self.options)
-        arrays = (None if d is None else np.ascontiguousarray(d.numpy(), np.float64) for d in (row_scale, d_lse, d_logprob))
+        arrays = (
+            None if d is None else np.ascontiguousarray(d.numpy(), np.float64) for d in (row_scale, d_lse, d_logprob)
+        )
         names = ("row_scale", "d_lse", "d_logprob")
         factor = 1.0 if scale is None else float(scale)
         results = rows.run(want, gradient=gradient, scale=factor, **dict(zip(names, arrays, strict=True)))
@@ -215,7 +221,7 @@ class _WeightGradient:
 
 
 def _product_of_halves(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """a @ b of 16-bit matrices, in float32 where torch offers it (2.8 and newer, on CUDA)."""
+    """The product a @ b of 16-bit matrices, in float32 where torch offers it (2.8 and newer, on CUDA)."""
     if a.is_cuda and torch.__version__ >= (2, 8):
         return torch.mm(a, b, out_dtype=torch.float32)
     return torch.mm(a, b)

@@ -13,13 +13,14 @@ __all__ = ["LinearCrossEntropyLoss"]
 
 
 class LinearCrossEntropyLoss(nn.Module):
-    """`linear_cross_entropy` with a layer of its own, or with the head of a model: the constructor of torch 2.13, and more.
+    """`linear_cross_entropy` with a layer of its own, as torch 2.13 has it, or with the head of a model.
 
     in_features   H, of each hidden state
     num_classes   V
     bias          whether the layer has one
     weight        a factor for each class [V], or None
-    linear        a layer to use instead of a new one, such as `model.lm_head`; it stays the model's, tied weights stay tied
+    linear        a layer to use instead of a new one, such as `model.lm_head`; it stays the model's, tied weights stay
+                  tied
 
     Everything else is as for `lmfast.loss.linear_cross_entropy`.
 

@@ -1,8 +1,8 @@
 """Information, entropy and the distances between distributions, for numpy arrays and torch tensors alike.
 
-Array in, array out; tensors are differentiable. Everything is in bits unless `base` says otherwise: with `base=math.e` in
-nats. `p` and `q` hold probabilities along `dim`. By the usual convention 0 * log(0) is 0, and its gradient too. What is
-narrower than float32 is computed, and returned, in float32; integers in float64.
+Array in, array out; tensors are differentiable. Everything is in bits unless `base` says otherwise: with `base=math.e`
+in nats. `p` and `q` hold probabilities along `dim`. By the usual convention 0 * log(0) is 0, and its gradient too. What
+is narrower than float32 is computed, and returned, in float32; integers in float64.
 
     information  I(x)    = -log p(x)                     how surprising one outcome is
     entropy      H(p)    = sum p I_p                     how surprising p is on average
@@ -96,7 +96,9 @@ def js_div(p: Any, q: Any, base: float = 2.0, dim: int = -1) -> Any:
 
 def _check_base(base: float) -> None:
     if not (0 < base < math.inf) or base == 1:
-        raise ValueError(f"base = {base}: a positive number other than 1 is allowed, such as 2 for bits, math.e for nats")
+        raise ValueError(
+            f"base = {base}: a positive number other than 1 is allowed, such as 2 for bits, math.e for nats"
+        )
 
 
 def _scaled(nats: Any, base: float) -> Any:

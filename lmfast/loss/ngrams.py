@@ -1,8 +1,8 @@
-"""N-gram language models from counts, with the smoothings of a course: the baseline that every neural model begins from.
+"""N-gram language models from counts, with the smoothings of a course: the baseline of every neural model.
 
-Counts are kept as a tree in sorted arrays, so that fitting and scoring are a few numpy calls for each order: level m holds
-the m-grams that were seen, each as (place of its first m - 1 tokens in level m - 1) * (V + 1) + its last token. Nothing
-overflows, however large the vocabulary and n are.
+Counts are kept as a tree in sorted arrays, so that fitting and scoring are a few numpy calls for each order: level m
+holds the m-grams that were seen, each as (place of its first m - 1 tokens in level m - 1) * (V + 1) + its last token.
+Nothing overflows, however large the vocabulary and n are.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Ids = NDArray[np.int64]
 
 
 class _Level(NamedTuple):
-    """The m-grams of the texts and their marks, sorted. A gram that ends in a mark is a context only: its count is 0."""
+    """The m-grams of the texts and their marks, sorted. One that ends in a mark is only a context: its count is 0."""
 
     keys: Ids
     grams: Ids  # [n, m]
@@ -29,7 +29,7 @@ class _Level(NamedTuple):
 
 
 class _Contexts(NamedTuple):
-    """Of each (m - 1)-gram: how many tokens followed it, how many different ones, and for "backoff" what it holds back."""
+    """Of each (m - 1)-gram: how many tokens followed it, how many different ones; for "backoff" what it holds back."""
 
     followers: Ids
     kinds: Ids
@@ -38,16 +38,16 @@ class _Contexts(NamedTuple):
 
 
 class NGramModel:
-    """P(token | the n - 1 tokens before it), estimated from counts. Before a text stand n - 1 marks that no text contains.
+    """P(token | the n - 1 before it), estimated from counts. Before a text stand n - 1 marks that no text contains.
 
     n            the order: 1 for unigrams, 2 for bigrams ...
     vocab_size   V; ids are 0 to V - 1
     smoothing    "mle"            c(h w) / c(h): 0 for what was never seen, and the perplexity infinite
                  "add_k"          (c(h w) + k) / (c(h) + k V); k = 1 is Laplace's
-                 "interpolation"  l * mle + (1 - l) * the same of order n - 1, down to 1 / V; after a context never seen, the
-                                  lower order alone (Jelinek and Mercer)
-                 "backoff"        (c(h w) - d) / c(h) for what was seen; the rest of the probability goes to the others as
-                                  the lower order divides it, down to 1 / V (Katz, with absolute discounting)
+                 "interpolation"  l * mle + (1 - l) * the same of order n - 1, down to 1 / V; after a context never
+                                  seen, the lower order alone (Jelinek and Mercer)
+                 "backoff"        (c(h w) - d) / c(h) for what was seen; the rest of the probability goes to the others
+                                  as the lower order divides it, down to 1 / V (Katz, with absolute discounting)
     k            of "add_k"
     weight       l of "interpolation", between 0 and 1; one, or one for each order from 1 to n
     discount     d of "backoff", between 0 and 1
@@ -121,7 +121,7 @@ class NGramModel:
         return self._probabilities(np.column_stack([np.tile(context, (self.vocab_size, 1)), every]))
 
     def perplexity(self, texts: Iterable[Any]) -> float:
-        """exp of the mean -log P over all tokens of the texts; infinite if one of them has probability 0."""
+        """The perplexity of all tokens of the texts together; infinite if one of them has probability 0."""
         found = [self.probabilities(text) for text in texts]
         p = np.concatenate(found) if found else np.empty(0)
         if not len(p):

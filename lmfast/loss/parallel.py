@@ -38,14 +38,15 @@ def vocab_parallel_cross_entropy(
     vocab_start: int | None = None,
     vocab_size: int | None = None,
 ) -> torch.Tensor:
-    """`cross_entropy(torch.cat(all shards, -1), target, ...)` on every rank of `group`, and the gradient of the own shard.
+    """`cross_entropy(torch.cat(all shards, -1), target, ...)` on every rank of `group`, and the gradient of the own
+    shard.
 
     logits_shard   [..., V_k]: the logits of this rank's classes, float32, float64, bfloat16 or float16
     target         labels [...] in the whole vocabulary, the same on every rank
     group          of torch.distributed; None is the default one
     vocab_start    the first class of this rank, and
-    vocab_size     the number of all classes: to be given where the shards are not equally wide. By default rank k has the
-                   classes from k * V_k on
+    vocab_size     the number of all classes: to be given where the shards are not equally wide. By default rank k has
+                   the classes from k * V_k on
 
     The other options are those of `lmfast.loss.cross_entropy`; class weights, soft targets and a second derivative are
     not offered. A label outside the vocabulary raises IndexError, on every rank alike.
@@ -112,7 +113,7 @@ class _VocabParallel(torch.autograd.Function):
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, upstream: torch.Tensor) -> tuple[Any, ...]:
-        """p of the whole vocabulary is exp(lse - whole) times that of the shard; so the gradient is one call for the shard."""
+        """One call for the shard: p of the whole vocabulary is exp(lse - whole) times that of the shard."""
         logits, labels, mine, ignored, lse, whole = ctx.saved_tensors
         options = ctx.options
         upstream = torch.where(ignored, 0.0, upstream)

@@ -1,7 +1,7 @@
 """Perplexity: of logits, of log-probabilities, and of a long text under a model that sees a window of it.
 
-Perplexity is exp of the mean negative log-likelihood of the tokens in nats, which is 2 to the mean in bits: the number of
-equally likely tokens among which the model would have to guess as badly.
+Perplexity is exp of the mean negative log-likelihood of the tokens in nats, which is 2 to the mean in bits: the number
+of equally likely tokens among which the model would have to guess as badly.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class TextPerplexity(NamedTuple):
 
 
 def perplexity(logits: Any, target: Any, ignore_index: int = -100, **options: Any) -> Any:
-    """exp of the mean cross-entropy of logits and labels: shapes, types and options as in `lmfast.loss.cross_entropy`.
+    """The perplexity of logits and labels: shapes, types and options are those of `lmfast.loss.cross_entropy`.
 
     >>> perplexity(np.zeros((3, 50)), np.array([7, 0, -100])).round(9).item()
     50.0
@@ -88,15 +88,16 @@ def perplexity_of_text(
 ) -> TextPerplexity:
     """The perplexity of a text that is longer than what the model sees: windows of `max_length` tokens, `stride` apart.
 
-    model        takes ids [1, L], an array or tensor as `ids` is, and gives logits [1, L, V], or an object with `.logits`
-                 as the models of Hugging Face do. Logits at i are about token i + 1
+    model        takes ids [1, L], an array or tensor as `ids` is, and gives logits [1, L, V], or an object with
+                 `.logits` as the models of Hugging Face do. Logits at i are about token i + 1
     ids          [T] or [1, T], at least two tokens
     max_length   the longest window
-    stride       how many new tokens each window scores, below `max_length`; the others are their context. By default half
-                 of `max_length`. Smaller is slower and closer to what the model could do
+    stride       how many new tokens each window scores, below `max_length`; the others are their context. By default
+                 half of `max_length`. Smaller is slower and closer to what the model could do
 
-    This is the recipe of Hugging Face's documentation with each token weighted exactly once: every token but the first is
-    scored, each in the first window that contains it. (The recipe counts a token too few in each window after the first.)
+    This is the recipe of Hugging Face's documentation with each token weighted exactly once: every token but the first
+    is scored, each in the first window that contains it. (The recipe counts a token too few in each window after the
+    first.)
 
     >>> uniform = lambda ids: np.zeros((*ids.shape, 50))
     >>> result = perplexity_of_text(uniform, np.arange(40), max_length=16)

@@ -33,7 +33,8 @@ def emulated_library(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
     if not shutil.which("g++"):
         pytest.skip("needs g++")
     out = tmp_path_factory.mktemp("emulated") / "kernels.so"
-    flags = "-O2 -std=c++17 -ffp-contract=off -Wall -Wextra -Werror -Wno-unknown-pragmas -shared -fPIC".split()
+    flags = ["-O2", "-std=c++17", "-ffp-contract=off", "-shared", "-fPIC"]
+    flags += ["-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas"]
     source = HERE / "emulated" / "kernels.cpp"
     subprocess.run(["g++", *flags, f"-I{HERE / 'emulated'}", f"-I{CSRC}", source, "-o", out], check=True)
     library = ctypes.CDLL(str(out))
@@ -47,7 +48,7 @@ def emulated_library(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
 
 @pytest.fixture(params=["emulated", pytest.param("cuda", marks=pytest.mark.gpu)])
 def device(request: pytest.FixtureRequest) -> str:
-    """Where tensors must lie to be given to the kernels of the GPU: a test runs emulated, and on a device if there is one."""
+    """Where the kernels of the GPU want their tensors: a test runs emulated, and on a device if there is one."""
     torch = pytest.importorskip("torch")
     if request.param == "cuda":
         if not _cuda.available() or not torch.cuda.is_available():

@@ -1,4 +1,4 @@
-"""The loss kernels of the GPU against the float64 reference: emulated on any machine, on a device where there is one."""
+"""The loss kernels of the GPU against the float64 reference: emulated, and on a device where there is one."""
 
 import mmap
 from typing import Any
@@ -27,9 +27,19 @@ def labels(rng: np.random.Generator, n: int, v: int, **about: Any) -> Any:
     return torch.from_numpy(rng.integers(0, v, n)).to(**about)
 
 
-def check(logits: Any, target: Any, weight: Any = None, *, gradient: Any = "fresh", want: Any = ("loss", "lse"), **options: Any):
+def check(
+    logits: Any,
+    target: Any,
+    weight: Any = None,
+    *,
+    gradient: Any = "fresh",
+    want: Any = ("loss", "lse"),
+    **options: Any,
+):
     """Runs the kernels and holds what they give to the reference; gives the results and the gradient."""
-    truth_options = {k: v for k, v in options.items() if k not in ("plan", "on_bad_label", "row_scale", "upstream", "divisor")}
+    truth_options = {
+        k: v for k, v in options.items() if k not in ("plan", "on_bad_label", "row_scale", "upstream", "divisor")
+    }
     factor = np.ones(logits.shape[0])
     for name, exponent in ("row_scale", 1), ("upstream", 1), ("divisor", -1):
         if options.get(name) is not None:
@@ -46,7 +56,9 @@ def check(logits: Any, target: Any, weight: Any = None, *, gradient: Any = "fres
     for name in want:
         expected = getattr(truth, name)
         bound = np.maximum(1e-6, 2.0 * np.spacing(np.abs(expected).astype(np.float32))) if name != "correct" else 0.0
-        bound = bound + 2.0**-22 * options.get("softcap", 0.0) * options.get("logit_scale", 1.0)  # the last place of a tanh
+        bound = bound + 2.0**-22 * options.get("softcap", 0.0) * options.get(
+            "logit_scale", 1.0
+        )  # the last place of a tanh
         np.testing.assert_array_less(
             np.nan_to_num(np.abs(got[name].double().cpu().numpy() - expected), posinf=0.0),
             np.nan_to_num(bound, nan=1.0, posinf=1.0) + 1e-30,
@@ -69,7 +81,7 @@ def check(logits: Any, target: Any, weight: Any = None, *, gradient: Any = "fres
 @pytest.mark.parametrize("plan", PLANS)
 @pytest.mark.parametrize("dtype", FORMATS, ids=str)
 def test_truth_every_width_and_place(dtype: Any, plan: str, device: str, rng: np.random.Generator) -> None:
-    """Rows that begin at every place of a line of 16 bytes, with fewer and more elements than a vector and a warp hold."""
+    """Rows that begin at every place of a line of 16 bytes, with more and fewer elements than a warp holds."""
     for v in (2, 9, 1000, 4100) if plan == "two reads" else (1, 2, 7, 8, 9, 31, 33, 257, 1000, 4100):
         for shift in (0, 1) if v > 300 or plan == "two reads" else (0, 1, 3, 6):
             logits = tensor(rng, 3 * v + shift).to(device, dtype)[shift:].view(3, v)
@@ -121,9 +133,7 @@ def test_truth_options(dtype: Any, plan: str, device: str, rng: np.random.Genera
         (torch.bfloat16, 262161, 8, 1),
     ],
 )
-def test_truth_clusters(
-    dtype: Any, v: int, widest: int, cluster: int, emulated: Any, rng: np.random.Generator
-) -> None:
+def test_truth_clusters(dtype: Any, v: int, widest: int, cluster: int, emulated: Any, rng: np.random.Generator) -> None:
     """Rows that need several blocks, a device that has fewer, and one that has none; threads take turns both ways."""
     emulated.widest_cluster, emulated.backwards = widest, v % 2
     logits = tensor(rng, v + 3).to(dtype)[3:].view(1, v)
@@ -156,7 +166,7 @@ def test_unit_same_bits_alone_and_in_a_batch(device: str, rng: np.random.Generat
 
 @pytest.mark.parametrize("dtype", FORMATS, ids=str)
 def test_truth_nearly_certain(dtype: Any, device: str, rng: np.random.Generator) -> None:
-    """p -> 1: the loss and the label's gradient are the small rest, relative to itself."""
+    """As p -> 1: the loss and the label's gradient are the small rest, relative to itself."""
     v = 1000
     logits = tensor(rng, 4, v, size=1.0)
     target = torch.tensor([0, 17, 500, v - 1])
@@ -303,7 +313,11 @@ def test_unit_divisor_of_many(device: str, rng: np.random.Generator) -> None:
 def test_safety_wrong_arguments(device: str) -> None:
     logits, target = torch.zeros(2, 5, device=device), torch.zeros(2, dtype=torch.int64, device=device)
     for error, match, call in [
-        (TypeError, "want float32, bfloat16 or float16, got torch.float64", lambda: _device.rows(logits.double(), target)),
+        (
+            TypeError,
+            "want float32, bfloat16 or float16, got torch.float64",
+            lambda: _device.rows(logits.double(), target),
+        ),
         (ValueError, "columns side by side", lambda: _device.rows(torch.zeros(5, 2, device=device).T, target)),
         (ValueError, r"want shape \(2,\), got \(3,\)", lambda: _device.rows(logits, target.new_zeros(3))),
         (TypeError, "want int64, int32 or uint8", lambda: _device.rows(logits, target.float())),

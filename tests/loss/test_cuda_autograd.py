@@ -1,4 +1,4 @@
-"""Autograd and the chunks of linear_cross_entropy over the kernels of the GPU: emulated, and on a device if there is one."""
+"""Autograd and the chunks of linear_cross_entropy over the kernels of the GPU, emulated or on a device."""
 
 from typing import Any
 
@@ -97,7 +97,9 @@ def test_peer_operators(dtype: Any, device: str, rng: np.random.Generator) -> No
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-def test_truth_linear_chunks(dtype: Any, device: str, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_truth_linear_chunks(
+    dtype: Any, device: str, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The driver with the kernels of the GPU gives what it gives with those of the CPU."""
     hidden, weight = (torch.from_numpy(rng.standard_normal(s) / 2).to(device, dtype) for s in ((50, 8), (101, 8)))
     target = torch.from_numpy(rng.integers(0, 101, 50)).to(device)
@@ -111,7 +113,9 @@ def test_truth_linear_chunks(dtype: Any, device: str, rng: np.random.Generator, 
             leaves, labels = [x.detach().cpu().requires_grad_() for x in leaves], target.cpu()
         output = []
         for reduction in "mean", "none":
-            loss = linear_cross_entropy(*leaves, labels, reduction=reduction, budget_bytes=1, on_bad_label="nan", z_loss=0.1)
+            loss = linear_cross_entropy(
+                *leaves, labels, reduction=reduction, budget_bytes=1, on_bad_label="nan", z_loss=0.1
+            )
             output += [loss, *torch.autograd.grad(loss.sum() * 2, leaves)]
         found.append([x.detach().cpu() for x in output])
     for a, b in zip(*found, strict=True):

@@ -36,7 +36,9 @@ def test_unit_known_values() -> None:
 
 
 distributions = st.integers(1, 9).flatmap(
-    lambda n: st.tuples(*[st.lists(st.floats(0, 1, width=32), min_size=n, max_size=n).filter(lambda x: sum(x) > 0.01)] * 2)
+    lambda n: st.tuples(
+        *[st.lists(st.floats(0, 1, width=32), min_size=n, max_size=n).filter(lambda x: sum(x) > 0.01)] * 2
+    )
 )
 
 
@@ -70,9 +72,15 @@ def test_peer_torch_distributions(rng: np.random.Generator) -> None:
     torch.testing.assert_close(a, b)
     torch.testing.assert_close(loss.entropy(peer.probs, base=math.e), peer.entropy())
     other = torch.distributions.Categorical(logits=logits.detach().flip(0))
-    torch.testing.assert_close(loss.kl_div(peer.probs, other.probs, math.e), torch.distributions.kl_divergence(peer, other))
-    np.testing.assert_allclose(loss.entropy(logits=logits.detach().numpy(), base=math.e), ours.detach().numpy(), rtol=1e-12)
-    np.testing.assert_allclose(loss.entropy(logits=logits.detach().numpy().T, dim=0, base=math.e), ours.detach().numpy())
+    torch.testing.assert_close(
+        loss.kl_div(peer.probs, other.probs, math.e), torch.distributions.kl_divergence(peer, other)
+    )
+    np.testing.assert_allclose(
+        loss.entropy(logits=logits.detach().numpy(), base=math.e), ours.detach().numpy(), rtol=1e-12
+    )
+    np.testing.assert_allclose(
+        loss.entropy(logits=logits.detach().numpy().T, dim=0, base=math.e), ours.detach().numpy()
+    )
 
 
 def test_unit_gradients(rng: np.random.Generator) -> None:
@@ -83,7 +91,12 @@ def test_unit_gradients(rng: np.random.Generator) -> None:
     assert torch.autograd.gradcheck(loss.information, (p,))
     zero = torch.tensor([0.0, 1.0], requires_grad=True)
     other = torch.tensor([0.0, 1.0])
-    for value in loss.entropy(zero), loss.kl_div(zero, other), loss.cross_entropy_of(zero, other), loss.js_div(zero, other):
+    for value in (
+        loss.entropy(zero),
+        loss.kl_div(zero, other),
+        loss.cross_entropy_of(zero, other),
+        loss.js_div(zero, other),
+    ):
         (gradient,) = torch.autograd.grad(value, zero)
         assert torch.isfinite(gradient).all()
 
@@ -92,12 +105,14 @@ def test_unit_gradients(rng: np.random.Generator) -> None:
 def test_unit_dtypes(dtype: str) -> None:
     wide = np.float64 if dtype == "float64" else np.float32
     assert loss.entropy(np.array([0.5, 0.5], dtype)).dtype == wide
-    assert loss.entropy(torch.tensor([0.5, 0.5], dtype=getattr(torch, dtype))).dtype == getattr(torch, np.dtype(wide).name)
+    assert loss.entropy(torch.tensor([0.5, 0.5], dtype=getattr(torch, dtype))).dtype == getattr(
+        torch, np.dtype(wide).name
+    )
     assert loss.entropy([1, 0]).dtype == np.float64
 
 
 def test_unit_perplexity(rng: np.random.Generator) -> None:
-    """exp of the mean in nats is 2 to the mean in bits, is what the log-probabilities give, is torch's."""
+    """The exponential of the mean in nats is 2 to the mean in bits, is what the log-probabilities give, is torch's."""
     logits, target = rng.standard_normal((20, 50)).astype(np.float32), rng.integers(0, 50, 20)
     target[3] = -100
     got = loss.perplexity(logits, target)
@@ -110,7 +125,9 @@ def test_unit_perplexity(rng: np.random.Generator) -> None:
     own = np.take_along_axis(loss.log_softmax(logits), np.maximum(target, 0)[:, None], 1)[:, 0]
     assert loss.perplexity_from_logprobs(own, target != -100) == pytest.approx(got, rel=1e-5)
     assert loss.perplexity_from_logprobs(own[target != -100] / math.log(2), base=2) == pytest.approx(got, rel=1e-5)
-    assert loss.perplexity_from_logprobs(own) == pytest.approx(reference.perplexity_from_logprobs(own.tolist()), rel=1e-5)
+    assert loss.perplexity_from_logprobs(own) == pytest.approx(
+        reference.perplexity_from_logprobs(own.tolist()), rel=1e-5
+    )
     bits = -own[target != -100].sum() / math.log(2) / 19
     assert 2**bits == pytest.approx(got, rel=1e-5)
     assert loss.bits_per_byte(19 * bits, 76, base=2) == pytest.approx(bits / 4)
@@ -143,7 +160,9 @@ def reference_log_softmax(z: np.ndarray) -> np.ndarray:
     return z - np.log(np.exp(z).sum())
 
 
-@pytest.mark.parametrize(("n", "max_length", "stride"), [(40, 16, 8), (41, 16, 15), (17, 16, 1), (16, 16, 8), (5, 16, 3), (2, 2, 1)])
+@pytest.mark.parametrize(
+    ("n", "max_length", "stride"), [(40, 16, 8), (41, 16, 15), (17, 16, 1), (16, 16, 8), (5, 16, 3), (2, 2, 1)]
+)
 def test_truth_windows(n: int, max_length: int, stride: int, rng: np.random.Generator) -> None:
     model, ids = Bigrams(rng, 11), rng.integers(0, 11, n)
     want = reference.perplexity_of_text(model.log_probability, ids.tolist(), max_length, stride)
@@ -195,7 +214,11 @@ def test_safety_wrong_arguments() -> None:
         (ValueError, "at least 2, got", lambda: loss.perplexity_of_text(uniform, [1], max_length=4)),
         (ValueError, "stride = 4", lambda: loss.perplexity_of_text(uniform, [1, 2], max_length=4, stride=4)),
         (ValueError, "max_length = 1", lambda: loss.perplexity_of_text(uniform, [1, 2], max_length=1)),
-        (ValueError, r"want logits of shape \(1, 2, V\)", lambda: loss.perplexity_of_text(lambda ids: ids, [1, 2], max_length=4)),
+        (
+            ValueError,
+            r"want logits of shape \(1, 2, V\)",
+            lambda: loss.perplexity_of_text(lambda ids: ids, [1, 2], max_length=4),
+        ),
         (ValueError, "n = 0", lambda: loss.NGramModel(0, 5)),
         (ValueError, "smoothing = 'none'", lambda: loss.NGramModel(1, 5, smoothing="none")),
         (ValueError, "want 1 or 2 numbers", lambda: loss.NGramModel(2, 5, weight=[0.5])),

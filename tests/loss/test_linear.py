@@ -18,9 +18,13 @@ BOUND = {torch.float64: 1e-12, torch.float32: 2e-6, torch.bfloat16: 2.0**-6, tor
 N, H, V = 53, 16, 301
 
 
-def problem(rng: np.random.Generator, dtype: Any, n: int = N, h: int = H, v: int = V, ignored: bool = True) -> list[Any]:
+def problem(
+    rng: np.random.Generator, dtype: Any, n: int = N, h: int = H, v: int = V, ignored: bool = True
+) -> list[Any]:
     """hidden, weight, labels, bias, class weights"""
-    hidden, weight, bias = (torch.from_numpy(rng.standard_normal(s) * 0.5).to(dtype).requires_grad_() for s in ((n, h), (v, h), v))
+    hidden, weight, bias = (
+        torch.from_numpy(rng.standard_normal(s) * 0.5).to(dtype).requires_grad_() for s in ((n, h), (v, h), v)
+    )
     target = torch.from_numpy(rng.integers(0, v, n))
     if ignored:
         target[::3] = -100
@@ -33,7 +37,9 @@ def numbers(*tensors: Any) -> list[Any]:
 
 def assert_near(got: Any, want: Any, bound: float) -> None:
     want = np.asarray(want)
-    np.testing.assert_allclose(got.detach().double().numpy(), want, rtol=bound, atol=bound * max(1e-3, np.abs(want).max()))
+    np.testing.assert_allclose(
+        got.detach().double().numpy(), want, rtol=bound, atol=bound * max(1e-3, np.abs(want).max())
+    )
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
@@ -52,7 +58,9 @@ def test_truth_options(dtype: Any, reduction: str, rng: np.random.Generator) -> 
         for given_bias in None, bias:
             labels = target.abs() % V if "ignore_index" in options else target
             words = {k: numbers(x)[0] if hasattr(x, "numpy") else x for k, x in options.items()}
-            want = reference.linear_cross_entropy(*numbers(hidden, weight, labels, given_bias), reduction=reduction, **words)
+            want = reference.linear_cross_entropy(
+                *numbers(hidden, weight, labels, given_bias), reduction=reduction, **words
+            )
             for budget in None, 1:
                 leaves = [x for x in (hidden, weight, given_bias) if x is not None]
                 loss = linear_cross_entropy(
@@ -85,16 +93,16 @@ def test_truth_upstream_gradient(dtype: Any, rng: np.random.Generator) -> None:
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
 def test_peer_torch_eager(reduction: str, rng: np.random.Generator) -> None:
     hidden, weight, target, bias, class_weight = problem(rng, torch.float32)
-    ours = linear_cross_entropy(hidden, weight, target, bias, class_weight.float(), reduction=reduction, label_smoothing=0.1)
+    ours = linear_cross_entropy(
+        hidden, weight, target, bias, class_weight.float(), reduction=reduction, label_smoothing=0.1
+    )
     logits = torch.nn.functional.linear(hidden, weight, bias)
     theirs = torch.nn.functional.cross_entropy(
         logits, target, class_weight.float(), reduction=reduction, label_smoothing=0.1
     )
     torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
     leaves = (hidden, weight, bias)
-    for a, b in zip(
-        torch.autograd.grad(ours.sum(), leaves), torch.autograd.grad(theirs.sum(), leaves), strict=True
-    ):
+    for a, b in zip(torch.autograd.grad(ours.sum(), leaves), torch.autograd.grad(theirs.sum(), leaves), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
 
 
@@ -141,7 +149,9 @@ def test_unit_shapes_and_more_results(rng: np.random.Generator) -> None:
     torch.testing.assert_close(output.logprobs.flatten(), torch.where(valid, own, 0.0), rtol=1e-5, atol=1e-5)
     ours = torch.autograd.grad(output.loss + (output.lse**2).sum() + output.logprobs.sum(), (hidden, weight))
     theirs = torch.autograd.grad(
-        torch.nn.functional.cross_entropy(logits, target) + (logits.logsumexp(1) ** 2).sum() + torch.where(valid, own, 0.0).sum(),
+        torch.nn.functional.cross_entropy(logits, target)
+        + (logits.logsumexp(1) ** 2).sum()
+        + torch.where(valid, own, 0.0).sum(),
         (hidden, weight),
     )
     for a, b in zip(ours, theirs, strict=True):
@@ -179,7 +189,8 @@ def test_unit_bad_labels(rng: np.random.Generator) -> None:
         ignored = target.clone()
         ignored[7] = -100
         torch.testing.assert_close(
-            linear_cross_entropy(hidden, weight, target, on_bad_label="ignore"), linear_cross_entropy(hidden, weight, ignored)
+            linear_cross_entropy(hidden, weight, target, on_bad_label="ignore"),
+            linear_cross_entropy(hidden, weight, ignored),
         )
 
 
@@ -190,7 +201,9 @@ def test_truth_derivatives_in_double(rng: np.random.Generator) -> None:
         options = {"label_smoothing": 0.1, "z_loss": 0.1, "softcap": 3.0, "budget_bytes": 1}
 
         def run(hidden: Any, weight: Any, bias: Any) -> Any:
-            found = linear_cross_entropy(hidden, weight, target, bias, class_weight, reduction=reduction, **options, **more)
+            found = linear_cross_entropy(
+                hidden, weight, target, bias, class_weight, reduction=reduction, **options, **more
+            )
             return tuple(x for x in found if x is not None) if more else found
 
         return run
@@ -233,7 +246,11 @@ def test_unit_memory_keeps_to_the_budget(rng: np.random.Generator) -> None:
     class Watch(torch.utils._python_dispatch.TorchDispatchMode):
         def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             out = function(*args, **(kwargs or {}))
-            sizes.extend(x.untyped_storage().nbytes() for x in torch.utils._pytree.tree_leaves(out) if isinstance(x, torch.Tensor))
+            sizes.extend(
+                x.untyped_storage().nbytes()
+                for x in torch.utils._pytree.tree_leaves(out)
+                if isinstance(x, torch.Tensor)
+            )
             return out
 
     hidden, weight, target, _, _ = problem(rng, torch.float32, n=400, v=1000)
@@ -253,7 +270,7 @@ def test_unit_autocast(rng: np.random.Generator) -> None:
 
 
 def test_unit_module(rng: np.random.Generator) -> None:
-    hidden, weight, target, _, class_weight = problem(rng, torch.float32)
+    hidden, _, target, _, class_weight = problem(rng, torch.float32)
     module = LinearCrossEntropyLoss(H, V, bias=True, weight=class_weight.float(), label_smoothing=0.1)
     assert [name for name, _ in module.named_parameters()] == ["linear.weight", "linear.bias"]
     assert list(module.state_dict()) == ["weight", "linear.weight", "linear.bias"]

@@ -43,12 +43,18 @@ def work(rank: int, world: int, folder: str) -> None:
             logits, target = rows_of(seed, 64)
             if "ignore_index" in options:
                 target = target.abs() % 64
-            edges = np.linspace(0, 64, world + 1).astype(int) if not uneven else np.array([0, *range(7, 7 + world - 1), 64])
+            edges = (
+                np.linspace(0, 64, world + 1).astype(int) if not uneven else np.array([0, *range(7, 7 + world - 1), 64])
+            )
             start, stop = int(edges[rank]), int(edges[rank + 1])
             shard = logits[:, start:stop].to(dtype).clone().requires_grad_()
             where = {"vocab_start": start, "vocab_size": 64} if uneven else {}
             loss = vocab_parallel_cross_entropy(shard.view(2, 3, -1), target.view(2, 3), **options, **where)
-            upstream = torch.arange(1.0, 7.0, dtype=loss.dtype).view(2, 3) if loss.ndim else torch.tensor(2.0, dtype=loss.dtype)
+            upstream = (
+                torch.arange(1.0, 7.0, dtype=loss.dtype).view(2, 3)
+                if loss.ndim
+                else torch.tensor(2.0, dtype=loss.dtype)
+            )
             loss.backward(upstream)
             results.append((loss.detach().double(), shard.grad.double()))
     all_ignored = vocab_parallel_cross_entropy(shard, torch.full((6,), -100), empty="zero")
@@ -86,7 +92,9 @@ def test_truth_ranks_equal_one(world: int, tmp_path: Path, monkeypatch: pytest.M
             np.testing.assert_allclose(rank[0][i][0].numpy().reshape(loss.shape), loss, rtol=1e-6, atol=1e-9)
             assert torch.equal(rank[0][i][0], ranks[0][0][i][0])
         found = torch.cat([rank[0][i][1] for rank in ranks], 1).numpy()
-        np.testing.assert_allclose(found, gradient, rtol=1.01 * bounds[dtype], atol=1e-13 if dtype == torch.float64 else 1e-8)
+        np.testing.assert_allclose(
+            found, gradient, rtol=1.01 * bounds[dtype], atol=1e-13 if dtype == torch.float64 else 1e-8
+        )
     for _, all_ignored, nothing, message in ranks:
         assert all_ignored == nothing == 0.0
         assert message.startswith(f"target[0] = {64 * world} is outside [0, ")

@@ -46,7 +46,7 @@ def js_div(p: Sequence[float], q: Sequence[float], base: float = 2.0) -> float:
 
 
 def perplexity_from_logprobs(logprobs: Sequence[float]) -> float:
-    """exp of minus the mean."""
+    """The exponential of minus the mean."""
     return math.exp(-math.fsum(logprobs) / len(logprobs))
 
 

@@ -22,7 +22,8 @@ def linear_cross_entropy(
     label_smoothing: float = 0.0,
     **options: Any,
 ) -> tuple[Any, Array, Array, Array]:
-    """(loss, d_hidden, d_weight, d_bias) of hidden [N, H], weight [V, H], labels [N], bias [V]; options as in `cross_entropy`.
+    """(loss, d_hidden, d_weight, d_bias) of hidden [N, H], weight [V, H], labels [N], bias [V]; options as in
+    `cross_entropy`.
 
     With reduction "none" the gradients are those of the sum of the losses.
     """

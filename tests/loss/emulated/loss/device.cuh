@@ -259,7 +259,8 @@ static void run_cluster(const Launch &shape, int64_t first_block) {
     cluster.barrier = Barrier();
     cluster.barrier.n = (int)n;
     cluster.in_place = nullptr;
-    cluster.shared.assign(shape.shared_bytes / sizeof(uint4) + 1, uint4{0x7fc00000u, 0x7fc00000u, 0x7fc00000u, 0x7fc00000u});
+    cluster.shared.assign(shape.shared_bytes / sizeof(uint4) + 1,
+                          uint4{0x7fc00000u, 0x7fc00000u, 0x7fc00000u, 0x7fc00000u});
     while (stacks.size() < n) stacks.emplace_back(new char[STACK]);
     for (unsigned i = 0; i < n; i++) {
         Fiber &fiber = fibers[i];
