@@ -49,7 +49,7 @@ CROSS_ENTROPY_FIELDS = (
 class CrossEntropyJob(ctypes.Structure):
     """`lf_cuda_cross_entropy`: what each field means is said in `csrc/lf_cuda.h`."""
 
-    _fields_ = [(field[2:], TYPES[field[0]]) for field in CROSS_ENTROPY_FIELDS.split()]
+    _fields_ = [(field[2:], TYPES[field[0]]) for field in CROSS_ENTROPY_FIELDS.split()]  # type: ignore[misc]
 
 
 @cache

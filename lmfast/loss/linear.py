@@ -180,7 +180,7 @@ def _linear_op(
     if reduction == "mean" and empty == "zero":
         loss = torch.where(divisor == 0, 0.0, loss)
     gradients = (hidden.new_empty(0) if g is None else g for g in results[3:])
-    return (loss, results.lse, results.logprob, divisor, *gradients)  # type: ignore[return-value]
+    return (loss, results.lse, results.logprob, divisor, *gradients)
 
 
 @_linear_op.register_fake
@@ -219,7 +219,7 @@ def _backward_op(
     head = Head(hidden, weight, target, bias, class_weight, options, budget_bytes)
     upstream = Upstream(row_scale=d_loss.contiguous(), d_lse=d_lse, d_logprob=d_logprob)
     results = head.run((), upstream, with_hidden, with_weight, with_bias)
-    return tuple(hidden.new_empty(0) if g is None else g for g in results[3:])  # type: ignore[return-value]
+    return tuple(hidden.new_empty(0) if g is None else g for g in results[3:])
 
 
 @_backward_op.register_fake

@@ -155,7 +155,7 @@ class Head:
     def _chunk_size(self, n_rows: int) -> int:
         """How many rows at once, so that the logits keep to the budget and the chunks are about as long."""
         most = max(FEWEST_ROWS, self.budget // max(1, self.weight.shape[0] * self.hidden.element_size()))
-        n_chunks = max(1, -(-n_rows // most))
+        n_chunks: int = max(1, -(-n_rows // most))
         return max(1, -(-n_rows // n_chunks))
 
     def _product(self, hidden: torch.Tensor, logits: torch.Tensor) -> None:
@@ -172,9 +172,10 @@ class Head:
         scale, *each = (None,) * 4 if upstream is None else upstream
         row_scale, d_lse, d_logprob = (None if d is None else d[part] for d in each)
         if self.on_gpu:
-            given = {"upstream": scale, "row_scale": row_scale, "d_lse": d_lse, "d_logprob": d_logprob}
+            given: dict[str, Any] = {"upstream": scale, "row_scale": row_scale}
+            given |= {"d_lse": d_lse, "d_logprob": d_logprob}
             quiet = {"raise": "nan"}.get(self.options.on_bad_label, self.options.on_bad_label)  # it has been looked for
-            words = {**vars(self.options), "on_bad_label": quiet}
+            words: dict[str, Any] = {**vars(self.options), "on_bad_label": quiet}
             return _device.rows(logits, labels, self.class_weight, **words, want=want, gradient=gradient, **given)
         if logits.is_cuda:
             return _by_formula(
@@ -185,8 +186,9 @@ class Head:
             None if d is None else np.ascontiguousarray(d.numpy(), np.float64) for d in (row_scale, d_lse, d_logprob)
         )
         names = ("row_scale", "d_lse", "d_logprob")
-        factor = 1.0 if scale is None else float(scale)
-        results = rows.run(want, gradient=gradient, scale=factor, **dict(zip(names, arrays, strict=True)))
+        factors: dict[str, Any] = dict(zip(names, arrays, strict=True))
+        factors["scale"] = 1.0 if scale is None else float(scale)
+        results = rows.run(want, gradient=gradient, **factors)
         return {name: torch.from_numpy(getattr(results, name)) for name in want}
 
 

@@ -70,12 +70,12 @@ def vocab_parallel_cross_entropy(
     losses = _VocabParallel.apply(rows, labels, group, options, vocab_start, vocab_size)
     kind = torch.float64 if logits_shard.dtype == torch.float64 else torch.float32
     if reduction == "none":
-        return losses.to(kind).reshape(target.shape)  # type: ignore[no-any-return]
+        return losses.to(kind).reshape(target.shape)
     total = losses.sum()
     if reduction == "mean":
         n = (labels != ignore_index).sum()
         total = torch.where(n == 0, float("nan") if empty == "nan" else 0.0, total / n.clamp(min=1))
-    return total.to(kind)  # type: ignore[no-any-return]
+    return total.to(kind)
 
 
 class _VocabParallel(torch.autograd.Function):
@@ -111,7 +111,7 @@ class _VocabParallel(torch.autograd.Function):
         return torch.where(ignored, 0.0, loss)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, upstream: torch.Tensor) -> tuple[Any, ...]:
         """One call for the shard: p of the whole vocabulary is exp(lse - whole) times that of the shard."""
         logits, labels, mine, ignored, lse, whole = ctx.saved_tensors

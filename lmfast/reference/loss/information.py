@@ -86,8 +86,8 @@ def ngram_probability(
                 counts[tuple(ids[end - order + 1 : end + 1])] += 1
 
     def probability(h: tuple[int, ...], w: int) -> float:
-        seen: dict[int, int] = {t: c for t in range(vocab_size) if (c := counts[(*h, t)])}
-        total, c = sum(seen.values()), counts[(*h, w)]
+        seen: dict[int, int] = {t: c for t in range(vocab_size) if (c := counts.get((*h, t), 0))}
+        total, c = sum(seen.values()), counts.get((*h, w), 0)
         if smoothing == "mle":
             return c / total if total else 0.0
         if smoothing == "add_k":
