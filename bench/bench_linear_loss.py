@@ -86,13 +86,13 @@ def measure(job: dict) -> dict:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def rows(shapes, dtypes, threads: int, runs: int, ignored: float = 0.0):
+def rows(shapes, dtypes, threads: int, runs: int, ignored: float = 0.0, sides=SIDES):
     """One dictionary a shape and dtype: the medians of every side, and lmfast's ratios to it."""
     for name in shapes:
         for dtype in dtypes:
-            found: dict[str, list[dict]] = {s: [] for s in SIDES}
+            found: dict[str, list[dict]] = {s: [] for s in sides}
             for _ in range(runs):
-                for s in SIDES:
+                for s in sides:
                     job = {"side": s, "shape": SHAPES[name], "dtype": dtype, "threads": threads, "ignored": ignored}
                     job["steps"] = 1 if s.endswith("chunked") else 2  # that one takes a minute a step
                     found[s].append(measure(job))
@@ -136,6 +136,7 @@ def main() -> None:
     parser.add_argument("--dtypes", default="float32,bfloat16")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--sides", default=",".join(SIDES))
     parser.add_argument("--ignored", type=float, default=0.0, help="share of the labels that are ignored")
     parser.add_argument("--save", action="store_true", help="write results/<date>-<machine>-linear-loss.json")
     arguments = parser.parse_args()
@@ -144,7 +145,7 @@ def main() -> None:
         return
     found = []
     shapes, dtypes = arguments.shapes.split(","), arguments.dtypes.split(",")
-    for row in rows(shapes, dtypes, arguments.threads, arguments.runs, arguments.ignored):
+    for row in rows(shapes, dtypes, arguments.threads, arguments.runs, arguments.ignored, arguments.sides.split(",")):
         found.append(row)
         print(show(row), flush=True)
     if arguments.save:

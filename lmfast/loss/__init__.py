@@ -79,7 +79,7 @@ def __dir__() -> list[str]:
 
 
 class _Room(ModuleType):
-    """Keeps a function its name: importing a submodule sets the attribute of its package, and some have a function's."""
+    """Keeps a function its name, which the import of a submodule that is called alike would take."""
 
     def __setattr__(self, name: str, value: Any) -> None:
         if not (name in _WHERE and isinstance(value, ModuleType)):
