@@ -174,7 +174,6 @@ def test_truth_nearly_certain(dtype: Any, device: str, rng: np.random.Generator)
     logits = logits.to(dtype)
     truth = reference.cross_entropy_rows(logits.double().numpy(), target.numpy())
     got, gradient = check(logits.to(device), target.to(device), want=("loss", "logprob", "entropy", "correct"))
-    np.testing.assert_allclose(got["entropy"].double().cpu().numpy(), truth.entropy, rtol=1e-5)
     np.testing.assert_allclose(got["loss"].double().cpu().numpy(), truth.loss, rtol=4e-6)
     at = gradient.double().cpu().numpy()[range(4), target]
     smallest = 2.0**-25 if dtype == torch.float16 else 0.0
