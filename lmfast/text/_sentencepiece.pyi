@@ -2,6 +2,8 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import disjoint_base
 
+ISA_NAMES: tuple[str, ...]
+
 @disjoint_base
 class Normalizer:
     def __init__(
@@ -55,7 +57,7 @@ class Engine:
 
 @disjoint_base
 class Lattice:
-    def __init__(self) -> None: ...
+    def __init__(self, *args: object) -> None: ...
     @property
     def text(self) -> bytes: ...
     def best(self, k: int) -> list[tuple[NDArray[np.uint32], float]]: ...
