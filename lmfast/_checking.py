@@ -185,7 +185,8 @@ def verify_merges(
         return
     from lmfast.reference import text as reference
 
-    want = [(merge.left, merge.right, merge.frequency) for merge in reference.learn_merges(words, ids, vocab_size, **rules)]
+    merges = reference.learn_merges(words, ids, vocab_size, **rules)
+    want = [(merge.left, merge.right, merge.frequency) for merge in merges]
     index = _first_difference(got, want)
     if index is not None:
         raise KernelMismatchError("train_bpe", index, _item(got, index), _item(want, index))

@@ -8,7 +8,7 @@
 #include "text/piece_kinds.h"
 #include "text/sp_normalizer.h"
 
-enum { SCAN_MOST = 24 }; /* symbols of a text whose best pair is found by looking at all */
+enum { FEW = 32 }; /* symbols of a text whose best pair is found by looking at all */
 #define NOBODY 0xFFFFFFFFu
 
 /* Building. */
@@ -42,19 +42,30 @@ static lf_status rank(lf_scored_bpe *m, const float *scores) {
     return LF_OK;
 }
 
-static void put_pair(lf_scored_bpe *m, uint32_t left, uint32_t right, uint32_t symbol) {
-    const uint64_t key = (uint64_t)left << 21 | right;
-    const size_t mask = ((size_t)1 << m->pair_bits) - 1;
-    size_t at = (size_t)(key * 0x9E3779B97F4A7C15u >> (64 - m->pair_bits));
-    while (m->pairs[at]) at = (at + 1) & mask;
-    m->pairs[at] = key << 22 | (symbol + 1);
+static int new_pairs(lf_scored_pairs *pairs, size_t n) {
+    pairs->bits = 8;
+    while (((size_t)1 << pairs->bits) < 2 * n) pairs->bits++;
+    pairs->slots = calloc((size_t)1 << pairs->bits, sizeof *pairs->slots);
+    return pairs->slots != NULL;
 }
 
-static inline uint32_t find_pair(const lf_scored_bpe *m, uint32_t left, uint32_t right) {
+static inline size_t slot_of(const lf_scored_pairs *pairs, uint64_t key) {
+    return (size_t)(key * 0x9E3779B97F4A7C15u >> (64 - pairs->bits));
+}
+
+static void put_pair(lf_scored_pairs *pairs, uint32_t left, uint32_t right, uint32_t symbol) {
     const uint64_t key = (uint64_t)left << 21 | right;
-    const size_t mask = ((size_t)1 << m->pair_bits) - 1;
-    for (size_t at = (size_t)(key * 0x9E3779B97F4A7C15u >> (64 - m->pair_bits));; at = (at + 1) & mask) {
-        const uint64_t slot = m->pairs[at];
+    size_t at = slot_of(pairs, key);
+    while (pairs->slots[at]) at = (at + 1) & (((size_t)1 << pairs->bits) - 1);
+    pairs->slots[at] = key << 22 | (symbol + 1);
+}
+
+/* What two symbols join to, LF_NO_MERGE where they do not. */
+static inline uint32_t find_pair(const lf_scored_pairs *pairs, uint32_t left, uint32_t right) {
+    if (left == LF_UNIT_NONE || right == LF_UNIT_NONE) return LF_NO_MERGE;
+    const uint64_t key = (uint64_t)left << 21 | right;
+    for (size_t at = slot_of(pairs, key);; at = (at + 1) & (((size_t)1 << pairs->bits) - 1)) {
+        const uint64_t slot = pairs->slots[at];
         if (slot >> 22 == key && slot) return (uint32_t)(slot & 0x3FFFFF) - 1;
         if (!slot) return LF_NO_MERGE;
     }
@@ -75,7 +86,7 @@ static size_t ways(lf_scored_bpe *m, const uint8_t *p, size_t n, uint32_t symbol
         if (!joins(m, right)) continue;
         n_ways++;
         if (!put) continue;
-        put_pair(m, left, right, symbol);
+        put_pair(&m->all, left, right, symbol);
         if (m->kinds[symbol] == LF_UNUSED) m->taken_apart[2 * symbol] = left, m->taken_apart[2 * symbol + 1] = right;
     }
     return n_ways;
@@ -84,8 +95,8 @@ static size_t ways(lf_scored_bpe *m, const uint8_t *p, size_t n, uint32_t symbol
 static void note_neighbours(lf_scored_bpe *m, const uint8_t *p, size_t n) {
     for (size_t at = 0, width = lf_sp_width(p, n); at + width < n;) {
         const size_t right = at + width, right_width = lf_sp_width(p + right, n - right);
-        const uint32_t bit = lf_scored_cut_bit(lf_scored_character(p + at, width),
-                                               lf_scored_character(p + right, right_width));
+        const uint32_t bit =
+            lf_scored_cut_bit(lf_scored_character(p + at, width), lf_scored_character(p + right, right_width));
         m->joined[bit / 8] |= (uint8_t)(1u << bit % 8);
         at = right, width = right_width;
     }
@@ -118,6 +129,8 @@ static lf_status collect(lf_scored_bpe *m, const uint8_t *blob, const int64_t *o
     return status;
 }
 
+static lf_status find_last(lf_scored_bpe *m, const uint8_t *blob, const int64_t *offsets);
+
 static lf_status build(lf_scored_bpe *m, const uint8_t *blob, const int64_t *offsets, const float *scores,
                        size_t *where) {
     lf_status status = collect(m, blob, offsets, where);
@@ -129,13 +142,11 @@ static lf_status build(lf_scored_bpe *m, const uint8_t *blob, const int64_t *off
         n_pairs += n_ways;
         m->ambiguous |= n_ways > 1 && m->kinds[i] == LF_UNUSED;
     }
-    m->pair_bits = 8;
-    while (((size_t)1 << m->pair_bits) < 2 * n_pairs) m->pair_bits++;
     m->ranks = malloc((size_t)m->n_symbols * sizeof *m->ranks + 1);
-    m->pairs = calloc((size_t)1 << m->pair_bits, sizeof *m->pairs);
     m->taken_apart = malloc((size_t)m->n_ids * 2 * sizeof *m->taken_apart + 1);
     m->joined = calloc(1, (size_t)1 << (LF_SCORED_CUT_BITS - 3));
-    if (!m->ranks || !m->pairs || !m->taken_apart || !m->joined) return LF_ENOMEM;
+    if (!new_pairs(&m->all, n_pairs) || !new_pairs(&m->last, m->n_ids)) return LF_ENOMEM;
+    if (!m->ranks || !m->taken_apart || !m->joined) return LF_ENOMEM;
     memset(m->taken_apart, 0xFF, (size_t)m->n_ids * 2 * sizeof *m->taken_apart);
     for (uint32_t i = 0; i < m->n_ids; i++) {
         if (!mergeable(m->kinds[i])) continue;
@@ -143,7 +154,8 @@ static lf_status build(lf_scored_bpe *m, const uint8_t *blob, const int64_t *off
         note_neighbours(m, blob + offsets[i], (size_t)(offsets[i + 1] - offsets[i]));
     }
     for (unsigned c = 0; c < 128; c++) m->ascii[c] = lf_double_array_find(&m->pieces, &(uint8_t){(uint8_t)c}, 1);
-    return rank(m, scores);
+    const lf_status ranked = rank(m, scores);
+    return ranked == LF_OK && !m->ambiguous ? find_last(m, blob, offsets) : ranked;
 }
 
 lf_status lf_scored_bpe_new(lf_scored_bpe *m, const uint8_t *blob, const int64_t *offsets, const float *scores,
@@ -158,7 +170,7 @@ lf_status lf_scored_bpe_new(lf_scored_bpe *m, const uint8_t *blob, const int64_t
 
 void lf_scored_bpe_free(lf_scored_bpe *m) {
     lf_double_array_free(&m->pieces);
-    free(m->ranks), free(m->pairs), free(m->taken_apart), free(m->joined);
+    free(m->ranks), free(m->all.slots), free(m->last.slots), free(m->taken_apart), free(m->joined);
     memset(m, 0, sizeof *m);
 }
 
@@ -193,11 +205,6 @@ static int make_room(lf_scored_scratch *s, size_t n_nodes, size_t n_heap) {
     return 1;
 }
 
-static inline uint32_t merge_of(const lf_scored_bpe *m, uint32_t left, uint32_t right) {
-    if (left == LF_UNIT_NONE || right == LF_UNIT_NONE) return LF_NO_MERGE;
-    return find_pair(m, left, right);
-}
-
 /* The symbols that merging begins with; returns how many. */
 static size_t begin(const lf_scored_bpe *m, const uint8_t *text, size_t n, lf_scored_node *nodes) {
     size_t n_nodes = 0;
@@ -209,42 +216,45 @@ static size_t begin(const lf_scored_bpe *m, const uint8_t *text, size_t n, lf_sc
             if (!length) length = lf_sp_width(text + at, n - at);
             symbol = lf_double_array_find(&m->pieces, text + at, length);
         }
-        nodes[n_nodes] = (lf_scored_node){symbol, (uint32_t)length, LF_NO_MERGE, (uint32_t)n_nodes + 1,
-                                          (uint32_t)n_nodes - 1};
+        nodes[n_nodes] = (lf_scored_node){symbol, (uint32_t)length, (uint32_t)n_nodes + 1, (uint32_t)n_nodes - 1};
         at += length;
     }
     nodes[n_nodes - 1].next = NOBODY;
     return n_nodes;
 }
 
-/* A few symbols: the best pair is found by looking at all of them. */
-static void merge_few(const lf_scored_bpe *m, lf_scored_node *nodes, size_t n) {
-    uint32_t symbols[SCAN_MOST + 1], merged[SCAN_MOST + 1], ranks[SCAN_MOST + 1], lengths[SCAN_MOST + 1];
-    for (size_t i = 0; i < n; i++) symbols[i] = nodes[i].symbol, lengths[i] = nodes[i].length;
-    for (size_t i = 0; i + 1 < n; i++) {
-        merged[i] = merge_of(m, symbols[i], symbols[i + 1]);
-        ranks[i] = merged[i] == LF_NO_MERGE ? LF_NO_MERGE : m->ranks[merged[i]];
+/* A few symbols: the best pair is found by looking at all of them. keys[i] is the rank of what nodes i and next join to,
+ * and i, so the smallest is the leftmost of the best. Returns the two symbols of the last merge. */
+static uint64_t merge_few(const lf_scored_bpe *m, const lf_scored_pairs *pairs, lf_scored_node *nodes, size_t n) {
+    uint32_t merged[FEW], keys[FEW];
+    uint64_t last = 0;
+    for (uint32_t i = 0; i + 1 < n; i++) {
+        merged[i] = find_pair(pairs, nodes[i].symbol, nodes[i + 1].symbol);
+        keys[i] = merged[i] == LF_NO_MERGE ? NOBODY : m->ranks[merged[i]] * FEW + i;
     }
-    while (n > 1) {
-        size_t at = 0;
-        for (size_t i = 1; i + 1 < n; i++)
-            if (ranks[i] < ranks[at]) at = i;
-        if (ranks[at] == LF_NO_MERGE) break;
-        symbols[at] = merged[at];
-        lengths[at] += lengths[at + 1];
-        n--;
-        memmove(symbols + at + 1, symbols + at + 2, (n - at - 1) * sizeof *symbols);
-        memmove(lengths + at + 1, lengths + at + 2, (n - at - 1) * sizeof *lengths);
-        memmove(merged + at, merged + at + 1, (n - at - 1) * sizeof *merged);
-        memmove(ranks + at, ranks + at + 1, (n - at - 1) * sizeof *ranks);
-        for (size_t i = at ? at - 1 : 0; i <= at && i + 1 < n; i++) {
-            merged[i] = merge_of(m, symbols[i], symbols[i + 1]);
-            ranks[i] = merged[i] == LF_NO_MERGE ? LF_NO_MERGE : m->ranks[merged[i]];
+    keys[n - 1] = NOBODY;
+    for (;;) {
+        uint32_t best = NOBODY;
+        for (size_t i = 0; i + 1 < n; i++) best = keys[i] < best ? keys[i] : best;
+        if (best == NOBODY) return last;
+        const uint32_t at = best % FEW;
+        lf_scored_node *left = &nodes[at];
+        const uint32_t gone = left->next, right = nodes[gone].next, before = left->before;
+        last = (uint64_t)left->symbol << 32 | nodes[gone].symbol;
+        left->symbol = merged[at];
+        left->length += nodes[gone].length;
+        left->next = right;
+        keys[gone] = keys[at] = NOBODY;
+        if (right != NOBODY) {
+            nodes[right].before = at;
+            merged[at] = find_pair(pairs, left->symbol, nodes[right].symbol);
+            if (merged[at] != LF_NO_MERGE) keys[at] = m->ranks[merged[at]] * FEW + at;
+        }
+        if (before != NOBODY) {
+            merged[before] = find_pair(pairs, nodes[before].symbol, left->symbol);
+            keys[before] = merged[before] == LF_NO_MERGE ? NOBODY : m->ranks[merged[before]] * FEW + before;
         }
     }
-    for (size_t i = 0; i < n; i++)
-        nodes[i] = (lf_scored_node){symbols[i], lengths[i], LF_NO_MERGE, (uint32_t)i + 1, (uint32_t)i - 1};
-    nodes[n - 1].next = NOBODY;
 }
 
 static void push(lf_scored_entry *heap, size_t *n, lf_scored_entry entry) {
@@ -266,20 +276,24 @@ static lf_scored_entry pop(lf_scored_entry *heap, size_t *n) {
 }
 
 /* Notes that a node and the next one join, if they do. */
-static void propose(const lf_scored_bpe *m, lf_scored_scratch *s, size_t *n_heap, uint32_t left) {
+static void propose(const lf_scored_bpe *m, const lf_scored_pairs *pairs, lf_scored_scratch *s, size_t *n_heap,
+                    uint32_t left) {
     const uint32_t right = s->nodes[left].next;
     if (right == NOBODY) return;
-    const uint32_t a = s->nodes[left].symbol, b = s->nodes[right].symbol, merged = merge_of(m, a, b);
+    const uint32_t a = s->nodes[left].symbol, b = s->nodes[right].symbol, merged = find_pair(pairs, a, b);
     if (merged == LF_NO_MERGE) return;
     push(s->heap, n_heap, (lf_scored_entry){(uint64_t)m->ranks[merged] << 32 | left, a, b});
     if (s->apart && merged < m->n_ids && m->kinds[merged] == LF_UNUSED)
         s->apart[2 * merged] = a, s->apart[2 * merged + 1] = b;
 }
 
-static void merge_many(const lf_scored_bpe *m, lf_scored_scratch *s, size_t n, lf_scored_chance *chance) {
+/* Returns the two symbols of the last merge. */
+static uint64_t merge_many(const lf_scored_bpe *m, const lf_scored_pairs *pairs, lf_scored_scratch *s, size_t n,
+                           lf_scored_chance *chance) {
     size_t n_heap = 0;
-    for (size_t i = 0; i < n; i++) propose(m, s, &n_heap, (uint32_t)i);
-    if (chance && chance->dropout >= 1) return;
+    uint64_t last = 0;
+    for (size_t i = 0; i < n; i++) propose(m, pairs, s, &n_heap, (uint32_t)i);
+    if (chance && chance->dropout >= 1) return last;
     while (n_heap) {
         const lf_scored_entry top = pop(s->heap, &n_heap);
         lf_scored_node *left = &s->nodes[(uint32_t)top.key];
@@ -287,14 +301,17 @@ static void merge_many(const lf_scored_bpe *m, lf_scored_scratch *s, size_t n, l
         lf_scored_node *right = &s->nodes[left->next];
         if (right->symbol != top.right_symbol) continue;
         if (chance && chance->dropout > 0 && lf_chance_uniform(&chance->state) < chance->dropout) continue;
-        left->symbol = find_pair(m, top.left_symbol, top.right_symbol);
+        const uint32_t at = (uint32_t)top.key;
+        last = (uint64_t)top.left_symbol << 32 | top.right_symbol;
+        left->symbol = find_pair(pairs, top.left_symbol, top.right_symbol);
         left->length += right->length;
         left->next = right->next;
         right->length = 0;
-        if (left->next != NOBODY) s->nodes[left->next].before = (uint32_t)top.key;
-        if (left->before != NOBODY) propose(m, s, &n_heap, left->before);
-        propose(m, s, &n_heap, (uint32_t)top.key);
+        if (left->next != NOBODY) s->nodes[left->next].before = at;
+        if (left->before != NOBODY) propose(m, pairs, s, &n_heap, left->before);
+        propose(m, pairs, s, &n_heap, at);
     }
+    return last;
 }
 
 lf_status lf_scored_bpe_merge(const lf_scored_bpe *m, const uint8_t *text, size_t n, lf_scored_scratch *s,
@@ -305,11 +322,32 @@ lf_status lf_scored_bpe_merge(const lf_scored_bpe *m, const uint8_t *text, size_
         if (!s->apart) return LF_ENOMEM;
     }
     const size_t n_nodes = begin(m, text, n, s->nodes);
-    if (!m->ambiguous && !chance && n_nodes <= SCAN_MOST) return merge_few(m, s->nodes, n_nodes), LF_OK;
+    const lf_scored_pairs *pairs = m->ambiguous || chance ? &m->all : &m->last;
+    if (pairs == &m->last && n_nodes <= FEW) return merge_few(m, pairs, s->nodes, n_nodes), LF_OK;
     if (!make_room(s, 0, 3 * n_nodes + 1)) return LF_ENOMEM; /* each merge proposes two more */
     if (s->apart) memset(s->apart, 0xFF, (size_t)m->n_ids * 2 * sizeof *s->apart);
-    merge_many(m, s, n_nodes, chance);
+    merge_many(m, pairs, s, n_nodes, chance);
     return LF_OK;
+}
+
+/* Finds the pair that each piece forms from: the last one when its bytes alone are merged by all pairs. */
+static lf_status find_last(lf_scored_bpe *m, const uint8_t *blob, const int64_t *offsets) {
+    lf_scored_scratch s = {0};
+    lf_status status = LF_OK;
+    for (uint32_t id = 0; id < m->n_ids && status == LF_OK; id++) {
+        const size_t n = (size_t)(offsets[id + 1] - offsets[id]);
+        if (!n || !mergeable(m->kinds[id])) continue;
+        if (!make_room(&s, n + 1, 3 * n + 1)) {
+            status = LF_ENOMEM;
+            break;
+        }
+        const size_t n_nodes = begin(m, blob + offsets[id], n, s.nodes);
+        const uint64_t last =
+            n_nodes <= FEW ? merge_few(m, &m->all, s.nodes, n_nodes) : merge_many(m, &m->all, &s, n_nodes, NULL);
+        if (n_nodes > 1 && s.nodes[0].symbol == id) put_pair(&m->last, (uint32_t)(last >> 32), (uint32_t)last, id);
+    }
+    lf_scored_scratch_free(&s);
+    return status;
 }
 
 void lf_scored_scratch_free(lf_scored_scratch *s) {

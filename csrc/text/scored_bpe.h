@@ -7,6 +7,11 @@
  * Symbols are numbers: a piece's id, or a number past all ids for a character of some piece that is no piece on its own.
  * A table knows which two symbols join and to what. Ranks order scores, highest first, equal scores alike.
  *
+ * Only one pair per piece matters. What happens inside the bytes of a piece that ends up whole does not depend on what
+ * stands around them: of the pairs inside, those that come first there come first everywhere. So a piece always forms from
+ * the same last pair, the one that its bytes alone end in, and a small table of these pairs serves. Where merges are
+ * passed over by chance, or unused pieces can be joined in several ways, all pairs matter.
+ *
  * Cuts. Where two characters meet that no piece has side by side, nothing joins across, so a text falls apart there.
  *
  * Exactness: sentencepiece 0.2.3, bpe_model.cc. Time: n log n in the characters between two cuts. */
@@ -20,14 +25,20 @@
 #define LF_SCORED_CUT_BITS 19
 #define LF_NO_MERGE 0xFFFFFFFFu
 
+/* A hash table of slots: left (21) | right (21) | symbol + 1 (22). */
+typedef struct {
+    uint64_t *slots;
+    unsigned bits;
+} lf_scored_pairs;
+
 typedef struct {
     lf_double_array pieces;         /* mergeable pieces and lone characters; values are symbols */
     const lf_double_array *symbols; /* user-defined pieces, NULL if there are none */
     const uint8_t *kinds;           /* by id */
     uint32_t n_ids, n_symbols;
     uint32_t *ranks;       /* by symbol */
-    uint64_t *pairs;       /* hash table: left (21) | right (21) | symbol + 1 (22) */
-    unsigned pair_bits;
+    lf_scored_pairs all;   /* every way of joining two symbols to a piece */
+    lf_scored_pairs last;  /* the ones that pieces form from */
     uint32_t *taken_apart; /* by id, two each: the symbols that an unused piece is joined from */
     int ambiguous;         /* some unused piece can be joined in several ways: no part stands alone then */
     uint32_t ascii[128];   /* symbols of these characters, LF_UNIT_NONE where no piece has it */
@@ -44,7 +55,6 @@ void lf_scored_bpe_free(lf_scored_bpe *m);
 typedef struct {
     uint32_t symbol; /* LF_UNIT_NONE: a character that no piece has */
     uint32_t length; /* in bytes; 0: joined to the one before it */
-    uint32_t merged; /* what it and the next one join to, LF_NO_MERGE */
     uint32_t next, before;
 } lf_scored_node;
 

@@ -39,7 +39,8 @@ static int in_text(const lf_sp *m, uint32_t id) {
 }
 
 /* A double array of the pieces that `takes` takes. */
-static lf_status array_of(const lf_sp *m, int (*takes)(const lf_sp *, uint32_t), lf_double_array *array, size_t *where) {
+static lf_status array_of(const lf_sp *m, int (*takes)(const lf_sp *, uint32_t), lf_double_array *array,
+                          size_t *where) {
     lf_trie trie;
     lf_status status = lf_trie_new(&trie, (size_t)m->parts.offsets[m->parts.n_ids] + 2);
     if (status == LF_EVALUE) *where = LF_SP_NO_ID - 1;
@@ -138,33 +139,83 @@ static int is_known(const lf_sp *m, const uint8_t *p, size_t n) {
     return id < m->parts.n_ids && m->parts.kinds[id] != LF_UNUSED;
 }
 
-/* Whether and where texts can be cut into words; sentencepiece.h has the conditions. */
-static void find_words(lf_sp *m) {
-    const lf_sp_normalizer *z = &m->normalizer;
+/* What is known of each ASCII byte that bears on cuts. */
+typedef struct {
+    uint8_t joined[128][128]; /* two bytes are side by side in some piece */
+    uint8_t in_symbol[256];   /* a byte of a user-defined symbol */
+    uint8_t to[128];          /* what a byte is normalized to, 0 where that is not one ASCII byte */
+    int well_formed;          /* user-defined symbols and replacements are UTF-8 */
+    int has_unused;
+} bytes_notes;
+
+static void note_bytes(const lf_sp *m, bytes_notes *notes) {
     const lf_charsmap *map = m->charsmap;
-    uint8_t in_symbols[256] = {0};
-    int well_formed = !map || map->well_formed;
+    notes->well_formed = !map || map->well_formed;
     for (uint32_t id = 0; id < m->parts.n_ids; id++) {
         size_t n;
         const uint8_t *p = piece(m, id, &n);
         if (!in_text(m, id)) continue;
-        note_crossing(m, p, n);
+        notes->has_unused |= m->parts.kinds[id] == LF_UNUSED;
+        for (size_t i = 0; i + 1 < n; i++)
+            if (p[i] < 128 && p[i + 1] < 128) notes->joined[p[i]][p[i + 1]] = 1;
         if (!is_symbol(m, id)) continue;
-        for (size_t i = 0; i < n; i++) in_symbols[p[i]] = 1;
-        well_formed &= is_utf8(p, n);
+        for (size_t i = 0; i < n; i++) notes->in_symbol[p[i]] = 1;
+        notes->well_formed &= is_utf8(p, n);
     }
     for (unsigned b = 0; b < 128; b++) {
-        const uint8_t *to;
-        const uint8_t byte = (uint8_t)b;
-        if (in_symbols[b] || (map && (map->inside[b] || map->longer[b]))) continue;
-        int cuts = b == ' ' && !(map && map->begins[b]);
-        if (z->options.remove_extra_whitespaces && map && lf_charsmap_match(map, &byte, 1, &to))
-            cuts = !strcmp((const char *)to, " ");
-        if (!cuts || m->n_spaces == sizeof m->spaces) continue;
-        m->spaces[m->n_spaces++] = byte;
+        const uint8_t byte = (uint8_t)b, *to = &byte;
+        if (map && map->inside[b]) continue;
+        const size_t ruled = map ? lf_charsmap_match(map, &byte, 1, &to) : 0;
+        if (ruled && (notes->in_symbol[b] || to[0] >= 128 || !to[0] || to[1])) continue;
+        notes->to[b] = to[0];
+    }
+}
+
+static int class_of(const lf_sp *m, unsigned b) {
+    if ((b | 32) >= 'a' && (b | 32) <= 'z') return LF_SP_LETTER;
+    if (b >= '0' && b <= '9') return LF_SP_DIGIT;
+    return (b > ' ' && b < 127) || (m->controls_cut && !m->is_space[b]) ? LF_SP_OTHER : LF_SP_CLASSES;
+}
+
+/* Whether no piece has a byte of class c before one of class d, and runs of unknown characters end between them. */
+static int may_cut(const lf_sp *m, const bytes_notes *notes, int c, int d) {
+    int known_c = 1, known_d = 1;
+    for (unsigned a = 0; a < 128; a++) {
+        if (class_of(m, a) == c && (!notes->to[a] || notes->to[a] == ' ')) return 0;
+        if (class_of(m, a) == d && (!notes->to[a] || notes->to[a] == ' ')) return 0;
+        if (class_of(m, a) == c) known_c &= is_known(m, &notes->to[a], 1);
+        if (class_of(m, a) == d) known_d &= is_known(m, &notes->to[a], 1);
+        for (unsigned b = 0; b < 128 && class_of(m, a) == c; b++)
+            if (class_of(m, b) == d && notes->joined[notes->to[a]][notes->to[b]]) return 0;
+    }
+    return m->has_bytes || ((known_c || known_d) && !notes->has_unused);
+}
+
+/* Whether and where texts can be cut into words; sentencepiece.h has the conditions. */
+static void find_words(lf_sp *m) {
+    const lf_sp_normalizer *z = &m->normalizer;
+    const lf_charsmap *map = m->charsmap;
+    bytes_notes notes = {0};
+    note_bytes(m, &notes);
+    for (unsigned b = 0; b < 128; b++) {
+        if (notes.to[b] != ' ' || notes.in_symbol[b] || (map && map->longer[b])) continue;
+        if ((b != ' ' && !z->options.remove_extra_whitespaces) || m->n_spaces == sizeof m->spaces) continue;
+        m->spaces[m->n_spaces++] = (uint8_t)b;
         m->is_space[b] = 1;
     }
-    m->by_words = well_formed && is_known(m, z->marker, z->n_marker) && m->is_space[' '] &&
+    m->controls_cut = 1;
+    for (unsigned b = 0; b < 128; b++)
+        m->controls_cut &= (b > ' ' && b < 127) || m->is_space[b] || (notes.to[b] && notes.to[b] != ' ');
+    for (unsigned b = 0; map && b < 128; b++)
+        if (map->longer[b]) m->bound_high = UINT64_MAX;
+    for (uint32_t id = 0; id < m->parts.n_ids; id++) {
+        size_t n;
+        const uint8_t *p = piece(m, id, &n);
+        if (in_text(m, id)) note_crossing(m, p, n);
+    }
+    for (int c = 0; c < LF_SP_CLASSES; c++)
+        for (int d = 0; d < LF_SP_CLASSES; d++) m->cuts[c][d] = c != d && may_cut(m, &notes, c, d) ? UINT64_MAX : 0;
+    m->by_words = notes.well_formed && is_known(m, z->marker, z->n_marker) && m->is_space[' '] &&
                   !z->options.treat_whitespace_as_suffix && !m->bpe.ambiguous && m->parts.rule == LF_RULE_SENTENCEPIECE;
 }
 
@@ -174,7 +225,8 @@ static void find_growth(lf_sp *m) {
     const lf_sp_normalizer *z = &m->normalizer;
     const int in_bytes = m->has_bytes;
     m->growth = 1;
-    if (in_bytes && !(is_known(m, z->marker, z->n_marker) && is_known(m, (const uint8_t *)"\xEF\xBF\xBD", 3))) m->growth = 3;
+    if (in_bytes && !(is_known(m, z->marker, z->n_marker) && is_known(m, (const uint8_t *)"\xEF\xBF\xBD", 3)))
+        m->growth = 3;
     if (!m->charsmap) return;
     const size_t rules = in_bytes ? 3 * m->charsmap->growth : m->charsmap->characters;
     if (rules > m->growth) m->growth = rules;

@@ -1,20 +1,24 @@
 /* sentencepiece.h - text to ids as sentencepiece does it: normalizer, BPE or Unigram, and a cache of words around them.
  *
- * Words. A text is cut at spaces, and each word's ids are looked up by its bytes as they stand in the text, before
- * normalization; only a word that is not known is normalized and segmented. That gives the ids of the whole text because
- *   - no rule of the map of characters and no user-defined symbol has a byte that cuts, so what a word is normalized to
- *     does not depend on its neighbours but for white space at its ends;
- *   - no piece crosses from a word to the marker that begins the next one. Where a few pieces do, or where the word ends
- *     in white space after normalization or vanishes, the word is odd: it is taken together with the words that follow,
- *     up to one that is not odd, and the whole stretch is normalized and segmented;
- *   - the marker is a piece, so no run of unknown characters goes from a word into the next;
+ * Words. A text is cut into words, and each word's ids are looked up by its bytes as they stand in the text, before
+ * normalization; only a word that is not known is normalized and segmented. Cuts are made before spaces and between two
+ * ASCII bytes of different classes (letters, digits, others) that meet in no piece:
+ *
+ *     text          "a  (b, c)"   spaces kept (Llama)                  spaces collapsed (T5)
+ *     words         | a|  (|b|,| c|)|                                  | a| (|b|,| c|)|
+ *     normalized    |▁a|▁▁(|b|,|▁c|)|                                  |▁a|▁(|b|,|▁c|)|
+ *
+ * That gives the ids of the whole text because
+ *   - no rule of the map of characters and no user-defined symbol goes across a cut (where a rule may take what follows the
+ *     byte behind the cut, there is none), so what a word is normalized to does
+ *     not depend on its neighbours but for white space at its ends;
+ *   - no piece goes across a cut. Where a few pieces have a character before a space, and where a word ends in white space
+ *     after normalization or vanishes, the word is odd: it is taken together with what follows, up to the end of a word
+ *     before a space that is not odd, and the whole stretch is normalized and segmented;
+ *   - no run of unknown characters goes across a cut: spaces are pieces, and so are all bytes of one of the two classes;
  *   - with Unigram by sentencepiece's rule, the rounding of the sum so far cannot change the path of the word
  *     (unigram.h has the argument; the cache keeps how large that sum may be, and the sum is followed exactly).
- * Models and options of which this cannot be said are segmented whole. README.md tells which.
- *
- *     text          "a  b c"   spaces kept (Llama)             spaces collapsed (T5)
- *     words         | _a|__b|_c|                                |a| |b|c|
- *     normalized    | ▁a|▁▁b|▁c|                                |▁a| |▁b|▁c|
+ * Models and options of which this cannot be said are segmented whole.
  *
  * Exactness: ids of sentencepiece 0.2.3, or of the Unigram model of tokenizers 0.23.3. Memory: the workspace's tables,
  * and of the order of the longest word or, where a text is segmented whole, of the text. Threads: a workspace belongs to
@@ -32,6 +36,9 @@
 #define LF_SP_NO_ID 0xFFFFFFFFu
 
 typedef enum { LF_SP_BPE, LF_SP_UNIGRAM } lf_sp_family;
+
+/* Classes of ASCII bytes that are no spaces. */
+enum { LF_SP_LETTER, LF_SP_DIGIT, LF_SP_OTHER, LF_SP_CLASSES };
 
 /* What a model is made of. All arrays are indexed by id and stay the caller's; an id that no piece has is of kind 0 and
  * empty. */
@@ -65,9 +72,12 @@ typedef struct {
     int has_bytes;         /* ... which there are all */
     size_t growth;         /* ids for each byte of a text, at most */
     int by_words;          /* the text can be cut into words */
-    uint8_t spaces[8];     /* the bytes that cut ... */
+    uint8_t spaces[8];     /* the bytes that become a space ... */
     size_t n_spaces;       /* ... and how many */
     uint8_t is_space[256]; /* the same as a table */
+    uint64_t cuts[LF_SP_CLASSES][LF_SP_CLASSES]; /* all bits set: cut between a byte of one and a byte of the other */
+    uint64_t bound_high;   /* all bits set: a rule may take an ASCII byte with bytes >= 0x80 that follow it */
+    int controls_cut;      /* the class of others has the control characters too */
     uint8_t crossing[512]; /* a bit by hash of a character: some piece has it before a marker */
 } lf_sp;
 
@@ -98,8 +108,8 @@ typedef struct {
     lf_status (*encode_traced)(lf_sp_workspace *w, const uint8_t *text, size_t n, uint32_t *ids, int64_t *spans,
                                size_t *n_ids);
     /* BPE with dropout: each merge is passed over with that probability. */
-    lf_status (*encode_dropout)(lf_sp_workspace *w, const uint8_t *text, size_t n, lf_scored_chance *chance, uint32_t *ids,
-                                size_t *n_ids);
+    lf_status (*encode_dropout)(lf_sp_workspace *w, const uint8_t *text, size_t n, lf_scored_chance *chance,
+                                uint32_t *ids, size_t *n_ids);
 } lf_sp_ops;
 
 /* The functions for an instruction set, NULL where this build has none. */

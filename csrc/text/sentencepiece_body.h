@@ -14,9 +14,9 @@
 #define LF_CAT(a, b) LF_CAT_(a, b)
 
 enum {
-    BATCH = 256,         /* words that are keyed before the first is looked up */
-    DEPTH_MOST = 100,    /* how often an unused piece is taken apart */
-    FUSED = 1 << 31,     /* an id in the cache that is none: so many unknown characters more than the ids tell */
+    BATCH = 256,      /* words that are keyed before the first is looked up */
+    DEPTH_MOST = 100, /* how often an unused piece is taken apart */
+    FUSED = 1 << 31,  /* an id in the cache that is none: so many unknown characters more than the ids tell */
     RUNS = 1 << 27,   /* a bit of a note: there are such ids */
 };
 
@@ -29,8 +29,8 @@ struct lf_sp_workspace {
     lf_scored_scratch scratch;
     lf_sp_text normalized;
     lf_unigram_node *nodes;
-    uint32_t *ids;     /* of one word */
-    size_t n_nodes, n_ids; /* bytes of these two */
+    uint32_t *ids;                 /* of one word */
+    size_t n_nodes, n_ids;         /* bytes of these two */
     uint8_t first[WORD_MOST + 16]; /* the first word, with the space that is put before it */
     size_t at[BATCH];              /* hashes of a batch of words ... */
     word_key keys[BATCH];          /* ... and their keys */
@@ -140,8 +140,8 @@ static void merge(lf_sp_workspace *w, const uint8_t *text, size_t from, size_t t
 /* A segment from the cache, where its ids lie as if it stood alone; the note says whether it begins or ends unknown. */
 static void segment(lf_sp_workspace *w, const uint8_t *text, size_t from, size_t to, const uint8_t *end, sink *s) {
     const size_t n = to - from, first = s->n;
-    const word_found found = n <= WORD_MOST && !s->spans ? words_find(&w->segments, text + from, n, end)
-                                                         : (word_found){NULL, 0, 0};
+    const word_found found =
+        n <= WORD_MOST && !s->spans ? words_find(&w->segments, text + from, n, end) : (word_found){NULL, 0, 0};
     if (found.ids) {
         const unsigned fused = s->after_unknown && found.note & 1;
         memcpy(s->ids + s->n, found.ids + fused, (found.n_ids - fused) * sizeof *s->ids);
@@ -157,12 +157,22 @@ static void segment(lf_sp_workspace *w, const uint8_t *text, size_t from, size_t
               (s->ids[first] == unknown) | (uint32_t)s->after_unknown << 1);
 }
 
+/* Normalized text between two cuts of BPE, one after another. Where there is more than one, they are looked up. */
 static void segment_all(lf_sp_workspace *w, const uint8_t *text, size_t n, sink *s) {
+    enum { WHOLE = 16, AHEAD = 32 };
     const lf_scored_bpe *bpe = &w->model->bpe;
-    if (bpe->ambiguous) return merge(w, text, 0, n, NULL, s);
-    for (size_t at = 0, cut; at < n; at = cut) {
-        cut = lf_scored_bpe_cut(bpe, text, n, at);
-        segment(w, text, at, cut, text + n, s);
+    if (bpe->ambiguous || n <= WHOLE) return merge(w, text, 0, n, NULL, s);
+    size_t cuts[AHEAD + 1] = {0}, at = 0;
+    while (at < n) {
+        size_t n_cuts = 0;
+        for (; n_cuts < AHEAD && at < n; at = cuts[n_cuts]) {
+            cuts[n_cuts + 1] = lf_scored_bpe_cut(bpe, text, n, at);
+            words_prefetch(&w->segments, text + at, cuts[n_cuts + 1] - at, text + n);
+            n_cuts++;
+        }
+        if (n_cuts == 1 && cuts[0] == 0 && at == n) return merge(w, text, 0, n, NULL, s);
+        for (size_t i = 0; i < n_cuts; i++) segment(w, text, cuts[i], cuts[i + 1], text + n, s);
+        cuts[0] = at;
     }
 }
 
@@ -208,7 +218,7 @@ static int is_odd(const lf_sp_workspace *w) {
 /* Normalizes a word as it is where other words stand before it. */
 static void normalize_word(lf_sp_workspace *w, const uint8_t *p, size_t n) {
     const lf_sp_normalizer *z = &w->model->normalizer;
-    int after_space = z->options.remove_extra_whitespaces;
+    int after_space = z->options.remove_extra_whitespaces && w->model->is_space[p[0]];
     w->normalized.n = 0;
     if ((after_space && lf_sp_mark(z, 0, &w->normalized) != LF_OK) ||
         lf_sp_normalize_part(z, p, n, 0, &after_space, &w->normalized) != LF_OK)
@@ -309,24 +319,27 @@ static size_t look_up(lf_sp_workspace *w, const uint8_t *p, size_t n, const uint
     return ODD;
 }
 
-/* Where the word that text[at] belongs to ends, the spaces before it included. */
-static size_t word_end(const lf_sp *m, const uint8_t *text, size_t n, size_t at) {
+/* Where the spaces at text[at] and what follows them end, before the next space. */
+static size_t before_space(const lf_sp *m, const uint8_t *text, size_t n, size_t at) {
     while (at < n && m->is_space[text[at]]) at++;
     while (at < n && !m->is_space[text[at]]) at++;
     return at;
 }
 
-/* An odd word and those after it up to one that is not odd, or to the end of the text. Moves *at behind them. */
+/* An odd word and those after it, up to a space that a word stands before which is not odd, or to the end of the text.
+ * Moves *at behind them. */
 static size_t stretch(lf_sp_workspace *w, const uint8_t *text, size_t n, size_t *at, uint32_t *ids) {
     const lf_sp_normalizer *z = &w->model->normalizer;
     const int trim = z->options.remove_extra_whitespaces, dummy = z->options.add_dummy_prefix;
-    int after_space = trim;
+    const int spaced = trim && w->model->is_space[text[*at]];
+    int after_space = *at ? spaced : trim;
     sink s = {ids, NULL, 0, 0};
     w->normalized.n = 0;
-    if ((*at ? trim : dummy) && lf_sp_mark(z, 0, &w->normalized) != LF_OK) w->status = LF_ENOMEM;
+    if ((*at ? spaced : dummy) && lf_sp_mark(z, 0, &w->normalized) != LF_OK) w->status = LF_ENOMEM;
     do {
-        const size_t end = word_end(w->model, text, n, *at);
-        if (lf_sp_normalize_part(z, text + *at, end - *at, 0, &after_space, &w->normalized) != LF_OK) w->status = LF_ENOMEM;
+        const size_t end = before_space(w->model, text, n, *at);
+        if (lf_sp_normalize_part(z, text + *at, end - *at, 0, &after_space, &w->normalized) != LF_OK)
+            w->status = LF_ENOMEM;
         *at = end;
     } while (*at < n && is_odd(w) && w->status == LF_OK);
     if (w->status != LF_OK) return 0;
@@ -335,53 +348,95 @@ static size_t stretch(lf_sp_workspace *w, const uint8_t *text, size_t n, size_t 
     return s.n;
 }
 
-/* Cutting. */
+/* Cutting. A bit for each of 64 bytes in every mask. */
 
-/* A bit for each of 64 bytes: it is one that cuts. */
-static inline uint64_t spaces_of(const lf_sp *m, const uint8_t *p) {
-    uint64_t mask = 0;
+typedef struct {
+    uint64_t spaces, letters, digits, others, high;
+} classes;
+
+static inline classes classes_of(const lf_sp *m, const uint8_t *p) {
+    classes c = {0, 0, 0, 0, 0};
+    uint64_t printable = 0;
 #if defined(__AVX512BW__)
-    const __m512i v = _mm512_loadu_si512(p);
-    for (size_t k = 0; k < m->n_spaces; k++) mask |= _mm512_cmpeq_epi8_mask(v, _mm512_set1_epi8((char)m->spaces[k]));
+    const __m512i v = _mm512_loadu_si512(p), lower = _mm512_or_si512(v, _mm512_set1_epi8(32));
+    for (size_t k = 0; k < m->n_spaces; k++)
+        c.spaces |= _mm512_cmpeq_epi8_mask(v, _mm512_set1_epi8((char)m->spaces[k]));
+    c.letters = _mm512_cmplt_epu8_mask(_mm512_sub_epi8(lower, _mm512_set1_epi8('a')), _mm512_set1_epi8(26));
+    c.digits = _mm512_cmplt_epu8_mask(_mm512_sub_epi8(v, _mm512_set1_epi8('0')), _mm512_set1_epi8(10));
+    c.high = _mm512_movepi8_mask(v);
+    printable = _mm512_cmplt_epu8_mask(_mm512_sub_epi8(v, _mm512_set1_epi8(33)), _mm512_set1_epi8(94));
 #elif defined(__SSE2__)
+#define BELOW(x, n) (uint64_t)(uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(_mm_min_epu8(x, _mm_set1_epi8(n - 1)), x))
     for (unsigned i = 0; i < 4; i++) {
-        const __m128i v = _mm_loadu_si128((const void *)(p + 16 * i));
-        __m128i found = _mm_setzero_si128();
+        const __m128i v = _mm_loadu_si128((const void *)(p + 16 * i)), lower = _mm_or_si128(v, _mm_set1_epi8(32));
+        __m128i space = _mm_setzero_si128();
         for (size_t k = 0; k < m->n_spaces; k++)
-            found = _mm_or_si128(found, _mm_cmpeq_epi8(v, _mm_set1_epi8((char)m->spaces[k])));
-        mask |= (uint64_t)(uint32_t)_mm_movemask_epi8(found) << 16 * i;
+            space = _mm_or_si128(space, _mm_cmpeq_epi8(v, _mm_set1_epi8((char)m->spaces[k])));
+        c.spaces |= (uint64_t)(uint32_t)_mm_movemask_epi8(space) << 16 * i;
+        c.letters |= BELOW(_mm_sub_epi8(lower, _mm_set1_epi8('a')), 26) << 16 * i;
+        c.digits |= BELOW(_mm_sub_epi8(v, _mm_set1_epi8('0')), 10) << 16 * i;
+        printable |= BELOW(_mm_sub_epi8(v, _mm_set1_epi8(33)), 94) << 16 * i;
+        c.high |= (uint64_t)(uint32_t)_mm_movemask_epi8(v) << 16 * i;
     }
+#undef BELOW
 #else
-    for (unsigned i = 0; i < 64; i++) mask |= (uint64_t)m->is_space[p[i]] << i;
+    for (unsigned i = 0; i < 64; i++) {
+        const uint8_t b = p[i];
+        c.spaces |= (uint64_t)m->is_space[b] << i;
+        c.letters |= (uint64_t)((b | 32) >= 'a' && (b | 32) <= 'z') << i;
+        c.digits |= (uint64_t)(b >= '0' && b <= '9') << i;
+        printable |= (uint64_t)(b > ' ' && b < 127) << i;
+        c.high |= (uint64_t)(b >= 128) << i;
+    }
 #endif
-    return mask;
+    c.others = (m->controls_cut ? ~c.high & ~c.spaces : printable) & ~c.letters & ~c.digits;
+    return c;
+}
+
+/* Bits where a byte and the one before it are of classes between which to cut; `before` has the classes of the byte before
+ * the first. */
+static inline uint64_t cuts_of(const lf_sp *m, classes c, classes before) {
+    const uint64_t letters = c.letters << 1 | before.letters, digits = c.digits << 1 | before.digits,
+                   others = c.others << 1 | before.others;
+    const uint64_t (*cuts)[LF_SP_CLASSES] = m->cuts;
+    return (c.letters & ((digits & cuts[LF_SP_DIGIT][LF_SP_LETTER]) | (others & cuts[LF_SP_OTHER][LF_SP_LETTER]))) |
+           (c.digits & ((letters & cuts[LF_SP_LETTER][LF_SP_DIGIT]) | (others & cuts[LF_SP_OTHER][LF_SP_DIGIT]))) |
+           (c.others & ((letters & cuts[LF_SP_LETTER][LF_SP_OTHER]) | (digits & cuts[LF_SP_DIGIT][LF_SP_OTHER])));
 }
 
 /* The words of text[at ..), up to BATCH of them: word i is text[bounds[stride i] .. bounds[stride i + 1]), where stride is
- * 2 if spaces collapse, and 1 if a word has its spaces. Returns how many; the last one of a batch may be left out. `at` is
- * the begin of a word or of spaces before one. */
+ * 1 if spaces are kept, so that words meet, and 2 if they collapse and a word has only the last one before it. Returns how
+ * many; the last one of a batch may be left out. `at` is where a word or spaces begin. */
 static size_t cut(lf_sp_workspace *w, const uint8_t *text, size_t n, size_t at) {
     const lf_sp *m = w->model;
     const int collapse = m->normalizer.options.remove_extra_whitespaces;
     const size_t most = collapse ? 2 * BATCH : BATCH + 1;
     size_t n_bounds = 0;
-    uint64_t before = 1; /* the byte before was a space, or counts as one */
-    if (!collapse) w->bounds[n_bounds++] = (uint32_t)at;
+    classes before = {1, 0, 0, 0, 0}; /* of the last byte, in bit 0; nothing is cut at the begin */
+    if (!collapse || !m->is_space[text[at]]) w->bounds[n_bounds++] = (uint32_t)at, before.spaces = !collapse;
     for (; at < n && n_bounds < most; at += 64) {
         uint8_t last[64];
         const uint8_t *p = text + at;
         if (n - at < 64) {
-            memset(last, collapse ? ' ' : 'x', sizeof last);
+            memset(last, collapse ? ' ' : 0xFF, sizeof last);
             memcpy(last, p, n - at);
             p = last;
         }
-        const uint64_t spaces = spaces_of(m, p), shifted = spaces << 1 | before;
-        uint64_t bounds = collapse ? spaces ^ shifted : spaces & ~shifted;
-        before = spaces >> 63;
-        for (; bounds; bounds &= bounds - 1) w->bounds[n_bounds++] = (uint32_t)at + (uint32_t)__builtin_ctzll(bounds);
+        const classes c = classes_of(m, p);
+        const uint64_t after_space = c.spaces << 1 | before.spaces;
+        const uint64_t before_high = c.high >> 1 | (uint64_t)(n - at > 64 && text[at + 64] >= 128) << 63;
+        const uint64_t cuts = cuts_of(m, c, before) & ~(before_high & m->bound_high);
+        const uint64_t ends = c.spaces & ~after_space, begins = collapse ? ~c.spaces & after_space : 0;
+        for (uint64_t left = cuts | ends | begins; left; left &= left - 1) {
+            const unsigned bit = (unsigned)__builtin_ctzll(left);
+            const uint32_t place = (uint32_t)at + bit;
+            w->bounds[n_bounds] = place - (uint32_t)(begins >> bit & 1);
+            w->bounds[n_bounds + 1] = place;
+            n_bounds += 1 + (collapse ? cuts >> bit & 1 : 0);
+        }
+        before = (classes){c.spaces >> 63, c.letters >> 63, c.digits >> 63, c.others >> 63, 0};
     }
-    if (at >= n && n_bounds % 2 && collapse) w->bounds[n_bounds++] = (uint32_t)n;
-    if (at >= n && !collapse) w->bounds[n_bounds++] = (uint32_t)n;
+    if (at >= n && (!collapse || n_bounds % 2)) w->bounds[n_bounds++] = (uint32_t)n;
     const size_t n_words = collapse ? n_bounds / 2 : n_bounds - 1;
     return n_words < BATCH ? n_words : BATCH;
 }
@@ -397,16 +452,15 @@ static void key_batch(lf_sp_workspace *w, const uint8_t *text, const uint8_t *en
         } else {
             w->keys[i] = (word_key){~(uint64_t)0, ~(uint64_t)0}; /* no word's */
             w->at[i] = 0;
-            if (n <= WORD_MOST)
-                __builtin_prefetch(&w->words.slots[word_hash_long(p, n) >> 32 & w->words.slot_mask]);
+            if (n <= WORD_MOST) __builtin_prefetch(&w->words.slots[word_hash_long(p, n) >> 32 & w->words.slot_mask]);
         }
     }
 }
 
-/* The ids of a batch of words. Stops before an odd one: returns how many words were done. */
-static inline size_t emit_batch(lf_sp_workspace *w, const uint8_t *text, const uint8_t *end, size_t n_words,
+/* The ids of words i and on of a batch. Stops before an odd one; returns its number. */
+static inline size_t emit_batch(lf_sp_workspace *w, const uint8_t *text, const uint8_t *end, size_t i, size_t n_words,
                                 const size_t stride, const int sums, uint32_t *ids, size_t *n_ids) {
-    size_t n = *n_ids, i = 0;
+    size_t n = *n_ids;
     for (; i < n_words; i++) {
         const word_ids *found = words_probe(&w->words, w->keys[i], w->at[i]);
         if (LF_LIKELY(found != NULL)) {
@@ -415,13 +469,13 @@ static inline size_t emit_batch(lf_sp_workspace *w, const uint8_t *text, const u
             if (LF_LIKELY(count - 1 < WORD_IDS && (!sums || fits(w->sum, value[3] & WORD_NOTE)))) {
                 memcpy(ids + n, &value, sizeof value);
                 n += count;
-                if (sums)
-                    for (uint32_t k = 0; k < count; k++) w->sum += w->model->sums[value[k]];
+                if (sums) /* the ids that a word does not have add 0 */
+                    for (unsigned k = 0; k < WORD_IDS; k++) w->sum += w->model->sums[value[k]];
                 continue;
             }
         }
-        const size_t more = look_up(w, text + w->bounds[stride * i],
-                                    w->bounds[stride * i + 1] - w->bounds[stride * i], end, ids + n);
+        const size_t more =
+            look_up(w, text + w->bounds[stride * i], w->bounds[stride * i + 1] - w->bounds[stride * i], end, ids + n);
         if (more == ODD) break;
         n += more;
     }
@@ -429,40 +483,43 @@ static inline size_t emit_batch(lf_sp_workspace *w, const uint8_t *text, const u
     return i;
 }
 
-static size_t emit(lf_sp_workspace *w, const uint8_t *text, const uint8_t *end, size_t n_words, uint32_t *ids,
+static size_t emit(lf_sp_workspace *w, const uint8_t *text, const uint8_t *end, size_t i, size_t n_words, uint32_t *ids,
                    size_t *n_ids) {
     const int sums = w->model->parts.family == LF_SP_UNIGRAM;
     if (!w->model->normalizer.options.remove_extra_whitespaces)
-        return sums ? emit_batch(w, text, end, n_words, 1, 1, ids, n_ids)
-                    : emit_batch(w, text, end, n_words, 1, 0, ids, n_ids);
-    return sums ? emit_batch(w, text, end, n_words, 2, 1, ids, n_ids)
-                : emit_batch(w, text, end, n_words, 2, 0, ids, n_ids);
+        return sums ? emit_batch(w, text, end, i, n_words, 1, 1, ids, n_ids)
+                    : emit_batch(w, text, end, i, n_words, 1, 0, ids, n_ids);
+    return sums ? emit_batch(w, text, end, i, n_words, 2, 1, ids, n_ids)
+                : emit_batch(w, text, end, i, n_words, 2, 0, ids, n_ids);
 }
 
-/* The first word where it is not like the others: with spaces kept, the space before it is not in the text; with spaces
- * collapsed, none is put before it. Moves *at behind it. */
-static size_t first_word(lf_sp_workspace *w, const uint8_t *text, size_t n, size_t *at, uint32_t *ids) {
-    const lf_sp_options *options = &w->model->normalizer.options;
-    const size_t end = word_end(w->model, text, n, 0);
-    if (!options->remove_extra_whitespaces && options->add_dummy_prefix && end + 1 <= WORD_MOST) {
-        w->first[0] = ' ';
-        memcpy(w->first + 1, text, end);
-        const size_t n_ids = look_up(w, w->first, end + 1, w->first + sizeof w->first, ids);
-        if (n_ids != ODD) return *at = end, n_ids;
-    }
-    return stretch(w, text, n, at, ids);
+/* The first word of a text, before which a space is put that is not there. ODD as look_up. */
+static size_t first_word(lf_sp_workspace *w, const uint8_t *text, size_t n, uint32_t *ids) {
+    if (n + 1 > WORD_MOST) return ODD;
+    w->first[0] = ' ';
+    memcpy(w->first + 1, text, n);
+    return look_up(w, w->first, n + 1, w->first + sizeof w->first, ids);
 }
 
 static size_t encode_words(lf_sp_workspace *w, const uint8_t *text, size_t n, uint32_t *ids) {
     const lf_sp_options *options = &w->model->normalizer.options;
-    const size_t stride = options->remove_extra_whitespaces ? 2 : 1;
+    const int collapse = options->remove_extra_whitespaces, dummy = options->add_dummy_prefix;
+    const size_t stride = collapse ? 2 : 1;
     size_t n_ids = 0, at = 0;
-    if (options->remove_extra_whitespaces != options->add_dummy_prefix) n_ids = first_word(w, text, n, &at, ids);
+    if (collapse && !dummy) n_ids = stretch(w, text, n, &at, ids);
+    int first =
+        dummy && !(collapse && w->model->is_space[text[0]]); /* the next word is one that a space is put before */
     while (at < n && w->status == LF_OK) {
         const size_t n_words = cut(w, text, n, at);
         if (!n_words) break;
         key_batch(w, text, text + n, n_words, stride);
-        const size_t done = emit(w, text, text + n, n_words, ids, &n_ids);
+        size_t done = 0;
+        if (first) {
+            const size_t more = first_word(w, text, w->bounds[1], ids);
+            if (more != ODD) n_ids = more, done = 1;
+        }
+        if (!first || done) done = emit(w, text, text + n, done, n_words, ids, &n_ids);
+        first = 0;
         if (done < n_words) {
             at = w->bounds[stride * done];
             n_ids += stretch(w, text, n, &at, ids + n_ids);
@@ -498,15 +555,26 @@ static lf_status normalized(lf_sp_workspace *w, const uint8_t *text, size_t n, i
     return status == LF_OK && w->normalized.n > LF_SP_MOST ? LF_EVALUE : status;
 }
 
-static lf_status encode(lf_sp_workspace *w, const uint8_t *text, size_t n, uint32_t *ids, size_t *n_ids) {
+/* A whole text. By the rule of tokenizers texts are words already, and the ids depend on nothing but the bytes. */
+static size_t encode_whole(lf_sp_workspace *w, const uint8_t *text, size_t n, uint32_t *ids) {
+    const int is_word = w->model->parts.rule == LF_RULE_TOKENIZERS && n <= WORD_MOST;
     sink s = {ids, NULL, 0, 0};
+    if (is_word) {
+        const word_found found = words_find(&w->words, text, n, text + n);
+        if (found.n_ids) return memcpy(ids, found.ids, found.n_ids * sizeof *ids), found.n_ids;
+    }
+    w->status = normalized(w, text, n, 0);
+    if (w->status != LF_OK) return 0;
+    model(w, w->normalized.bytes, w->normalized.n, &s);
+    if (is_word && s.n && w->status == LF_OK) words_put(&w->words, text, n, text + n, ids, s.n, 0);
+    return s.n;
+}
+
+static lf_status encode(lf_sp_workspace *w, const uint8_t *text, size_t n, uint32_t *ids, size_t *n_ids) {
     *n_ids = 0;
     if (n == 0) return LF_OK;
     if (!w->model->by_words || n > LF_SP_MOST) {
-        const lf_status status = normalized(w, text, n, 0);
-        if (status != LF_OK) return status;
-        model(w, w->normalized.bytes, w->normalized.n, &s);
-        *n_ids = s.n;
+        *n_ids = encode_whole(w, text, n, ids);
     } else {
         w->sum = 0;
         *n_ids = encode_words(w, text, n, ids);
@@ -557,6 +625,7 @@ static lf_status workspace_new(lf_sp_workspace **workspace, const lf_sp *model, 
     const size_t segments = model->parts.family == LF_SP_BPE ? cache_bytes / 4 : 0;
     if (!words_new(&w->words, cache_bytes - segments) || !words_new(&w->segments, segments))
         return workspace_free(w), LF_ENOMEM;
+    w->words.pad = model->parts.n_ids;
     *workspace = w;
     return LF_OK;
 }

@@ -21,8 +21,8 @@ typedef struct {
     const lf_charsmap *charsmap;    /* NULL: no rules */
     const lf_double_array *symbols; /* NULL: no user-defined symbols */
     lf_sp_options options;
-    uint8_t marker[3]; /* what a space becomes ... */
-    size_t n_marker;   /* ... and its bytes, 1 or 3 */
+    uint8_t marker[3];  /* what a space becomes ... */
+    size_t n_marker;    /* ... and its bytes, 1 or 3 */
     uint8_t plain[256]; /* bytes that stay as they are, whatever follows */
 } lf_sp_normalizer;
 

@@ -21,9 +21,9 @@
 #include "text/pages.h"
 
 enum {
-    WORD_SHORT = 15,  /* bytes of a word in the first table */
-    WORD_IDS = 3,     /* ids of a word in the first table */
-    WORD_MOST = 1024, /* bytes of a word, and ids of a word, in the second */
+    WORD_SHORT = 15, /* bytes of a word in the first table */
+    WORD_IDS = 3,    /* ids of a word in the first table */
+    WORD_MOST = 128, /* bytes of a word, and ids of a word, in the second: longer ones hardly come twice */
     WORD_NOTE = (1 << 28) - 1,
 };
 
@@ -43,6 +43,7 @@ typedef struct {
     uint64_t ring_head;                     /* where the next record goes, counted from the beginning of all */
     uint32_t turn;                          /* which of two places is taken next */
     uint32_t n_asked;                       /* bits set in asked */
+    uint32_t pad;                           /* what stands in the place of ids that a word does not have */
     uint8_t asked[1 << 13];                 /* a bit by hash: a word found no place */
 } word_cache;
 
@@ -59,8 +60,9 @@ typedef struct {
      n > 8 ? 255 : 0,  n > 9 ? 255 : 0,  n > 10 ? 255 : 0, n > 11 ? 255 : 0,                                           \
      n > 12 ? 255 : 0, n > 13 ? 255 : 0, n > 14 ? 255 : 0, 0}
 static const uint8_t WORD_KEPT[16][16] __attribute__((aligned(16))) = {
-    WORD_UPTO(0), WORD_UPTO(1), WORD_UPTO(2),  WORD_UPTO(3),  WORD_UPTO(4),  WORD_UPTO(5),  WORD_UPTO(6),  WORD_UPTO(7),
-    WORD_UPTO(8), WORD_UPTO(9), WORD_UPTO(10), WORD_UPTO(11), WORD_UPTO(12), WORD_UPTO(13), WORD_UPTO(14), WORD_UPTO(15)};
+    WORD_UPTO(0),  WORD_UPTO(1),  WORD_UPTO(2),  WORD_UPTO(3), WORD_UPTO(4),  WORD_UPTO(5),
+    WORD_UPTO(6),  WORD_UPTO(7),  WORD_UPTO(8),  WORD_UPTO(9), WORD_UPTO(10), WORD_UPTO(11),
+    WORD_UPTO(12), WORD_UPTO(13), WORD_UPTO(14), WORD_UPTO(15)};
 #undef WORD_UPTO
 
 static inline uint64_t word_mix(uint64_t a, uint64_t b) {
@@ -99,13 +101,29 @@ static inline uint64_t word_hash_long(const uint8_t *p, size_t n) {
 
 static inline int word_same(word_key a, word_key b) { return ((a[0] ^ b[0]) | (a[1] ^ b[1])) == 0; }
 
-/* The ids of a short word in one of its two lines, NULL if it is in neither. */
+/* The ids of a short word in the first of its two lines, NULL if it is not there. Without a branch on which of the two
+ * it is, which nobody could predict. */
 static inline const word_ids *words_probe(const word_cache *c, word_key key, uint64_t hash) {
-    const word_line *home = &c->lines[hash & c->line_mask], *other = &c->lines[(hash ^ 1) & c->line_mask];
-    if (word_same(home->keys[0], key)) return &home->ids[0];
-    if (word_same(home->keys[1], key)) return &home->ids[1];
-    if (word_same(other->keys[0], key)) return &other->ids[0];
-    return word_same(other->keys[1], key) ? &other->ids[1] : NULL;
+    const word_line *line = &c->lines[hash & c->line_mask];
+    const int first = word_same(line->keys[0], key), second = word_same(line->keys[1], key);
+    return first | second ? &line->ids[second] : NULL;
+}
+
+/* The same in both lines. A word found in its second line changes places with one in its first, so that words that are
+ * often asked for come to stand where one look finds them. */
+static inline const word_ids *words_probe_both(word_cache *c, word_key key, uint64_t hash) {
+    word_line *home = &c->lines[hash & c->line_mask], *other = &c->lines[(hash ^ 1) & c->line_mask];
+    const word_ids *found = words_probe(c, key, hash);
+    if (found) return found;
+    for (unsigned i = 0; i < 2; i++)
+        if (word_same(other->keys[i], key)) {
+            const unsigned at = c->turn++ % 2;
+            const word_ids ids = other->ids[i];
+            other->keys[i] = home->keys[at], other->ids[i] = home->ids[at];
+            home->keys[at] = key, home->ids[at] = ids;
+            return &home->ids[at];
+        }
+    return NULL;
 }
 
 static inline word_found word_found_in(const word_ids *ids) {
@@ -147,11 +165,17 @@ static inline void words_put_record(word_cache *c, const uint8_t *p, size_t n, u
     c->ring_head += (size + 15) / 16 * 16;
 }
 
+/* Fetches the line or the slot of a word that will be looked for. */
+static inline void words_prefetch(const word_cache *c, const uint8_t *p, size_t n, const uint8_t *end) {
+    if (n <= WORD_SHORT) __builtin_prefetch(&c->lines[word_hash(word_key_of(p, n, end)) & c->line_mask]);
+    else if (n <= WORD_MOST) __builtin_prefetch(&c->slots[word_hash_long(p, n) >> 32 & c->slot_mask]);
+}
+
 /* What is known of a word of 1 to WORD_MOST bytes. `end` as in word_key_of. */
-static inline word_found words_find(const word_cache *c, const uint8_t *p, size_t n, const uint8_t *end) {
+static inline word_found words_find(word_cache *c, const uint8_t *p, size_t n, const uint8_t *end) {
     if (n <= WORD_SHORT) {
         const word_key key = word_key_of(p, n, end);
-        const word_ids *ids = words_probe(c, key, word_hash(key));
+        const word_ids *ids = words_probe_both(c, key, word_hash(key));
         if (ids && (*ids)[3] >> 28 != 15) return word_found_in(ids);
         if (!ids) return (word_found){NULL, 0, 0};
     }
@@ -171,7 +195,8 @@ static inline void words_put_short(word_cache *c, word_key key, const uint32_t *
         line = &c->lines[hash & c->line_mask], at = c->turn++ % 2;
     }
     line->keys[at] = key;
-    line->ids[at] = (word_ids){ids[0], n_ids > 1 ? ids[1] : 0, n_ids > 2 ? ids[2] : 0, (uint32_t)n_ids << 28 | note};
+    line->ids[at] =
+        (word_ids){ids[0], n_ids > 1 ? ids[1] : c->pad, n_ids > 2 ? ids[2] : c->pad, (uint32_t)n_ids << 28 | note};
 }
 
 /* Puts a word of 1 to WORD_MOST bytes in. A count of 15 in the first table says: see the second. */
@@ -193,19 +218,24 @@ static inline void words_free(word_cache *c) {
     memset(c, 0, sizeof *c);
 }
 
-/* Empty tables of about `bytes` bytes, at least 32 KB: half for the lines, half for the ring and its slots. Returns 0 if
- * there is no memory. */
+static inline size_t words_power_below(size_t n) {
+    size_t power = 1 << 13;
+    while (2 * power <= n) power *= 2;
+    return power;
+}
+
+/* Empty tables of at most `bytes` bytes, or 20 KB: two thirds for the lines, a third for the ring and its slots. Returns 0
+ * if there is no memory. */
 static inline int words_new(word_cache *c, size_t bytes) {
-    size_t half = 1 << 14;
-    while (4 * half <= bytes) half *= 2;
+    const size_t lines = words_power_below(bytes / 3 * 2), ring = words_power_below((bytes - bytes / 3 * 2) / 9 * 8);
     memset(c, 0, sizeof *c);
-    c->line_mask = half / sizeof *c->lines - 1;
-    c->ring_mask = half - 1;
-    c->slot_mask = half / 64 - 1;
+    c->line_mask = lines / sizeof *c->lines - 1;
+    c->ring_mask = ring - 1;
+    c->slot_mask = ring / 64 - 1;
     c->ring_head = 16; /* so that no slot in use is 0 */
-    c->lines = lf_pages_new(half);
+    c->lines = lf_pages_new(lines);
     c->slots = lf_pages_new((c->slot_mask + 1) * sizeof *c->slots);
-    c->ring = lf_pages_new(half);
+    c->ring = lf_pages_new(ring);
     if (c->lines && c->slots && c->ring) return 1;
     words_free(c);
     return 0;

@@ -39,6 +39,7 @@ cdef extern from "text/sp_normalizer.h" nogil:
         int traced
     ctypedef struct lf_double_array:
         pass
+    uint32_t LF_UNIT_NONE
     void lf_sp_normalizer_init(lf_sp_normalizer *z, const lf_charsmap *charsmap, const lf_double_array *symbols,
                                lf_sp_options options)
     lf_status lf_sp_normalize(const lf_sp_normalizer *z, const uint8_t *text, size_t n, lf_sp_text *out)
@@ -74,6 +75,7 @@ cdef extern from "text/sentencepiece.h" nogil:
         size_t n_charsmap
         lf_sp_options options
     ctypedef struct lf_sp:
+        lf_sp_parts parts
         lf_sp_normalizer normalizer
         int by_words
     ctypedef struct lf_sp_workspace:
@@ -101,6 +103,34 @@ cdef extern from "text/sp_decode.h" nogil:
                                  size_t *n_bytes, size_t *where)
     size_t lf_sp_decode(const lf_sp *model, const lf_sp_surface *surface, const uint32_t *ids, size_t n, uint8_t *out,
                         size_t room)
+
+cdef extern from "text/lattice.h" nogil:
+    ctypedef struct lf_lattice_node:
+        uint32_t begin
+        uint32_t length
+        uint32_t id
+        float score
+    ctypedef struct lf_lattice:
+        lf_lattice_node *nodes
+        size_t n_nodes
+    ctypedef struct lf_paths:
+        uint32_t *nodes
+        size_t *offsets
+        double *scores
+        size_t n_paths
+    lf_status lf_lattice_new(lf_lattice *lattice, const lf_sp *model, const uint8_t *text, size_t n)
+    void lf_lattice_free(lf_lattice *lattice)
+    void lf_paths_free(lf_paths *paths)
+    lf_status lf_lattice_best(const lf_lattice *lattice, size_t k, lf_paths *paths)
+    double lf_lattice_sum(lf_lattice *lattice, double alpha)
+    lf_status lf_lattice_sample(const lf_lattice *lattice, double alpha, uint64_t *state, lf_paths *paths)
+    lf_status lf_lattice_sample_different(const lf_lattice *lattice, double alpha, size_t k, uint64_t *state,
+                                          lf_paths *paths)
+    double lf_lattice_log_probability(const lf_lattice *lattice, double alpha, const lf_paths *paths, size_t i)
+    lf_status lf_lattice_entropy(const lf_lattice *lattice, double alpha, double *entropy)
+    lf_status lf_lattice_marginals(const lf_lattice *lattice, double alpha, double *log_probabilities)
+    size_t lf_lattice_ids(const lf_lattice *lattice, const lf_sp *model, const uint8_t *text, const lf_paths *paths,
+                          size_t i, uint32_t *ids)
 
 cdef object empty = np.empty
 cdef object uint32 = np.dtype(np.uint32)
@@ -356,6 +386,24 @@ cdef class Engine:
         """The normalized text, and where in the text each of its bytes and its end come from: int64[n + 1]."""
         return normalized(&self.model.normalizer, text, True)
 
+    def lattice(self, bytes text not None):
+        """All segmentations of a text. Errors: ValueError for a model that is not Unigram by sentencepiece's rule."""
+        if self.model.parts.family != LF_SP_UNIGRAM or self.model.parts.rule != LF_RULE_SENTENCEPIECE:
+            raise ValueError("only Unigram models by sentencepiece's rule have a lattice")
+        cdef Lattice lattice = Lattice.__new__(Lattice)
+        lattice.engine = self
+        lattice.text = normalized(&self.model.normalizer, text, False)[0]
+        cdef const uint8_t *data = <const uint8_t *>PyBytes_AS_STRING(lattice.text)
+        cdef size_t n = <size_t>len(lattice.text)
+        cdef lf_status status
+        with nogil:
+            status = lf_lattice_new(&lattice.lattice, self.model, data, n)
+        if status == LF_EVALUE:
+            raise ValueError(f"a text of {n} bytes is too long for a lattice; want at most {1 << 30}")
+        if status != LF_OK:
+            raise MemoryError(f"no memory for the lattice of {n} bytes")
+        return lattice
+
     def decode(self, const uint32_t[::1] ids not None):
         """The UTF-8 of the text of ids. Errors: IndexError for an id that no piece has."""
         cdef size_t n = <size_t>ids.shape[0], room = 0, where = 0, n_bytes = 0
@@ -368,3 +416,114 @@ cdef class Engine:
         with nogil:
             n_bytes = lf_sp_decode(self.model, &self.surface, &ids[0], n, &out[0], room)
         return PyBytes_FromStringAndSize(<const char *>&out[0], <Py_ssize_t>n_bytes)
+
+
+cdef class Lattice:
+    """All segmentations of a text by a Unigram model; see csrc/text/lattice.h. `Engine.lattice` makes it.
+
+    A segmentation's score is the sum of the scores of its pieces; its probability with `alpha` is exp(alpha score)
+    divided by the sum of that over all segmentations. One thread at a time.
+    """
+    cdef Engine engine
+    cdef readonly bytes text
+    """The normalized text."""
+    cdef lf_lattice lattice
+
+    def __init__(self):
+        raise TypeError("Engine.lattice makes lattices")
+
+    def __dealloc__(self):
+        lf_lattice_free(&self.lattice)
+
+    cdef list give(self, lf_paths *paths):
+        # a pair (ids, score) for each path
+        cdef const uint8_t *text = <const uint8_t *>PyBytes_AS_STRING(self.text)
+        room = empty(len(self.text) + 1, uint32)
+        cdef uint32_t[::1] ids = room
+        cdef size_t i, n
+        result = []
+        for i in range(paths.n_paths):
+            n = lf_lattice_ids(&self.lattice, self.engine.model, text, paths, i, &ids[0])
+            if n == <size_t>-1:
+                raise ValueError("the text has a character that the model has no id for")
+            result.append((room[:n].copy(), paths.scores[i]))
+        return result
+
+    def best(self, size_t k):
+        """The k best segmentations as pairs (ids, score), the best first; those of sentencepiece 0.2.3."""
+        cdef lf_paths paths = lf_paths(NULL, NULL, NULL, 0)
+        cdef lf_status status
+        try:
+            with nogil:
+                status = lf_lattice_best(&self.lattice, k, &paths)
+            if status != LF_OK:
+                raise MemoryError(f"no memory for the {k} best segmentations")
+            return self.give(&paths)
+        finally:
+            lf_paths_free(&paths)
+
+    def sample(self, double alpha, size_t n, uint64_t seed):
+        """n segmentations drawn with their probabilities, as pairs (ids, log-probability); the same for the same seed."""
+        cdef lf_paths paths = lf_paths(NULL, NULL, NULL, 0)
+        cdef lf_status status = LF_OK
+        cdef size_t i
+        try:
+            with nogil:
+                lf_lattice_sum(&self.lattice, alpha)
+                for i in range(n):
+                    status = lf_lattice_sample(&self.lattice, alpha, &seed, &paths)
+                    if status != LF_OK:
+                        break
+            if status != LF_OK:
+                raise MemoryError(f"no memory for {n} segmentations")
+            return self.give(&paths)
+        finally:
+            lf_paths_free(&paths)
+
+    def sample_different(self, double alpha, size_t n, uint64_t seed):
+        """n different segmentations, drawn without replacement, as triples (ids, log-probability, perturbed
+        log-probability), by falling perturbed ones. There are fewer where the text has fewer."""
+        cdef lf_paths paths = lf_paths(NULL, NULL, NULL, 0)
+        cdef lf_status status
+        cdef size_t i
+        try:
+            with nogil:
+                lf_lattice_sum(&self.lattice, alpha)
+                status = lf_lattice_sample_different(&self.lattice, alpha, n, &seed, &paths)
+            if status != LF_OK:
+                raise MemoryError(f"no memory for {n} segmentations")
+            return [(ids, lf_lattice_log_probability(&self.lattice, alpha, &paths, i), perturbed)
+                    for i, (ids, perturbed) in enumerate(self.give(&paths))]
+        finally:
+            lf_paths_free(&paths)
+
+    def entropy(self, double alpha):
+        """The entropy of the segmentations in nats."""
+        cdef double entropy = 0
+        lf_lattice_sum(&self.lattice, alpha)
+        if lf_lattice_entropy(&self.lattice, alpha, &entropy) != LF_OK:
+            raise MemoryError("no memory for the entropy")
+        return entropy
+
+    def log_partition(self, double alpha):
+        """The log of the sum of exp(alpha score) over all segmentations."""
+        return lf_lattice_sum(&self.lattice, alpha)
+
+    def marginals(self, double alpha):
+        """All pieces in the lattice: int64[n, 2] where each lies in the normalized text, int64[n] its id (-1: an unknown
+        character), float64[n] its score, float64[n] the log of the probability that a segmentation has it."""
+        cdef size_t n = self.lattice.n_nodes, i
+        spans, ids, scores = empty((n, 2), int64), empty(n, int64), empty(n)
+        cdef double[::1] log_probabilities = empty(n + 1)
+        lf_lattice_sum(&self.lattice, alpha)
+        if lf_lattice_marginals(&self.lattice, alpha, &log_probabilities[0]) != LF_OK:
+            raise MemoryError("no memory for the probabilities")
+        cdef int64_t[:, ::1] span_view = spans
+        cdef int64_t[::1] id_view = ids
+        cdef double[::1] score_view = scores
+        for i in range(n):
+            span_view[i, 0] = self.lattice.nodes[i].begin
+            span_view[i, 1] = self.lattice.nodes[i].begin + <int64_t>self.lattice.nodes[i].length
+            id_view[i] = -1 if self.lattice.nodes[i].id == LF_UNIT_NONE else <int64_t>self.lattice.nodes[i].id
+            score_view[i] = self.lattice.nodes[i].score
+        return spans, ids, scores, np.asarray(log_probabilities)[:n].copy()

@@ -15,6 +15,7 @@ CHARSMAPS = ("nmt_nfkc", "nfkc", "nmt_nfkc_cf", "nfkc_cf", "identity")
 """The normalizations that have a name; identity is none."""
 
 
+@lru_cache(2)
 def charsmap(name: str) -> bytes:
     """The `precompiled_charsmap` of a normalization, with the rules that sentencepiece 0.2.3 has under that name.
 

@@ -17,7 +17,12 @@ from lmfast.text.spec import TokenizerSpec
 
 __all__ = ["Engine", "engine_for"]
 
-_COMPILERS = ("lmfast.text.sentencepiece", "lmfast.text.bert")
+_COMPILERS = (
+    "lmfast.text.sentencepiece",
+    "lmfast.text.bert",
+    "lmfast.text.character_bpe",
+    "lmfast.text.converted_unigram",
+)
 """Modules with a function `engine_for(spec, *, cache_bytes, isa)`, which gives an Engine for a spec that it serves
 exactly, all of it but added tokens and post-processing, and None for any other."""
 

@@ -61,6 +61,8 @@ class Learnt:
             raise ValueError(f"vocab_size {vocab_size} is too small: {least} symbols and special tokens have ids")
         made = self.merges[:, 2]
         n = int(np.searchsorted(np.cumsum(made >= self.first_id), n_new)) + 1 if n_new else 0
+        if n >= len(made):
+            return self
         gone = set(made[n:].tolist()) - set(made[:n].tolist())
         vocab = Vocab.from_items((token, token_id) for token, token_id in self.vocab if token_id not in gone)
         specials = numbered(self.special_tokens, len(vocab) if self.specials_last else 0)

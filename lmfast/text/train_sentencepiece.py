@@ -21,6 +21,7 @@ from lmfast import _checking
 from lmfast.text._train import A_BREAK, ALONE, SCRIPT_ANY, SCRIPT_NONE, SPACE, Sentences, Trainer
 from lmfast.text.characters import Characters
 from lmfast.text.charsmaps import scripts
+from lmfast.text.formats.sentencepiece import read_bytes, to_bytes
 from lmfast.text.merging import Interrupted, make_merges
 from lmfast.text.sentencepiece_options import SentencePieceOptions
 from lmfast.text.spec import (
@@ -284,7 +285,7 @@ def spec_of_model(
 ) -> TokenizerSpec:
     """The tokenizer around a model."""
     name = options.normalizer if isinstance(options.normalizer, str) else "user_defined"
-    return TokenizerSpec(
+    spec = TokenizerSpec(
         model,
         normalizer=(
             SentencePieceNormalizer(
@@ -310,3 +311,4 @@ def spec_of_model(
             ),
         ),
     )
+    return read_bytes(to_bytes(spec), where="what was learnt")  # so that it equals what is read from its file

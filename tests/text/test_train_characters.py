@@ -1,6 +1,7 @@
 """BPE over characters and WordPiece: equal to tokenizers 0.23.3 where that is deterministic, to the rule everywhere."""
 
 import json
+import os
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
@@ -13,10 +14,15 @@ from hypothesis import strategies as st
 
 from lmfast.text.merging import Learnt
 from lmfast.text.spec import BPE, Whitespace, WordPiece
+from lmfast.text.tokenizer import Tokenizer
+from lmfast.text.train import TrainingInterrupted, train_bpe, train_wordpiece
 from lmfast.text.train_characters import learn_characters, spec_of_characters, spec_of_word_pieces
-from lmfast.text.words import WordCounts, count_words
+from lmfast.text.words import Progress, WordCounts, count_words
 
 CORPORA = ["english", "multilingual", "code"]
+# All that is claimed is the first 10 MB; that takes minutes.
+CORPUS_BYTES = int(os.environ.get("LMFAST_TEST_CORPUS_BYTES", 2_000_000))
+CORPUS_IDS = int(os.environ.get("LMFAST_TEST_CORPUS_IDS", 8000))
 SETTLED = settings(max_examples=300)
 WORDS = st.text(st.sampled_from("aaab"), min_size=1, max_size=12) | st.text(
     st.sampled_from("abcdéक#_- \u0301"), max_size=8
@@ -179,9 +185,9 @@ def test_peer_tokenizers_limit(texts: list[str], limit: int) -> None:
 @pytest.mark.parametrize("name", CORPORA)
 def test_peer_tokenizers_corpus(name: str, data_dir: Path) -> None:
     with (data_dir / "corpus" / f"{name}.txt").open("rb") as file:
-        texts = file.read(2_000_000).decode("utf-8", "ignore").split("<|endoftext|>")
+        texts = file.read(CORPUS_BYTES).decode("utf-8", "ignore").split("<|endoftext|>")
     words = count_words(texts, "whitespace")
-    assert shown(learn_characters(words, 8000)) == tokenizers_model(texts, 8000)
+    assert shown(learn_characters(words, CORPUS_IDS)) == tokenizers_model(texts, CORPUS_IDS)
 
 
 def test_unit_word_pieces() -> None:
@@ -192,6 +198,49 @@ def test_unit_word_pieces() -> None:
     assert (spec.model.unk_id, spec.model.vocab.id_of(b"[UNK]")) == (0, 0)
     assert spec.model.vocab.id_of(b"##ug") is not None
     assert spec.model.vocab.id_of(b"hug") is not None
+
+
+def test_peer_tokenizers_loads(tmp_path: Path) -> None:
+    """What is trained is a tokenizer; its tokenizer.json is one for tokenizers, with the same ids."""
+    tokenizers = pytest.importorskip("tokenizers")
+    texts = ["the cat sat on the mat.", "hugs, hug; bun pun 12 été"] * 5
+    common: dict[str, Any] = {"special_tokens": ["[UNK]", "<s>"], "unk_token": "[UNK]"}
+    options = {"byte_level": False, "pattern": "whitespace", **common}
+    for made in (
+        train_bpe(texts, 60, **options),
+        train_bpe(texts, 80, end_of_word_suffix="</w>", ties="first", **options),
+        train_bpe(texts, 80, continuing_subword_prefix="@@", **options),
+        train_wordpiece(texts, 80, **common),
+    ):
+        made.save(tmp_path / "tokenizer.json")
+        peer = tokenizers.Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+        assert peer.get_vocab_size() == made.vocab_size
+        for text in [*texts, "unseen Zebra cathugs", ""]:
+            ids = peer.encode(text, add_special_tokens=False).ids
+            assert made.encode_list(text) == ids
+            assert made.decode(ids) == peer.decode(ids, skip_special_tokens=False)
+        assert Tokenizer.from_file(tmp_path / "tokenizer.json") == made
+
+
+def test_property_snapshots() -> None:
+    texts = ["the cat sat on the mat.", "hugs, hug; bun pun 12 été"] * 5
+    options: dict[str, Any] = {"byte_level": False, "pattern": "whitespace", "end_of_word_suffix": "|"}
+    got = train_bpe(texts, 80, snapshots=[60, 70], special_tokens=["<s>"], **options)
+    assert got == {size: train_bpe(texts, size, special_tokens=["<s>"], **options) for size in (60, 70, 80)}
+
+
+def test_unit_interrupted() -> None:
+    words = WordCounts.from_items([(b"%d" % i, i + 1) for i in range(3000)], "whitespace")
+
+    def stop(progress: Progress) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(TrainingInterrupted) as caught:
+        train_bpe(words, 900, byte_level=False, progress=stop)
+    assert caught.value.tokenizer == train_bpe(words, 10 + 256, byte_level=False)
+    with pytest.raises(TrainingInterrupted) as caught:
+        train_wordpiece(words, 900, progress=stop)
+    assert caught.value.tokenizer == train_wordpiece(words, 20 + 5 + 256)
 
 
 def test_unit_text_that_is_not_utf8() -> None:
@@ -206,4 +255,12 @@ def test_safety_characters() -> None:
         learn_characters(words, 1)
     with pytest.raises(ValueError, match="initial_alphabet"):
         learn_characters(words, 10, initial_alphabet=["ab"])
+    for options in ({"ties": "bytes"}, {"seed_merges": [(b"a", b"b")]}, {"unk_token": "?"}, {"ties": "sentencepiece"}):
+        with pytest.raises(ValueError, match=r"byte_level=False|unk_token"):
+            train_bpe(words, 300, byte_level=False, **options)  # type: ignore[call-overload]
+    for options in ({"unk_token": "?", "special_tokens": "?"}, {"end_of_word_suffix": "?"}):
+        with pytest.raises(ValueError, match="byte_level=False"):
+            train_bpe(words, 300, **options)  # type: ignore[call-overload]
+    with pytest.raises(ValueError, match="unk_token"):
+        train_wordpiece(words, 300, unk_token="?")
     assert shown(learn_characters(WordCounts.from_items([]), 10)) == ({}, [])

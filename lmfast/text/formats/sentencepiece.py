@@ -21,6 +21,7 @@ from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
+from lmfast.text.formats.charsmap import charsmap_problem
 from lmfast.text.formats.protobuf import BYTES, FIXED32, VARINT, Field, encode, fields, signed
 from lmfast.text.spec import (
     AddedToken,
@@ -147,6 +148,8 @@ def read_bytes(data: bytes, *, where: str, name: str | None = None) -> Tokenizer
     )
     model = pieces.model(trainer.pop("model_type", _UNIGRAM), trainer.pop("byte_fallback", False))
     trainer.pop("unk_id", None)
+    if trainer.get("vocab_size") == len(model.vocab):
+        del trainer["vocab_size"]
     options = {
         "trainer_spec": trainer,
         "normalizer_spec": normalizer_options,
@@ -284,20 +287,6 @@ def _read_normalizer(field: Field | None, where: str) -> tuple[SentencePieceNorm
     if charsmap and field and (problem := charsmap_problem(charsmap)):
         _fail(where, field.at, f"precompiled_charsmap: {problem}")
     return SentencePieceNormalizer(charsmap, **flags), values
-
-
-def charsmap_problem(charsmap: bytes) -> str | None:
-    """What is wrong with the layout of a charsmap: the size of a trie, the trie in units of 4 bytes, and strings, each
-    ended by a NUL. What the units say is checked where they are followed.
-    """
-    if len(charsmap) < 4:
-        return f"{len(charsmap)} bytes; want at least 4"
-    (size,) = struct.unpack_from("<I", charsmap)
-    if size % 4 or not 0 < size < len(charsmap) - 4:
-        return f"a trie of {size} bytes in a table of {len(charsmap)}"
-    if charsmap[-1]:
-        return "the last string has no end"
-    return None
 
 
 def _read_self_test(field: Field | None, where: str) -> list[dict[str, Any]]:

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from lmfast.text.spec.decoders import Decoder
-from lmfast.text.spec.models import Model
+from lmfast.text.spec.models import BPE, Model
 from lmfast.text.spec.normalizers import Normalizer
-from lmfast.text.spec.post_processors import PostProcessor
+from lmfast.text.spec.post_processors import PostProcessor, TemplateProcessing
 from lmfast.text.spec.pre_tokenizers import PreTokenizer
 from lmfast.text.spec.vocab import Vocab
 
@@ -59,6 +59,24 @@ class TokenizerSpec:
     options: tuple[tuple[str, str], ...] = ()
     decoder: tuple[Decoder, ...] = ()
     _fingerprint: list[str] = field(default_factory=list, init=False, repr=False)
+
+    @property
+    def is_byte_level(self) -> bool:
+        """Whether the model is byte-level BPE."""
+        return isinstance(self.model, BPE) and self.model.byte_level
+
+    @property
+    def bpe(self) -> BPE:
+        """The model of a spec of byte-level BPE. Errors: ValueError for another."""
+        if not isinstance(self.model, BPE) or not self.model.byte_level:
+            raise ValueError(f"want a spec of byte-level BPE, got one of {type(self.model).__name__}")
+        return self.model
+
+    @property
+    def template(self) -> TemplateProcessing | None:
+        """The post-processor as a template."""
+        processor = self.post_processor
+        return processor if processor is None or isinstance(processor, TemplateProcessing) else processor.template
 
     @property
     def fingerprint(self) -> str:
