@@ -332,8 +332,11 @@ void lf_unigram_free(lf_unigram_trainer *t) {
 /* After every change of the scores. */
 static void score_unknown(lf_unigram_trainer *t) {
     double worst = HUGE_VAL;
-    for (uint32_t i = 0; i < t->n_pieces; i++)
-        if (t->scores[i] < worst) worst = t->scores[i];
+    t->n_dead = 0;
+    for (uint32_t i = 0; i < t->n_pieces; i++) {
+        t->n_dead += t->scores[i] == -HUGE_VAL;
+        if (t->scores[i] < worst && t->scores[i] > -HUGE_VAL) worst = t->scores[i];
+    }
     t->scores[t->n_pieces] = worst - LF_UNKNOWN_PENALTY;
     if (t->rules.exact) t->scores[t->n_pieces] = (float)t->scores[t->n_pieces];
     if (!t->rules.exact) lf_unigram_fast_weigh(t);
@@ -347,6 +350,9 @@ static void gather(void *array_, size_t width, const uint32_t *order, uint32_t n
 
 /* Renumbers pieces: order[i] is the old number of the new piece i. All others are gone. */
 static lf_status renumber(lf_unigram_trainer *t, const uint32_t *order, uint32_t n) {
+    uint32_t n_same = 0;
+    while (n_same < n && order[n_same] == n_same) n_same++;
+    t->is_stale = n_same < t->n_pieces;
     uint8_t *spare = malloc(((size_t)n + 1) * sizeof(double));
     if (!spare) return LF_ENOMEM;
     for (size_t i = 0; i < t->n_pieces; i++) t->remap[i] = LF_GONE;
@@ -549,21 +555,23 @@ lf_status lf_unigram_lay(lf_unigram_trainer *t) {
  * as in sentencepiece. */
 static void compact(lf_unigram_trainer *t, const lf_word_part *part) {
     if (part->first_word == part->end_word) return;
-    uint32_t to = t->edge_at[t->word_at[part->first_word]];
-    for (uint32_t i = t->word_at[part->first_word]; i < t->word_at[part->end_word]; i++) {
-        const uint32_t start = t->edge_at[i];
-        t->edge_at[i] = to;
+    uint32_t *const edges = t->edges, *const edge_at = t->edge_at;
+    const uint32_t *const remap = t->remap, unknown = t->n_pieces << LF_EDGE_PIECE | 1;
+    const uint32_t first_slot = t->word_at[part->first_word], end_slot = t->word_at[part->end_word];
+    uint32_t to = edge_at[first_slot], k = to;
+    for (uint32_t i = first_slot; i < end_slot; i++) {
+        edge_at[i] = to;
         if (!t->text[i]) continue;
-        uint32_t alone = 0;
-        for (uint32_t k = start, end = t->edge_at[i + 1]; k < end; k++) {
-            const uint32_t length = t->edges[k] & LF_EDGE_LENGTH, piece = t->remap[t->edges[k] >> LF_EDGE_PIECE];
-            const uint32_t stays = piece != LF_GONE;
-            t->edges[to] = piece << LF_EDGE_PIECE | length;
-            to += stays;
-            alone |= stays & (length == 1);
-        }
-        if (!alone) t->edges[to++] = t->n_pieces << LF_EDGE_PIECE | 1;
-        t->edges[to - 1] |= LF_EDGE_LAST;
+        uint32_t alone = 0, edge;
+        do {
+            edge = edges[k++];
+            const uint32_t length = edge & LF_EDGE_LENGTH, piece = remap[edge >> LF_EDGE_PIECE];
+            edges[to] = piece << LF_EDGE_PIECE | length;
+            to += piece != LF_GONE;
+            alone |= piece != LF_GONE && length == 1;
+        } while (!(edge & LF_EDGE_LAST));
+        if (!alone) edges[to++] = unknown;
+        edges[to - 1] |= LF_EDGE_LAST;
     }
 }
 
@@ -583,7 +591,7 @@ size_t lf_unigram_parts(const lf_unigram_trainer *t, lf_unigram_stage stage) {
     switch (stage) {
     case LF_UNIGRAM_EXPECT:
     case LF_UNIGRAM_VITERBI: return t->rules.exact ? t->rules.n_sums : t->n_word_parts;
-    case LF_UNIGRAM_COMPACT: return t->n_word_parts;
+    case LF_UNIGRAM_COMPACT: return t->is_stale ? t->n_word_parts : 0;
     case LF_UNIGRAM_LOSS:
     case LF_UNIGRAM_SHADOW: return LF_PIECE_PARTS;
     default: return 0;
@@ -648,6 +656,8 @@ lf_status lf_unigram_prune(lf_unigram_trainer *t, size_t target) {
 lf_status lf_unigram_reach(lf_unigram_trainer *t) { return is_laid(t) ? keep_pieces(t) : LF_EVALUE; }
 
 /* Results. */
+
+size_t lf_unigram_alive(const lf_unigram_trainer *t) { return t->n_pieces - t->n_dead; }
 
 size_t lf_unigram_size(const lf_unigram_trainer *t, size_t *n_bytes) {
     *n_bytes = 0;

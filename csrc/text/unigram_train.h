@@ -13,7 +13,8 @@
  *     edge_at  |  0   3   5 ...                     where the edges of a slot begin; at the 0, where those of the word end
  *     edges    |  _  _t  _the | t  th | ...         each: piece (21 bits) | last of its slot (1) | length (10), short to long
  *
- * A dropped piece is taken out of the edges before the next pass, so a pass costs what the current model costs.
+ * Dropped pieces are taken out of the edges before the next pass, so a pass costs what the current model costs. (Fast
+ * training leaves a few that `maximize` drops there, without probability, where taking them out would cost more.)
  *
  * Two arithmetics. Fast: float64, probabilities scaled by a constant for each symbol so that a product stays near 1, words
  * in fixed blocks whose sums are added in order. Exact: that of sentencepiece 0.2.3, float32 logarithms in its order of
@@ -95,7 +96,11 @@ lf_status lf_unigram_maximize(lf_unigram_trainer *trainer);
 lf_status lf_unigram_prune(lf_unigram_trainer *trainer, size_t target);
 lf_status lf_unigram_reach(lf_unigram_trainer *trainer);
 
-/* How many pieces there are, and how many bytes they have as UTF-8. */
+/* How many pieces have a probability. */
+size_t lf_unigram_alive(const lf_unigram_trainer *trainer);
+
+/* How many pieces there are, those without a probability included, whose score is -inf (there are none after `prune` and
+ * `reach`); and how many bytes they have as UTF-8. */
 size_t lf_unigram_size(const lf_unigram_trainer *trainer, size_t *n_bytes);
 
 /* Writes them: piece i is blob[offsets[i] .. offsets[i + 1]), its score scores[i]. numbers[i] is what was counted of it last,

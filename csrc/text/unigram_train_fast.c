@@ -124,28 +124,30 @@ lf_status lf_unigram_fast_viterbi(lf_unigram_trainer *t, size_t part_) {
     lf_word_part *part = &t->word_parts[part_];
     const size_t stride = (size_t)t->n_seeded + 1;
     double *sums = (double *)t->sums + stride * part_;
+    const double *scores = t->scores;
     passes x;
     part->log_likelihood = 0;
     if (!passes_new(&x, longest_word(t, part))) return passes_free(&x), LF_ENOMEM;
     memset(sums, 0, ((size_t)t->n_pieces + 1) * sizeof *sums);
+    double *const best = x.alpha;
+    uint32_t *const backs = x.back;
     for (uint32_t i = part->first_word; i < part->end_word; i++) {
         const uint32_t first_slot = t->word_at[i], n = t->word_at[i + 1] - 1 - first_slot;
         const uint32_t *edge = t->edges + t->edge_at[first_slot], *end = t->edges + t->edge_at[first_slot + n];
         const double count = (double)t->counts[i];
-        double *best = x.alpha;
         for (size_t k = 1; k <= n; k++) best[k] = -HUGE_VAL;
         best[0] = 0;
         for (size_t slot = 0; edge < end; edge++) {
             const size_t to = slot + (*edge & LF_EDGE_LENGTH);
-            const double score = best[slot] + t->scores[*edge >> LF_EDGE_PIECE], before = best[to];
-            const uint32_t back = x.back[to];
+            const double score = best[slot] + scores[*edge >> LF_EDGE_PIECE], before = best[to];
+            const uint32_t back = backs[to];
             const int better = score > before;
             best[to] = better ? score : before;
-            x.back[to] = better ? *edge : back;
+            backs[to] = better ? *edge : back;
             slot += *edge >> 10 & 1; /* LF_EDGE_LAST */
         }
         part->log_likelihood += count * best[n];
-        for (size_t k = n; k; k -= x.back[k] & LF_EDGE_LENGTH) sums[x.back[k] >> LF_EDGE_PIECE] += count;
+        for (size_t k = n; k; k -= backs[k] & LF_EDGE_LENGTH) sums[backs[k] >> LF_EDGE_PIECE] += count;
     }
     passes_free(&x);
     return LF_OK;
@@ -170,13 +172,17 @@ double lf_unigram_fast_add(lf_unigram_trainer *t) {
 /* Characters stay: they are in the vocabulary whatever they are worth. */
 void lf_unigram_fast_maximize(lf_unigram_trainer *t) {
     double sum = 0;
+    uint32_t n_dropped = 0;
     for (uint32_t i = 0; i < t->n_pieces; i++) {
         t->keeps[i] = t->numbers[i] >= LF_LEAST_EXPECTED || t->piece_length[i] == 1 ? LF_KEEP : LF_DROP;
+        n_dropped += t->keeps[i] == LF_DROP;
         if (t->keeps[i] == LF_KEEP) sum += fmax(t->numbers[i], LF_LEAST_EXPECTED);
     }
     const double logsum = lf_digamma(sum);
-    for (uint32_t i = 0; i < t->n_pieces; i++)
-        if (t->keeps[i] == LF_KEEP) t->scores[i] = lf_digamma(fmax(t->numbers[i], LF_LEAST_EXPECTED)) - logsum;
+    for (uint32_t i = 0; i < t->n_pieces; i++) {
+        t->scores[i] = t->keeps[i] == LF_DROP ? -HUGE_VAL : lf_digamma(fmax(t->numbers[i], LF_LEAST_EXPECTED)) - logsum;
+        if (n_dropped < t->n_pieces / LF_DEAD_SHARE) t->keeps[i] = LF_KEEP;
+    }
 }
 
 void lf_unigram_fast_weigh(lf_unigram_trainer *t) {

@@ -228,9 +228,12 @@ void lf_unigram_link(lf_unigram_trainer *t, size_t part_, int fill) {
             edge[n++] = seed->piece << LF_EDGE_PIECE | seed->length;
         }
         const uint32_t slot = t->suffixes[i];
-        if (fill)
-            memcpy(t->edges + t->edge_at[slot] + 1, edge, n * sizeof *edge);
-        else
+        if (!fill) {
             t->edge_at[slot] = (uint32_t)n;
+        } else if (n) {
+            uint32_t *to = t->edges + t->edge_at[slot] + 1;
+            memcpy(to, edge, n * sizeof *edge);
+            to[n - 1] |= LF_EDGE_LAST;
+        }
     }
 }

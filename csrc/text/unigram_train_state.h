@@ -18,6 +18,7 @@ enum {
     LF_WORD_PARTS = 8,         /* at most so many sums in fast training; fixed, so that results do not depend on threads */
     LF_PIECE_PARTS = 16,       /* for losses */
     LF_EDGES_A_SUM = 1 << 18,  /* fewer edges need fewer sums */
+    LF_DEAD_SHARE = 10,        /* so small a share of dropped pieces stays in the edges until the next pruning */
 };
 
 #define LF_GONE 0xFFFFFFFFu
@@ -75,6 +76,8 @@ struct lf_unigram_trainer {
     double *scores, *numbers, *losses; /* scores[n_pieces]: of an unknown character */
     uint8_t *keeps; /* what LOSS and SHADOW say of each: an lf_keep */
 
+    uint32_t n_dead; /* fast: pieces without probability that are still in the edges */
+    int is_stale;    /* the edges have the numbers from before remap */
     uint32_t *edge_at, *edges;
     size_t n_edges; /* room */
     lf_word_part *word_parts;

@@ -54,6 +54,7 @@ cdef extern from "text/unigram_train.h" nogil:
     lf_status lf_unigram_maximize(lf_unigram_trainer *trainer)
     lf_status lf_unigram_prune(lf_unigram_trainer *trainer, size_t target)
     lf_status lf_unigram_reach(lf_unigram_trainer *trainer)
+    size_t lf_unigram_alive(const lf_unigram_trainer *trainer)
     size_t lf_unigram_size(const lf_unigram_trainer *trainer, size_t *n_bytes)
     void lf_unigram_pieces(const lf_unigram_trainer *trainer, uint8_t *blob, int64_t *offsets, double *scores,
                            double *numbers, double *losses)
@@ -171,13 +172,13 @@ cdef class Trainer:
         """After "shadow": drops what cannot be reached."""
         check(lf_unigram_reach(self.trainer))
 
-    def size(self):
-        """How many pieces there are."""
-        cdef size_t n_bytes
-        return lf_unigram_size(self.trainer, &n_bytes)
+    def alive(self):
+        """How many pieces have a probability."""
+        return lf_unigram_alive(self.trainer)
 
     def pieces(self):
-        """(blob, int64[n + 1] offsets, float64[n] scores, numbers, losses) of the pieces."""
+        """(blob, int64[n + 1] offsets, float64[n] scores, numbers, losses) of the pieces; those without a probability have
+        the score -inf."""
         cdef size_t n_bytes
         cdef size_t n = lf_unigram_size(self.trainer, &n_bytes)
         blob = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>n_bytes)

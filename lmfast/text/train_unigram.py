@@ -387,14 +387,14 @@ class _Training:
         n_before = math.inf
         while True:
             self.maximize(sub_iterations)
-            n = self._trainer.size()
+            n = self._trainer.alive()
             self._run("viterbi")
             self._trainer.add()
             self._run("loss")
             # As sentencepiece computes it.
             self._trainer.prune(max(self._target, int(np.float32(self._shrinking_factor) * np.float32(n))))
             self._run("compact")
-            n = self._trainer.size()
+            n = self._trainer.alive()
             if n <= self._target or n == n_before:
                 return
             n_before = n
@@ -417,7 +417,7 @@ class _Training:
         _threads.run(parts, self._workers)
 
     def _report(self, log_likelihood: float, seconds: float, sub_iterations: int) -> None:
-        pieces = self._trainer.size()
+        pieces = self._trainer.alive()
         n_left = max(0, math.ceil(math.log(self._target / pieces) / math.log(self._shrinking_factor)))
         # A round is about so much shorter than the one before; pruning takes about as long as a pass.
         left = sum(self._shrinking_factor**k for k in range(n_left)) * seconds * (sub_iterations + 1)
