@@ -7,7 +7,8 @@
 A charsmap is how sentencepiece writes a normalization into its models: rewriting rules, of which the longest that
 matches goes first, compiled into a double array. The rules are those that sentencepiece 0.2.3 makes from Unicode 17.0
 (its builder.cc): nfkc is Unicode's NFKC as rules on one to a few characters, nmt_ adds white space and control
-characters of machine translation's corpora, _cf folds case. tests/text/test_charsmaps.py holds them to the charsmaps of its models.
+characters of machine translation's corpora, _cf folds case. tests/text/test_charsmaps.py holds them to the charsmaps
+of its models.
 
 scripts.txt is the Script property as sentencepiece has it for the pieces that it allows: that of Unicode 9.0. The
 property of an assigned character seldom changes, so it is that of 16.0, which

@@ -16,7 +16,7 @@
  * Dropped pieces are taken out of the edges before the next pass, so a pass costs what the current model costs. (Fast
  * training leaves a few that `maximize` drops there, without probability, where taking them out would cost more.)
  *
- * Two arithmetics. Fast: float64, probabilities scaled by a constant for each symbol so that a product stays near 1, words
+ * Two arithmetic. Fast: float64, probabilities scaled by a constant for each symbol so that a product stays near 1, words
  * in fixed blocks whose sums are added in order. Exact: that of sentencepiece 0.2.3, float32 logarithms in its order of
  * operations, with `n_sums` sums as its `num_threads` has.
  *
@@ -105,12 +105,12 @@ size_t lf_unigram_size(const lf_unigram_trainer *trainer, size_t *n_bytes);
 
 /* Writes them: piece i is blob[offsets[i] .. offsets[i + 1]), its score scores[i]. numbers[i] is what was counted of it last,
  * expectations or occurrences, and losses[i] its loss. */
-void lf_unigram_pieces(const lf_unigram_trainer *trainer, uint8_t *blob, int64_t *offsets, double *scores, double *numbers,
-                       double *losses);
+void lf_unigram_pieces(const lf_unigram_trainer *trainer, uint8_t *blob, int64_t *offsets, double *scores,
+                       double *numbers, double *losses);
 
 /* How often each code point occurs in words, counts[c] for c < 0x110000; a newline at the end of a word is not counted. A byte
  * that is part of no character is U+FFFD. The counts times the lengths are below 2^63. */
-void lf_unigram_count_characters(const uint8_t *blob, const int64_t *offsets, const int64_t *word_counts, size_t n_words,
-                                 int64_t *counts);
+void lf_unigram_count_characters(const uint8_t *blob, const int64_t *offsets, const int64_t *word_counts,
+                                 size_t n_words, int64_t *counts);
 
 #endif

@@ -222,7 +222,7 @@ def formula(rows: Any, targets: Any, weight: Any, options: Options) -> tuple[Any
     return torch.where(ignored, 0.0, loss), lse, logprob, entropy, correct
 
 
-class _Fused(torch.autograd.Function):  # type: ignore[misc]
+class _Fused(torch.autograd.Function):
     """A scalar loss whose gradient is made with it. Backward multiplies it by the upstream gradient if not 1."""
 
     @staticmethod
@@ -302,7 +302,7 @@ def _columns(logits: Any) -> Any:
     return logits if logits.stride(-1) == 1 or logits.shape[-1] < 2 else logits.contiguous()
 
 
-@torch.library.custom_op("lmfast::cross_entropy_rows", mutates_args=(), device_types="cpu")  # type: ignore[untyped-decorator]
+@torch.library.custom_op("lmfast::cross_entropy_rows", mutates_args=(), device_types="cpu")
 def _rows_op(
     logits: torch.Tensor,
     target: torch.Tensor,
@@ -325,14 +325,14 @@ def _rows_op(
     return tuple(torch.from_numpy(values) for values in each)
 
 
-@_rows_op.register_fake  # type: ignore[untyped-decorator]
+@_rows_op.register_fake
 def _(logits: Any, target: Any, weight: Any, *rest: Any) -> tuple[Any, ...]:
     n, kind = logits.shape[0], torch.float64
     sizes = (n, n, n, n if rest[-1] else 0)
     return (*(logits.new_empty(size, dtype=kind) for size in sizes), logits.new_empty(n, dtype=torch.uint8))
 
 
-@torch.library.custom_op("lmfast::cross_entropy_rows_backward", mutates_args=(), device_types="cpu")  # type: ignore[untyped-decorator]
+@torch.library.custom_op("lmfast::cross_entropy_rows_backward", mutates_args=(), device_types="cpu")
 def _backward_op(
     logits: torch.Tensor,
     target: torch.Tensor,
@@ -358,7 +358,7 @@ def _backward_op(
     return gradient
 
 
-@_backward_op.register_fake  # type: ignore[untyped-decorator]
+@_backward_op.register_fake
 def _(logits: Any, *_rest: Any) -> Any:
     return torch.empty_like(logits) if logits.is_contiguous() else logits.new_empty(logits.shape)
 
