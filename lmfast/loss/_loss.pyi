@@ -1,3 +1,5 @@
+from typing import final
+
 from typing import Any
 
 import numpy as np
@@ -6,6 +8,7 @@ from numpy.typing import NDArray
 DTYPES: dict[str, int]
 BAD_LABEL: dict[str, int]
 
+@final
 class CrossEntropy:
     def __init__(
         self,
