@@ -1,6 +1,4 @@
-from typing import final
-
-from typing import Any
+from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
