@@ -241,7 +241,7 @@ def formula(rows: Any, targets: Any, weight: Any, options: Options) -> tuple[Any
     return torch.where(ignored, 0.0, loss), lse, logprob, entropy, correct
 
 
-class _Fused(torch.autograd.Function):  # type: ignore[misc]
+class _Fused(torch.autograd.Function):
     """A scalar loss whose gradient is made with it. Backward multiplies it by the upstream gradient if not 1."""
 
     @staticmethod
@@ -321,7 +321,7 @@ def _columns(logits: Any) -> Any:
     return logits if logits.stride(-1) == 1 or logits.shape[-1] < 2 else logits.contiguous()
 
 
-@torch.library.custom_op("lmfast::cross_entropy_rows", mutates_args=(), device_types="cpu")  # type: ignore[untyped-decorator]
+@torch.library.custom_op("lmfast::cross_entropy_rows", mutates_args=(), device_types="cpu")
 def _rows_op(
     logits: torch.Tensor,
     target: torch.Tensor,
@@ -344,14 +344,14 @@ def _rows_op(
     return tuple(torch.from_numpy(values) for values in each)
 
 
-@_rows_op.register_fake  # type: ignore[untyped-decorator]
+@_rows_op.register_fake
 def _(logits: Any, target: Any, weight: Any, *rest: Any) -> tuple[Any, ...]:
     n, kind = logits.shape[0], torch.float64
     sizes = (n, n, n, n if rest[-1] else 0)
     return (*(logits.new_empty(size, dtype=kind) for size in sizes), logits.new_empty(n, dtype=torch.uint8))
 
 
-@torch.library.custom_op("lmfast::cross_entropy_rows_backward", mutates_args=(), device_types="cpu")  # type: ignore[untyped-decorator]
+@torch.library.custom_op("lmfast::cross_entropy_rows_backward", mutates_args=(), device_types="cpu")
 def _backward_op(
     logits: torch.Tensor,
     target: torch.Tensor,
@@ -377,7 +377,7 @@ def _backward_op(
     return gradient
 
 
-@_backward_op.register_fake  # type: ignore[untyped-decorator]
+@_backward_op.register_fake
 def _(logits: Any, *_rest: Any) -> Any:
     return torch.empty_like(logits) if logits.is_contiguous() else logits.new_empty(logits.shape)
 
@@ -412,7 +412,7 @@ def _gradient_backward(ctx: Any, d_gradient: Any) -> tuple[Any, ...]:
         x = logits.detach().requires_grad_()
         upstream = [None if d is None else d.detach().requires_grad_() for d in given]
         found = formula(x, target, weight, options)[:4]
-        pairs = [(value, d) for value, d in zip(found, upstream, strict=True) if d is not None]
+        pairs = [(value, d) for value, d in zip(found, upstream, strict=True) if d is not None and value.requires_grad]
         (gradient,) = torch.autograd.grad([v for v, _ in pairs], x, [d for _, d in pairs], create_graph=True)
         asked = [x, *(d for d in upstream if d is not None)]
         seconds = iter(torch.autograd.grad(gradient, asked, d_gradient.to(gradient.dtype), allow_unused=True))
@@ -420,14 +420,14 @@ def _gradient_backward(ctx: Any, d_gradient: Any) -> tuple[Any, ...]:
     return (first, *(None,) * 8, *(None if d is None else next(seconds) for d in upstream))
 
 
-@_rows_op.register_kernel("cuda")  # type: ignore[untyped-decorator]
+@_rows_op.register_kernel("cuda")
 def _(*arguments: Any) -> tuple[torch.Tensor, ...]:
     from lmfast.loss import _device_autograd
 
     return _device_autograd.rows(*arguments)
 
 
-@_backward_op.register_kernel("cuda")  # type: ignore[untyped-decorator]
+@_backward_op.register_kernel("cuda")
 def _(*arguments: Any) -> torch.Tensor:
     from lmfast.loss import _device_autograd
 

@@ -31,7 +31,7 @@ def backward(grad: Any, output: Any, dim: int, log: bool) -> Any:
     return _run(output, grad, dim, log)
 
 
-class _Softmax(torch.autograd.Function):  # type: ignore[misc]
+class _Softmax(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Any, dim: int, log: bool) -> Any:
         output = _run(x.detach(), None, dim, log)

@@ -11,7 +11,7 @@ from lmfast.loss.cross_entropy import REDUCTIONS, cross_entropy
 __all__ = ["CrossEntropyLoss"]
 
 
-class CrossEntropyLoss(torch.nn.Module):  # type: ignore[misc]
+class CrossEntropyLoss(torch.nn.Module):
     """`torch.nn.CrossEntropyLoss` with its constructor, and the further options of `lmfast.loss.cross_entropy` by name.
 
     >>> criterion = CrossEntropyLoss(ignore_index=0, z_loss=1e-4)
