@@ -50,8 +50,11 @@ LF_INLINE void prefetch(lf_float type, const void *p, size_t i, size_t bytes_ahe
 LF_INLINE float top_of(lf_float type, const void *x, size_t a, size_t b) {
     vf top[4] = {v_all(-INFINITY), v_all(-INFINITY), v_all(-INFINITY), v_all(-INFINITY)};
     size_t i = a;
-    for (; i + STEP <= b; i += STEP)
-        for (size_t k = 0; k < 4; k++) top[k] = v_max(v_load(type, x, i + k * LANES), top[k]);
+    for (; i + STEP <= b; i += STEP) {
+        vf next[4];
+        v_load4(type, x, i, next, 1);
+        for (size_t k = 0; k < 4; k++) top[k] = v_max(next[k], top[k]);
+    }
     for (; i < b; i += LANES) top[0] = v_max(v_load_part(type, x, i, b - i, -INFINITY), top[0]);
     return v_top(v_max(v_max(top[0], top[1]), v_max(top[2], top[3])));
 }
@@ -73,10 +76,12 @@ LF_INLINE float sweep(lf_float type, const void *x, size_t a, size_t b, float sc
     size_t i = a;
     for (; i + STEP <= b; i += STEP) {
         prefetch(type, x, i, AHEAD);
-        vf d[4];
+        vf d[4], next[4];
+        v_load4(type, x, i, d, e == NULL);
+        if (ahead) v_load4(type, x, i + ahead, next, 1);
         for (size_t k = 0; k < 4; k++) {
-            d[k] = v_fma(v_load(type, x, i + k * LANES), factor, minus_ref);
-            if (ahead) top[k & 1] = v_max(v_load(type, x, i + ahead + k * LANES), top[k & 1]);
+            d[k] = v_fma(d[k], factor, minus_ref);
+            if (ahead) top[k & 1] = v_max(next[k], top[k & 1]);
             if (need_d) sum_of_d[k & 1] = v_add(sum_of_d[k & 1], d[k]);
         }
         for (size_t k = 0; k < 4; k++) d[k] = v_exp(d[k]);
