@@ -18,7 +18,6 @@ LF_INLINE void row_float(const lf_cross_entropy *job, lf_float type, size_t row,
 
     row_sums s = {0.0, 0.0, 0.0f, 0, 0};
     float *e = !pulls ? NULL : type == LF_F32 && !past_cache ? gradient : kept;
-    if (e && e != gradient) e += LANES - until_line(type, x) % LANES;
     if (hard || job->lse || pulls) {
         const float logit_scale = (float)job->logit_scale;
         if (e)

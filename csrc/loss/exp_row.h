@@ -10,7 +10,8 @@
  *     | from 0: ref = 3.1                | from 3: ref = 21.7    a second sweep of the row, which lies in the second cache
  *                                                                by now, multiplies each stretch by its factor
  *
- * The label is left out of the sums, so that 1 - p[label] is others / sum however small it is. Sums of a block are floats,
+ * Which lane an element falls into depends on its place in the row, never on its address, so a row's sums have the same bits
+ * wherever it lies. The label is left out of the sums, so that 1 - p[label] is others / sum however small it is. Sums of a block are floats,
  * those of a row doubles. */
 #ifndef LF_LOSS_EXP_ROW_H
 #define LF_LOSS_EXP_ROW_H
@@ -49,10 +50,20 @@ LF_INLINE void prefetch(lf_float type, const void *p, size_t i, size_t bytes_ahe
 LF_INLINE float top_of(lf_float type, const void *x, size_t a, size_t b) {
     vf top[4] = {v_all(-INFINITY), v_all(-INFINITY), v_all(-INFINITY), v_all(-INFINITY)};
     size_t i = a;
-    for (; i + STEP <= b; i += STEP)
-        for (size_t k = 0; k < 4; k++) top[k] = v_max(v_load(type, x, i + k * LANES), top[k]);
+    for (; i + STEP <= b; i += STEP) {
+        vf next[4];
+        v_load4(type, x, i, next, 1);
+        for (size_t k = 0; k < 4; k++) top[k] = v_max(next[k], top[k]);
+    }
     for (; i < b; i += LANES) top[0] = v_max(v_load_part(type, x, i, b - i, -INFINITY), top[0]);
     return v_top(v_max(v_max(top[0], top[1]), v_max(top[2], top[3])));
+}
+
+/* The first n lanes, the others 0. */
+LF_INLINE vf first_of(vf x, size_t n) {
+    float lanes[LANES];
+    v_store_part(LF_F32, lanes, 0, x, n);
+    return v_load_part(LF_F32, lanes, 0, n, 0.0f);
 }
 
 /* Sum of e^(scale * x - ref) over [a, b), which is kept in e if that is not NULL, and of the exponents themselves if
@@ -63,33 +74,25 @@ LF_INLINE float sweep(lf_float type, const void *x, size_t a, size_t b, float sc
     vf sum[4] = {v_all(0.0f), v_all(0.0f), v_all(0.0f), v_all(0.0f)}, sum_of_d[2] = {sum[0], sum[0]};
     vf top[2] = {none, none};
     size_t i = a;
-    for (size_t n; i < b; i += n) { /* to a line's beginning; the steps between; the rest */
-        size_t head = until_line(type, (const char *)x + i * lf_float_size(type));
-        if (head == 0 && i + STEP <= b) {
-            for (; i + STEP <= b; i += STEP) {
-                prefetch(type, x, i, AHEAD);
-                vf d[4];
-                for (size_t k = 0; k < 4; k++) {
-                    d[k] = v_fma(v_load(type, x, i + k * LANES), factor, minus_ref);
-                    if (ahead) top[k & 1] = v_max(v_load(type, x, i + ahead + k * LANES), top[k & 1]);
-                    if (need_d) sum_of_d[k & 1] = v_add(sum_of_d[k & 1], d[k]);
-                }
-                for (size_t k = 0; k < 4; k++) d[k] = v_exp(d[k]);
-                if (e) v_store4(LF_F32, e, i, d, 0);
-                for (size_t k = 0; k < 4; k++) sum[k] = v_add(sum[k], d[k]);
-            }
-            n = 0;
-            continue;
+    for (; i + STEP <= b; i += STEP) {
+        prefetch(type, x, i, AHEAD);
+        vf d[4], next[4];
+        v_load4(type, x, i, d, e == NULL);
+        if (ahead) v_load4(type, x, i + ahead, next, 1);
+        for (size_t k = 0; k < 4; k++) {
+            d[k] = v_fma(d[k], factor, minus_ref);
+            if (ahead) top[k & 1] = v_max(next[k], top[k & 1]);
+            if (need_d) sum_of_d[k & 1] = v_add(sum_of_d[k & 1], d[k]);
         }
-        n = LANES < b - i ? LANES : b - i;
-        if (head && head < n) n = head;
-        vf d = v_fma(v_load_part(type, x, i, n, -INFINITY), factor, minus_ref);
-        if (need_d) {
-            vf counted = v_fma(v_load_part(type, x, i, n, ref / scale), factor, minus_ref);
-            sum_of_d[0] = v_add(sum_of_d[0], counted);
-        }
+        for (size_t k = 0; k < 4; k++) d[k] = v_exp(d[k]);
+        if (e) v_store4(LF_F32, e, i, d, 0);
+        for (size_t k = 0; k < 4; k++) sum[k] = v_add(sum[k], d[k]);
+    }
+    for (; i < b; i += LANES) {
+        vf d = v_fma(v_load_part(type, x, i, b - i, -INFINITY), factor, minus_ref);
+        if (need_d) sum_of_d[0] = v_add(sum_of_d[0], first_of(d, b - i));
         d = v_exp(d);
-        if (e) v_store_part(LF_F32, e, i, d, n);
+        if (e) v_store_part(LF_F32, e, i, d, b - i);
         sum[0] = v_add(sum[0], d);
     }
     if (ahead) *next_top = v_top(v_max(top[0], top[1]));
@@ -106,8 +109,7 @@ LF_INLINE row_sums sum_row(lf_float type, const void *x, size_t n, float scale, 
     float top = 0.0f, sum_d = 0.0f, ignore;
     int top_known = 0;
     for (size_t a = 0, b; a < n; a = b) {
-        b = a + BLOCK + (a ? 0 : until_line(type, x));
-        if (b > n) b = n;
+        b = n - a > BLOCK ? a + BLOCK : n;
         if (!top_known) top = top_of(type, x, a, b);
         if (label >= b) s.beaten |= top >= own;
         else if (label < a) s.beaten |= top > own;
@@ -115,7 +117,7 @@ LF_INLINE row_sums sum_row(lf_float type, const void *x, size_t n, float scale, 
         float z = top * scale;
         if (s.n_stretches == 0 || z > s.ref + SLACK) {
             float ref = z < -FLT_MAX ? -FLT_MAX : z; /* -inf - -inf would be no number */
-            s.others *= exp((double)s.ref - ref);
+            if (s.n_stretches) s.others *= exp((double)s.ref - ref);
             s.ref = ref;
             if (s.n_stretches == 0 || e) stretches[s.n_stretches++] = (stretch){a, ref};
         }

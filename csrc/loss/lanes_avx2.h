@@ -60,6 +60,11 @@ LF_INLINE vf v_load(lf_float type, const void *p, size_t i) {
     return v_of_half(type, _mm_loadu_si128((const __m128i *)((const uint16_t *)p + i)));
 }
 
+LF_INLINE void v_load4(lf_float type, const void *p, size_t i, vf out[4], int any_order) {
+    (void)any_order;
+    for (size_t k = 0; k < 4; k++) out[k] = v_load(type, p, i + k * LANES);
+}
+
 LF_INLINE vf v_load_part(lf_float type, const void *p, size_t i, size_t n, float fill) {
     __m256i first = v_first(n);
     vf x;

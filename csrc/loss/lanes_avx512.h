@@ -55,6 +55,19 @@ LF_INLINE vf v_load(lf_float type, const void *p, size_t i) {
     return type == LF_BF16 ? v_of_bf16(h) : _mm512_cvtph_ps(h);
 }
 
+LF_INLINE void v_load4(lf_float type, const void *p, size_t i, vf out[4], int any_order) {
+    for (size_t k = 0; k < 4; k += 2) {
+        if (type == LF_BF16 && any_order) { /* those at even places and those at odd ones: one instruction for each */
+            __m512i pairs = _mm512_loadu_si512((const uint16_t *)p + i + k * LANES);
+            out[k] = _mm512_castsi512_ps(_mm512_slli_epi32(pairs, 16));
+            out[k + 1] = _mm512_castsi512_ps(_mm512_and_si512(pairs, _mm512_set1_epi32((int)0xffff0000)));
+        } else {
+            out[k] = v_load(type, p, i + k * LANES);
+            out[k + 1] = v_load(type, p, i + (k + 1) * LANES);
+        }
+    }
+}
+
 LF_INLINE vf v_load_part(lf_float type, const void *p, size_t i, size_t n, float fill) {
     if (type == LF_F32) return _mm512_mask_loadu_ps(v_all(fill), v_first(n), (const float *)p + i);
     __m256i h = _mm256_maskz_loadu_epi16(v_first(n), (const uint16_t *)p + i);

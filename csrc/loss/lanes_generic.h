@@ -63,6 +63,12 @@ LF_INLINE vf v_load(lf_float type, const void *p, size_t i) {
     return v;
 }
 
+/* Four vectors; in any order, but always the same one, where that is said. */
+LF_INLINE void v_load4(lf_float type, const void *p, size_t i, vf out[4], int any_order) {
+    (void)any_order;
+    for (size_t k = 0; k < 4; k++) out[k] = v_load(type, p, i + k * LANES);
+}
+
 LF_INLINE vf v_load_part(lf_float type, const void *p, size_t i, size_t n, float fill) {
     vf v = v_all(fill);
     for (size_t k = 0; k < LANES && k < n; k++) v[k] = (float)lf_float_get(type, p, i + k);

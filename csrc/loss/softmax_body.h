@@ -73,7 +73,7 @@ LF_INLINE void forward(const lf_softmax *job, lf_float type, const void *x, void
         }
         return;
     }
-    float *e = type == LF_F32 ? (float *)out : kept + LANES - until_line(type, x) % LANES;
+    float *e = type == LF_F32 ? (float *)out : kept;
     row_sums s = sum_row(type, x, n, 1.0f, n, e, 0, stretches);
     if (!(s.others > 0.0)) {
         fill(type, out, n, NAN);

@@ -48,18 +48,37 @@ def cross_entropy(
     if more:
         found = formula(rows, targets, weight, options)
     elif needs and _may_fuse(rows, options, reduction, want, inplace):
-        if inplace and logits.is_leaf:
-            raise ValueError("inplace: a leaf that requires a gradient would lose its values; give a computed tensor")
+        _check_inplace(logits, inplace)
         loss, correct, n_valid = _Fused.apply(rows, targets, weight, options, reduction, empty, inplace, bool(want))
         if not want:
             return loss
-        accuracy = correct.sum().to(kind) / (n_valid if reduction == "mean" else 1)
+        accuracy = correct.sum().to(kind)
+        if reduction == "mean":
+            accuracy = (
+                accuracy / n_valid if n_valid else torch.full_like(accuracy, torch.nan if empty == "nan" else 0.0)
+            )
         return CrossEntropyOutput(loss, accuracy=accuracy)
+    elif needs and want == () and reduction != "none" and is_plain(rows, "cuda") and targets.ndim == 1 and _fits(rows):
+        from lmfast.loss import _device_autograd
+
+        _check_inplace(logits, inplace)
+        return _device_autograd.fused_loss(rows, targets, weight, options, reduction, empty, inplace)
     elif not needs and is_plain(rows):
         return _without_grad(rows, targets, weight, options, reduction, want, empty, shape)
     else:
         found = _rows_op(rows, targets, weight, *_words(options), "entropy" in want)
     return _reduced(rows, found, targets, weight, options, reduction, want, empty, shape, kind)
+
+
+def _check_inplace(logits: Any, inplace: bool) -> None:
+    if inplace and logits.is_leaf:
+        raise ValueError("inplace: a leaf that requires a gradient would lose its values; give a computed tensor")
+
+
+def _fits(rows: Any) -> bool:
+    from lmfast.loss import _device
+
+    return _device.supports(rows)
 
 
 def _may_fuse(rows: Any, options: Options, reduction: str, want: tuple[str, ...], inplace: bool) -> bool:
@@ -75,12 +94,12 @@ def _may_fuse(rows: Any, options: Options, reduction: str, want: tuple[str, ...]
     )
 
 
-def is_plain(rows: Any) -> bool:
-    """Whether these are numbers in memory, and nobody traces what is done with them."""
+def is_plain(rows: Any, device: str = "cpu") -> bool:
+    """Whether these are numbers in memory of that kind of device, and nobody traces what is done with them."""
     return (
         not torch.compiler.is_compiling()
         and type(rows) in (torch.Tensor, torch.nn.Parameter)
-        and rows.device.type == "cpu"
+        and rows.device.type == device
         and rows.layout == torch.strided
         and not torch._C._functorch.maybe_current_level()
         and torch.utils._python_dispatch._get_current_dispatch_mode() is None
@@ -393,12 +412,26 @@ def _gradient_backward(ctx: Any, d_gradient: Any) -> tuple[Any, ...]:
         x = logits.detach().requires_grad_()
         upstream = [None if d is None else d.detach().requires_grad_() for d in given]
         found = formula(x, target, weight, options)[:4]
-        pairs = [(value, d) for value, d in zip(found, upstream, strict=True) if d is not None]
+        pairs = [(value, d) for value, d in zip(found, upstream, strict=True) if d is not None and value.requires_grad]
         (gradient,) = torch.autograd.grad([v for v, _ in pairs], x, [d for _, d in pairs], create_graph=True)
         asked = [x, *(d for d in upstream if d is not None)]
         seconds = iter(torch.autograd.grad(gradient, asked, d_gradient.to(gradient.dtype), allow_unused=True))
     first = next(seconds)
     return (first, *(None,) * 8, *(None if d is None else next(seconds) for d in upstream))
+
+
+@_rows_op.register_kernel("cuda")
+def _(*arguments: Any) -> tuple[torch.Tensor, ...]:
+    from lmfast.loss import _device_autograd
+
+    return _device_autograd.rows(*arguments)
+
+
+@_backward_op.register_kernel("cuda")
+def _(*arguments: Any) -> torch.Tensor:
+    from lmfast.loss import _device_autograd
+
+    return _device_autograd.rows_backward(*arguments)
 
 
 _rows_op.register_autograd(_rows_backward, setup_context=_save_rows)
