@@ -102,4 +102,11 @@ class BuildExt(build_ext):
         subprocess.check_call(["nvcc", *flags, *code, *ext.sources, "-o", out])
 
 
-setup(libraries=libraries, ext_modules=extensions, cmdclass={"build_ext": BuildExt})
+# A folder of its own for each kind of object: setuptools compares dates, not flags, and would link what is there.
+build_base = "build/" + SANITIZE.replace(",", "-") if SANITIZE else "build"
+setup(
+    libraries=libraries,
+    ext_modules=extensions,
+    cmdclass={"build_ext": BuildExt},
+    options={"build": {"build_base": build_base}},
+)

@@ -72,6 +72,8 @@ class Gigatoken:
                 job["pattern"]
             ]
             self.tok = self.module.Tokenizer.from_tiktoken(path, scheme, {})
+        elif path.endswith(".model"):
+            self.tok = self.module.Tokenizer.from_sentencepiece(path)
         else:
             self.tok = self.module.Tokenizer(path)
 
@@ -152,6 +154,31 @@ class Tokenizers:
         return self.tok.decode(ids, skip_special_tokens=False)
 
 
+class Sentencepiece:
+    distribution = "sentencepiece"
+    takes = bytes
+
+    def __init__(self):
+        import sentencepiece
+
+        self.module = sentencepiece
+
+    def load(self, job):
+        self.tok = self.module.SentencePieceProcessor(model_file=job["vocab_file"])
+
+    def array(self, docs, threads=1):
+        return [self.tok.encode(doc, out_type=int) for doc in docs]
+
+    def lists(self, docs):
+        return self.array(docs)
+
+    def one_list(self, text):
+        return self.tok.encode(text, out_type=int)
+
+    def decode(self, ids):
+        return self.tok.decode(ids)
+
+
 class Quicktok:
     distribution = "quicktok-v1"
     takes = str
@@ -219,6 +246,7 @@ SIDES = {
     "lmfast": Lmfast,
     "gigatoken": Gigatoken,
     "tiktoken": Tiktoken,
+    "sentencepiece": Sentencepiece,
     "tokenizers": Tokenizers,
     "quicktok": Quicktok,
     "splintr": Splintr,

@@ -4,7 +4,7 @@ One pool serves the process. It is made on first use, grows to what is asked for
 `fork`, since a child has none of its parent's threads.
 
 Beside torch a pool of our own is slow: for some milliseconds after a torch operation the threads of its OpenMP runtime
-spin on their processors in wait for the next one. `openmp` gives the entry of that very runtime, so that they spin for us.
+spin on their processors in wait for the next one. `openmp` gives the entry of that very runtime: they wait for us then.
 """
 
 from __future__ import annotations
@@ -55,10 +55,10 @@ _openmp: int | None = None
 
 
 def openmp() -> int:
-    """The address of `GOMP_parallel(function, data, n_threads, flags)` in the OpenMP runtime that torch runs on, else 0.
+    """The address of `GOMP_parallel(function, data, n_threads, flags)` in the OpenMP runtime of torch, else 0.
 
-    0 where torch is not imported, where its runtime is none that has this entry (GNU's, LLVM's and Intel's have it), and
-    in a child after `fork`, where the runtime would wait for its parent's threads for ever.
+    0 where torch is not imported, where its runtime has no such entry (GNU's, LLVM's and Intel's have it), and in a
+    child after `fork`, where the runtime would wait for its parent's threads for ever.
     """
     global _openmp
     if _openmp is None:

@@ -109,12 +109,9 @@ LF_INLINE row_sums sum_row(lf_float type, const void *x, size_t n, float scale, 
         b = a + BLOCK + (a ? 0 : until_line(type, x));
         if (b > n) b = n;
         if (!top_known) top = top_of(type, x, a, b);
-        if (label >= b)
-            s.beaten |= top >= own;
-        else if (label < a)
-            s.beaten |= top > own;
-        else
-            s.beaten |= top_of(type, x, a, label) >= own || top_of(type, x, label + 1, b) > own;
+        if (label >= b) s.beaten |= top >= own;
+        else if (label < a) s.beaten |= top > own;
+        else s.beaten |= top_of(type, x, a, label) >= own || top_of(type, x, label + 1, b) > own;
         float z = top * scale;
         if (s.n_stretches == 0 || z > s.ref + SLACK) {
             float ref = z < -FLT_MAX ? -FLT_MAX : z; /* -inf - -inf would be no number */

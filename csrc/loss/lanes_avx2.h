@@ -18,7 +18,9 @@ LF_INLINE vf v_mul(vf a, vf b) { return _mm256_mul_ps(a, b); }
 LF_INLINE vf v_div(vf a, vf b) { return _mm256_div_ps(a, b); }
 LF_INLINE vf v_fma(vf a, vf b, vf c) { return _mm256_fmadd_ps(a, b, c); }
 LF_INLINE vf v_max(vf a, vf b) { return _mm256_max_ps(a, b); }
-LF_INLINE vf v_if_below(vf a, vf b, vf yes, vf no) { return _mm256_blendv_ps(no, yes, _mm256_cmp_ps(a, b, _CMP_LT_OQ)); }
+LF_INLINE vf v_if_below(vf a, vf b, vf yes, vf no) {
+    return _mm256_blendv_ps(no, yes, _mm256_cmp_ps(a, b, _CMP_LT_OQ));
+}
 LF_INLINE float v_sum(vf a) {
     __m128 h = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
     h = _mm_add_ps(h, _mm_movehl_ps(h, h));
@@ -50,8 +52,7 @@ LF_INLINE __m256i v_first(size_t n) {
 }
 
 LF_INLINE vf v_of_half(lf_float type, __m128i h) {
-    return type == LF_F16 ? _mm256_cvtph_ps(h)
-                          : _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(h), 16));
+    return type == LF_F16 ? _mm256_cvtph_ps(h) : _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(h), 16));
 }
 
 LF_INLINE vf v_load(lf_float type, const void *p, size_t i) {
@@ -94,13 +95,11 @@ LF_INLINE void v_store_part(lf_float type, void *p, size_t i, vf x, size_t n) {
 
 LF_INLINE void v_store4(lf_float type, void *p, size_t i, const vf x[4], int past_cache) {
     for (size_t k = 0; k < 4; k += type == LF_F32 ? 1 : 2) {
-        __m256i line = type == LF_F32 ? _mm256_castps_si256(x[k])
-                                      : _mm256_set_m128i(v_half(type, x[k + 1]), v_half(type, x[k]));
+        __m256i line =
+            type == LF_F32 ? _mm256_castps_si256(x[k]) : _mm256_set_m128i(v_half(type, x[k + 1]), v_half(type, x[k]));
         __m256i *to = (__m256i *)((char *)p + (i + k * LANES) * lf_float_size(type));
-        if (past_cache)
-            _mm256_stream_si256(to, line);
-        else
-            _mm256_storeu_si256(to, line);
+        if (past_cache) _mm256_stream_si256(to, line);
+        else _mm256_storeu_si256(to, line);
     }
 }
 

@@ -73,10 +73,8 @@ LF_INLINE __m256i v_half(lf_float type, vf x) {
 }
 
 LF_INLINE void v_store_part(lf_float type, void *p, size_t i, vf x, size_t n) {
-    if (type == LF_F32)
-        _mm512_mask_storeu_ps((float *)p + i, v_first(n), x);
-    else
-        _mm256_mask_storeu_epi16((uint16_t *)p + i, v_first(n), v_half(type, x));
+    if (type == LF_F32) _mm512_mask_storeu_ps((float *)p + i, v_first(n), x);
+    else _mm256_mask_storeu_epi16((uint16_t *)p + i, v_first(n), v_half(type, x));
 }
 
 LF_INLINE void v_store4(lf_float type, void *p, size_t i, const vf x[4], int past_cache) {
@@ -93,10 +91,8 @@ LF_INLINE void v_store4(lf_float type, void *p, size_t i, const vf x[4], int pas
             line = _mm512_inserti64x4(_mm512_castsi256_si512(v_half(type, x[k])), v_half(type, x[k + 1]), 1);
         }
         void *to = (char *)p + (i + k * LANES) * lf_float_size(type);
-        if (past_cache)
-            _mm512_stream_si512(to, line);
-        else
-            _mm512_storeu_si512(to, line);
+        if (past_cache) _mm512_stream_si512(to, line);
+        else _mm512_storeu_si512(to, line);
     }
 }
 

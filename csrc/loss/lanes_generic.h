@@ -57,8 +57,7 @@ LF_INLINE vf v_exp(vf d) {
 /* LANES elements from the i-th on; or n of them, the other lanes being `fill`. */
 LF_INLINE vf v_load(lf_float type, const void *p, size_t i) {
     vf v;
-    if (type == LF_F32)
-        memcpy(&v, (const float *)p + i, sizeof v);
+    if (type == LF_F32) memcpy(&v, (const float *)p + i, sizeof v);
     else
         for (size_t k = 0; k < LANES; k++) v[k] = (float)lf_float_get(type, p, i + k);
     return v;
@@ -78,8 +77,7 @@ LF_INLINE void v_store_part(lf_float type, void *p, size_t i, vf x, size_t n) {
 /* Four vectors, past the cache if that is said; the address is then a multiple of 64. v_fence must follow the last. */
 LF_INLINE void v_store4(lf_float type, void *p, size_t i, const vf x[4], int past_cache) {
     (void)past_cache;
-    if (type == LF_F32)
-        memcpy((float *)p + i, x, 4 * sizeof *x);
+    if (type == LF_F32) memcpy((float *)p + i, x, 4 * sizeof *x);
     else
         for (size_t k = 0; k < 4; k++) v_store_part(type, p, i + k * LANES, x[k], LANES);
 }

@@ -29,7 +29,8 @@ size_t lf_softmax_scratch(const lf_softmax *job);
 
 typedef struct {
     lf_isa isa;
-    lf_status (*rows)(const void *job, size_t from, size_t to, void *scratch, size_t *where); /* of an lf_softmax; LF_OK */
+    lf_status (*rows)(const void *job, size_t from, size_t to, void *scratch,
+                      size_t *where); /* of an lf_softmax; LF_OK */
 } lf_softmax_ops;
 
 /* The functions for an instruction set, NULL where this build has none. */

@@ -11,8 +11,8 @@ LF_INLINE vf combine(enum way way, vf x, vf g, vf factor, vf plus) {
     return v_fma(v_exp(x), plus, g);
 }
 
-LF_INLINE void second_sweep(enum way way, lf_float type, const void *x, const void *g, void *out, size_t n, float factor,
-                            float plus) {
+LF_INLINE void second_sweep(enum way way, lf_float type, const void *x, const void *g, void *out, size_t n,
+                            float factor, float plus) {
     const vf f = v_all(factor), p = v_all(plus), zero = v_all(0.0f);
     size_t i = 0;
     for (; i + STEP <= n; i += STEP) {
@@ -54,7 +54,8 @@ LF_INLINE void fill(lf_float type, void *out, size_t n, float value) {
     for (size_t i = 0; i < n; i += LANES) v_store_part(type, out, i, v_all(value), n - i);
 }
 
-LF_INLINE void forward(const lf_softmax *job, lf_float type, const void *x, void *out, float *kept, stretch *stretches) {
+LF_INLINE void forward(const lf_softmax *job, lf_float type, const void *x, void *out, float *kept,
+                       stretch *stretches) {
     const size_t n = job->n_classes;
     if (job->log) {
         row_sums s = sum_row(type, x, n, 1.0f, n, NULL, 0, stretches);
@@ -94,10 +95,8 @@ LF_INLINE void row_float(const lf_softmax *job, lf_float type, size_t row, float
     }
     const void *g = lf_row(type, job->g, job->g_stride, row);
     const double sum = dot(type, g, job->log ? NULL : x, job->n_classes);
-    if (job->log)
-        second_sweep(LOG_BACK, type, x, g, out, job->n_classes, 1.0f, (float)-sum);
-    else
-        second_sweep(SOFTMAX_BACK, type, x, g, out, job->n_classes, 1.0f, (float)-sum);
+    if (job->log) second_sweep(LOG_BACK, type, x, g, out, job->n_classes, 1.0f, (float)-sum);
+    else second_sweep(SOFTMAX_BACK, type, x, g, out, job->n_classes, 1.0f, (float)-sum);
 }
 
 static void row_f64(const lf_softmax *job, size_t row) {

@@ -48,9 +48,11 @@ static inline void lf_team_work(void *data) {
         size_t from = atomic_fetch_add(&team->next_row, step), where = 0;
         if (from >= n) return;
         size_t to = step < n - from ? from + step : n;
-        if (team->rows(team->job, from, to, team->scratch + thread * team->scratch_bytes, &where) != LF_EINDEX) continue;
+        if (team->rows(team->job, from, to, team->scratch + thread * team->scratch_bytes, &where) != LF_EINDEX)
+            continue;
         size_t first = atomic_load(&team->bad_row);
-        while (where < first && !atomic_compare_exchange_weak(&team->bad_row, &first, where)) {}
+        while (where < first && !atomic_compare_exchange_weak(&team->bad_row, &first, where)) {
+        }
     }
 }
 

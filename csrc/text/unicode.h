@@ -1,7 +1,8 @@
-/* unicode.h - what a character is: one byte of classes per code point, and what normalization needs.
+/* unicode.h - what a character is: a byte of classes and a byte of traits per code point, its lowercase, and what
+ * normalization needs.
  *
- * A two-stage table: index[cp >> 7] names one of a few hundred distinct blocks of 128 classes, 38 KB in all. The tables
- * are written by tools/make_unicode_tables.py.
+ * Two-stage tables: index[cp >> 7] names one of a few hundred distinct blocks of 128 classes, 38 KB in all. They are
+ * written by tools/make_unicode_tables.py.
  *
  * Exactness: the classes are those of Unicode 16.0. An exhaustive scan (tests/text/test_unicode.py) shows that tiktoken
  * 0.14.0 (its regular expressions) and tokenizers 0.23.3 (Split, ByteLevel, and the \w and \s of its added tokens) all
@@ -40,36 +41,67 @@ static inline unsigned lf_class_of(const lf_unicode *u, uint32_t cp) {
     return u->class[(size_t)u->index[cp >> 7] << 7 | (cp & 127)];
 }
 
-/* Normalization form C, read by normalize.c: the data of Unicode 9.0 (what tokenizers 0.23.3 has; characters of later
- * versions are starters that neither decompose nor compose). Hangul syllables are arithmetic and not in the tables. */
+/* Traits: what the parts of tokenizers 0.23.3 that bring Unicode tables of their own see in a character. The versions
+ * were found by asking it about every scalar value. */
 enum {
-    LF_NFC_UNSURE = 1,      /* NFC_Quick_Check is No or Maybe                                                  */
-    LF_NFC_JOINS = 2,       /* it may reorder or compose with what precedes: no text may be cut in front of it */
-    LF_NFC_LIMIT = 0x30000, /* from here on every character is plain                                           */
+    LF_PUNCTUATION_8 = 1, /* P of Unicode 8.0, and all ASCII punctuation: BertPreTokenizer, Punctuation */
+    LF_OTHER_8 = 2,       /* Cc Cf Co of 8.0: what BertNormalizer cleans away                           */
+    LF_NONSPACING_8 = 4,  /* Mn of 8.0: the accents of BertNormalizer                                   */
+    LF_MARK_9 = 8,        /* M of 9.0: the accents of StripAccents                                      */
+    LF_NUMERIC_17 = 16,   /* N of 17.0: Digits                                                          */
+    LF_CASED_17 = 32,     /* its lowercase in 17.0 is not itself                                        */
+    LF_LOWER_LIMIT = 0x1E980,
 };
 
+extern const uint8_t lf_trait_index[0x110000 >> 7], lf_trait_blocks[];
+extern const uint8_t lf_lower_index[LF_LOWER_LIMIT >> 6], lf_lower_blocks[];
+extern const int32_t lf_lower_deltas[];
+
+/* The traits of any 32-bit value; what is no code point has none. */
+static inline unsigned lf_traits_of(uint32_t cp) {
+    return cp < 0x110000 ? lf_trait_blocks[(size_t)lf_trait_index[cp >> 7] << 7 | (cp & 127)] : 0;
+}
+
+/* The lowercase of any 32-bit value by Unicode 17.0. That of U+0130 has a second character, U+0307. */
+static inline uint32_t lf_lower_of(uint32_t cp) {
+    if (cp >= LF_LOWER_LIMIT) return cp;
+    return cp + (uint32_t)lf_lower_deltas[lf_lower_blocks[(size_t)lf_lower_index[cp >> 6] << 6 | (cp & 63)]];
+}
+
+/* Normalization, read by normalize.c: the data of Unicode 9.0 (what tokenizers 0.23.3 has; characters of later versions
+ * are starters that neither decompose nor compose). Hangul syllables are arithmetic and not in the tables. */
+typedef enum { LF_NFC, LF_NFD, LF_NFKC, LF_NFKD } lf_form;
+
+enum { LF_FORM_LIMIT = 0x30000 }; /* from here on every character is plain */
+
 typedef struct {
-    uint8_t ccc;     /* canonical combining class                                             */
-    uint8_t flags;   /* LF_NFC_*; 0 for a plain character: a starter that is NFC as it stands */
-    uint8_t n_full;  /* its full canonical decomposition: lf_nfc_full[full_at ..], 0 = itself */
-    uint8_t n_pairs; /* its compositions: lf_nfc_pairs[pairs_at ..], by increasing second     */
-    uint16_t full_at;
-    uint16_t pairs_at;
-} lf_nfc_entry;
+    uint8_t ccc;      /* canonical combining class                                               */
+    uint8_t flags;    /* see lf_unsure and lf_joins; 0 for a starter that no form changes        */
+    uint8_t n_full;   /* its full canonical decomposition: lf_form_full[full_at ..], 0 = itself  */
+    uint8_t n_compat; /* its full compatibility decomposition, 0 = the canonical one             */
+    uint8_t n_pairs;  /* its compositions: lf_form_pairs[pairs_at ..], by increasing second      */
+    uint16_t full_at, compat_at, pairs_at;
+} lf_form_entry;
 
 typedef struct {
     uint32_t second, composite;
-} lf_nfc_pair;
+} lf_form_pair;
 
-extern const uint8_t lf_nfc_index[LF_NFC_LIMIT >> 6];
-extern const uint16_t lf_nfc_entry_number[];
-extern const lf_nfc_entry lf_nfc_entries[]; /* [0] is the plain one with nothing */
-extern const uint32_t lf_nfc_full[];
-extern const lf_nfc_pair lf_nfc_pairs[];
+extern const uint8_t lf_form_index[LF_FORM_LIMIT >> 6];
+extern const uint16_t lf_form_entry_number[];
+extern const lf_form_entry lf_form_entries[]; /* [0] is the plain one with nothing */
+extern const uint32_t lf_form_full[];
+extern const lf_form_pair lf_form_pairs[];
 
 /* The entry of any 32-bit value; what is no code point is plain. */
-static inline const lf_nfc_entry *lf_nfc_entry_of(uint32_t cp) {
-    return &lf_nfc_entries[cp < LF_NFC_LIMIT ? lf_nfc_entry_number[lf_nfc_index[cp >> 6] << 6 | (cp & 63)] : 0];
+static inline const lf_form_entry *lf_form_entry_of(uint32_t cp) {
+    return &lf_form_entries[cp < LF_FORM_LIMIT ? lf_form_entry_number[lf_form_index[cp >> 6] << 6 | (cp & 63)] : 0];
 }
+
+/* Whether the quick check of a form says No or Maybe. */
+static inline int lf_unsure(const lf_form_entry *e, lf_form form) { return e->flags >> form & 1; }
+
+/* Whether it may reorder or compose with what precedes: no text may be cut in front of it. */
+static inline int lf_joins(const lf_form_entry *e, lf_form form) { return e->flags >> (form + 4) & 1; }
 
 #endif

@@ -34,6 +34,25 @@ static inline unsigned lf_utf8_read(const uint8_t *p, const uint8_t *end, uint32
     return *code_point = LF_NO_CHARACTER, 1u;
 }
 
+/* An ill-formed byte, where code points are handled: this plus the byte. */
+#define LF_RAW_BYTE 0x80000000u
+
+/* The length of a code point, or of a raw byte, in bytes. */
+static inline unsigned lf_utf8_length(uint32_t cp) {
+    if (cp >= LF_RAW_BYTE) return 1;
+    return 1u + (cp >= 0x80) + (cp >= 0x800) + (cp >= 0x10000);
+}
+
+/* Writes a code point, or a raw byte; returns its length. */
+static inline unsigned lf_utf8_write(uint32_t cp, uint8_t *out) {
+    if (cp < 0x80 || cp >= LF_RAW_BYTE) return out[0] = (uint8_t)cp, 1u;
+    if (cp < 0x800) return out[0] = (uint8_t)(0xC0 | cp >> 6), out[1] = (uint8_t)(0x80 | (cp & 63)), 2u;
+    const unsigned n = cp < 0x10000 ? 3 : 4;
+    for (unsigned i = n - 1; i > 0; i--, cp >>= 6) out[i] = (uint8_t)(0x80 | (cp & 63));
+    out[0] = (uint8_t)((n == 3 ? 0xE0 : 0xF0) | cp);
+    return n;
+}
+
 /* Where the character that ends just before `at` > 0 begins. */
 static inline size_t lf_utf8_before(const uint8_t *text, size_t at) {
     for (unsigned back = 2; back <= 4 && back <= at; back++) {

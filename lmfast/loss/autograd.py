@@ -59,7 +59,7 @@ def cross_entropy(
         return _without_grad(rows, targets, weight, options, reduction, want, empty, shape)
     else:
         found = _rows_op(rows, targets, weight, *_words(options), "entropy" in want)
-    return _reduced(found, targets, weight, options, reduction, want, empty, shape, kind)
+    return _reduced(rows, found, targets, weight, options, reduction, want, empty, shape, kind)
 
 
 def _may_fuse(rows: Any, options: Options, reduction: str, want: tuple[str, ...], inplace: bool) -> bool:
@@ -88,18 +88,28 @@ def is_plain(rows: Any) -> bool:
 
 
 def _without_grad(
-    rows: Any, targets: Any, weight: Any, options: Options, reduction: str, want: tuple[str, ...], empty: str, shape: Any
+    rows: Any,
+    targets: Any,
+    weight: Any,
+    options: Options,
+    reduction: str,
+    want: tuple[str, ...],
+    empty: str,
+    shape: Any,
 ) -> Any:
     from lmfast.loss.cross_entropy import results_of
 
     job = Rows(rows, targets, weight, options)
-    found = results_of(job, reduction, want, empty, tuple(shape), np.float64 if rows.dtype == torch.float64 else np.float32)
+    found = results_of(
+        job, reduction, want, empty, tuple(shape), np.float64 if rows.dtype == torch.float64 else np.float32
+    )
     if not want:
         return torch.from_numpy(np.asarray(found))
     return type(found)(*(None if values is None else torch.from_numpy(np.asarray(values)) for values in found))
 
 
 def _reduced(
+    rows: Any,
     found: tuple[Any, ...],
     targets: Any,
     weight: Any,
@@ -113,7 +123,7 @@ def _reduced(
     from lmfast.loss.cross_entropy import CrossEntropyOutput
 
     losses, lse, logprob, entropy, correct = found
-    counts, divisor = divisor_of(targets, weight, options, losses.shape[0], losses.device)
+    counts, divisor = divisor_of(rows, targets, weight, options)
 
     def reduce(values: Any, by: Any) -> Any:
         if reduction == "none":
@@ -147,25 +157,18 @@ def target_rows(logits: Any, target: Any, axis: int) -> Any:
     return target.reshape(-1).to(torch.int64)
 
 
-def divisor_of(targets: Any, weight: Any, options: Options, n_rows: int, device: Any) -> tuple[Any, Any]:
+def divisor_of(rows: Any, targets: Any, weight: Any, options: Options) -> tuple[Any, Any]:
     """(how many rows count, the sum of their weights) as float64 scalars on the device, without waiting for it."""
     if targets.ndim == 2:
-        n = torch.full((), float(n_rows), dtype=torch.float64, device=device)
+        n = torch.full((), float(rows.shape[0]), dtype=torch.float64, device=rows.device)
         return n, n
+    inside = (targets >= 0) & (targets < rows.shape[1])
     valid = targets != options.ignore_index
-    return _count(targets, valid, weight, options)
-
-
-def _count(targets: Any, valid: Any, weight: Any, options: Options) -> tuple[Any, Any]:
-    if options.on_bad_label == "ignore" and weight is None:
-        valid = valid & (targets >= 0)
+    if options.on_bad_label == "ignore":
+        valid = valid & inside
     counts = valid.sum().to(torch.float64)
     if weight is None:
         return counts, counts
-    inside = (targets >= 0) & (targets < weight.shape[0])
-    if options.on_bad_label == "ignore":
-        valid = valid & inside
-        counts = valid.sum().to(torch.float64)
     each = torch.where(inside, weight.to(torch.float64)[torch.where(inside, targets, 0)], 1.0)
     return counts, torch.where(valid, each, 0.0).sum()
 
@@ -220,7 +223,7 @@ def formula(rows: Any, targets: Any, weight: Any, options: Options) -> tuple[Any
 
 
 class _Fused(torch.autograd.Function):
-    """A scalar loss whose gradient is made with it. The backward pass multiplies by the upstream gradient if it is not 1."""
+    """A scalar loss whose gradient is made with it. Backward multiplies it by the upstream gradient if not 1."""
 
     @staticmethod
     def forward(
@@ -267,9 +270,11 @@ class _Fused(torch.autograd.Function):
                 return gradient, *nothing
             if exact or ctx.inplace:
                 return gradient.mul_(factor), *nothing
-        if gradient is None and len(ctx.saved_tensors) == 2 or torch.is_grad_enabled() and ctx.inplace:
-            raise RuntimeError("cross_entropy(inplace=True): the logits are gone; neither a second backward pass nor a "
-                               "second derivative is possible")
+        if (gradient is None and len(ctx.saved_tensors) == 2) or (torch.is_grad_enabled() and ctx.inplace):
+            raise RuntimeError(
+                "cross_entropy(inplace=True): the logits are gone; neither a second backward pass nor a "
+                "second derivative is possible"
+            )
         targets, weight, logits = ctx.saved_tensors
         if ctx.inplace:  # half precision
             torch.autograd.graph.increment_version(logits)
@@ -310,14 +315,14 @@ def _rows_op(
     on_bad_label: str,
     with_entropy: bool,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """(loss, lse, logprob, entropy, correct) of each row, float64 [N] (correct: uint8); entropy [0] if not asked for."""
+    """(loss, lse, logprob, entropy, correct) of each row, float64 [N] (correct: uint8); entropy [0] if not asked."""
     options = Options(ignore_index, label_smoothing, z_loss, softcap, logit_scale, on_bad_label)
     rows = Rows(_columns(logits), target, weight, options)
     rows.count()
     found = rows.run(("loss", "lse", "logprob", "correct", *(("entropy",) if with_entropy else ())))
     entropy = np.empty(0) if found.entropy is None else found.entropy
     each = (found.loss, found.lse, found.logprob, entropy, found.correct)
-    return tuple(torch.from_numpy(values) for values in each)  # type: ignore[return-value]
+    return tuple(torch.from_numpy(values) for values in each)
 
 
 @_rows_op.register_fake

@@ -52,7 +52,7 @@ def cross_entropy(
     empty: str = "nan",
     on_bad_label: str = "raise",
 ) -> Any:
-    """The cross-entropy of logits and labels: `torch.nn.functional.cross_entropy` 2.13 with the same defaults, and more.
+    """The cross-entropy of logits and labels: `torch.nn.functional.cross_entropy` 2.13, same defaults, and more.
 
     logits           [C], [N, C], [N, C, d1, ...] or [..., C]; float32, float64, bfloat16 or float16; rows may be any
                      distance apart
@@ -76,9 +76,9 @@ def cross_entropy(
 
     Returns a tensor or a numpy scalar (an array for "none") in float32, or float64 for float64 logits.
 
-    Exactness: for |logits| <= 100 each row's loss is within the larger of 1e-6 and 2 ulp of the float64 one, also as the
-    label's probability goes to 1. The gradient of bfloat16 and float16 logits is rounded once. The same bits for any
-    number of threads.
+    Exactness: for |logits| <= 100 each row's loss is within the larger of 1e-6 and 2 ulp of the float64 one, and
+    keeps its digits as the label's probability goes to 1. The gradient of bfloat16 and float16 logits is rounded
+    once. The same bits for any number of threads.
 
     Gradients: of the loss, lse, logprobs and entropy by the logits, twice differentiable; soft targets and weights that
     need a gradient get it from a slower way. With a scalar loss and no more results the gradient is made in the forward
@@ -103,7 +103,7 @@ def cross_entropy(
         from lmfast.loss import autograd
 
         return autograd.cross_entropy(logits, target, weight, options, reduction, dim, want, inplace, empty)
-    logits, target, axis, shape = _arrays(logits, target, dim)
+    logits, target, _, shape = _arrays(logits, target, dim)
     kind = np.float64 if logits.dtype == np.float64 else np.float32
     return results_of(Rows(logits, target, weight, options), reduction, want, empty, shape, kind)
 
@@ -166,7 +166,9 @@ def cross_entropy_with_grad(
         logits = np.asarray(logits)
         source, target, axis, _ = _arrays(logits, target, dim)
     if out is not None and (tuple(out.shape) != tuple(logits.shape) or out.dtype != logits.dtype):
-        raise ValueError(f"out: want shape {tuple(logits.shape)} of {logits.dtype}, got {tuple(out.shape)} of {out.dtype}")
+        raise ValueError(
+            f"out: want shape {tuple(logits.shape)} of {logits.dtype}, got {tuple(out.shape)} of {out.dtype}"
+        )
     new = out is None
     if new:
         out = autograd.new_like(logits) if tensors else np.empty_like(logits)
@@ -180,7 +182,7 @@ def cross_entropy_with_grad(
     scale = 1.0 if reduction == "sum" else 1.0 / divisor if divisor else 0.0
     losses = rows.run(("loss",), gradient=room, scale=scale).loss
     if apart:
-        wide = tuple(out.shape[i] for i in range(out.ndim) if i != axis) + (out.shape[axis],)
+        wide = (*(out.shape[i] for i in range(out.ndim) if i != axis), out.shape[axis])
         moved = room.reshape(wide)
         out[...] = moved.movedim(-1, axis) if tensors else np.moveaxis(moved, -1, axis)
     kind = np.float64 if str(logits.dtype).endswith("float64") else np.float32

@@ -18,9 +18,6 @@ class CrossEntropyLoss(torch.nn.Module):
     >>> loss = criterion(torch.zeros(2, 5), torch.tensor([3, 0]))
     """
 
-    ignore_index: int
-    label_smoothing: float
-
     def __init__(
         self,
         weight: Any = None,
@@ -39,7 +36,7 @@ class CrossEntropyLoss(torch.nn.Module):
         self.register_buffer("weight", weight)
         self.ignore_index, self.reduction, self.label_smoothing = ignore_index, reduction, label_smoothing
         self.options = options
-        known = cross_entropy.__kwdefaults__
+        known = cross_entropy.__kwdefaults__ or {}
         for name in options:
             if name not in known:
                 raise TypeError(f"CrossEntropyLoss has no option {name!r}; it has {', '.join(known)}")
@@ -58,5 +55,9 @@ class CrossEntropyLoss(torch.nn.Module):
 
     def extra_repr(self) -> str:
         """The arguments that are not torch's defaults."""
-        parts = {"ignore_index": self.ignore_index, "reduction": self.reduction, "label_smoothing": self.label_smoothing}
+        parts = {
+            "ignore_index": self.ignore_index,
+            "reduction": self.reduction,
+            "label_smoothing": self.label_smoothing,
+        }
         return ", ".join(f"{name}={value!r}" for name, value in {**parts, **self.options}.items())

@@ -1,6 +1,6 @@
 """Rows of logits to the kernels of csrc/loss: what the public functions of this room are built on.
 
-`cross_entropy_rows` takes rows [N, V] as they lie in memory, float32, float64, bfloat16 or float16, tensor or array, and
+`cross_entropy_rows` takes rows [N, V] as they lie in memory, float32, float64, bfloat16 or float16, tensor or array. It
 gives what is asked for of each row; where a `gradient` is given, it is written too, into the logits themselves if that
 is what `gradient` is. No autograd, no reduction, no reshaping: those are in cross_entropy.py.
 """
@@ -48,11 +48,11 @@ class Options:
 class RowResults(NamedTuple):
     """What was asked for of each row, float64 [N] (`correct`: uint8), else None."""
 
-    loss: NDArray[np.float64] | None = None
-    lse: NDArray[np.float64] | None = None
-    logprob: NDArray[np.float64] | None = None
-    entropy: NDArray[np.float64] | None = None
-    correct: NDArray[np.uint8] | None = None
+    loss: Any = None
+    lse: Any = None
+    logprob: Any = None
+    entropy: Any = None
+    correct: Any = None
 
 
 def is_tensor(x: Any) -> bool:
@@ -92,7 +92,9 @@ class Rows:
     weight   [V], of any dtype, or None
     """
 
-    def __init__(self, logits: Any, target: Any, weight: Any = None, options: Options | None = None, isa: str | None = None):
+    def __init__(
+        self, logits: Any, target: Any, weight: Any = None, options: Options | None = None, isa: str | None = None
+    ) -> None:
         options = options or Options()
         data, dtype = memory_of(logits)
         working = np.float64 if dtype == _loss.DTYPES["float64"] else np.float32
@@ -144,7 +146,9 @@ class Rows:
         gradient   [N, V] of the dtype of the logits, or the logits themselves: filled with the gradient of
                    sum(scale * row_scale * loss + d_lse * lse + d_logprob * logprob + d_entropy * entropy)
         """
-        found = {name: np.empty(self.n_rows, np.uint8 if name == "correct" else np.float64) for name in want}
+        found: dict[str, Any] = {
+            name: np.empty(self.n_rows, np.uint8 if name == "correct" else np.float64) for name in want
+        }
         self._job.run(
             **found,
             gradient=None if gradient is None else memory_of(gradient)[0],

@@ -26,17 +26,17 @@ def softmax(x: Any, dim: int = -1) -> Any:
 
 
 def log_softmax(x: Any, dim: int = -1) -> Any:
-    """x - log(sum(exp(x))) along `dim`, to the larger of 1e-6 and 2 ulp, or rounded once in 16 bits."""
+    """X - log(sum(exp(x))) along `dim`, to the larger of 1e-6 and 2 ulp, or rounded once in 16 bits."""
     return _apply(x, dim, log=True)
 
 
 def softmax_backward(grad: Any, output: Any, dim: int = -1) -> Any:
-    """The gradient by x of a loss whose gradient by `output` = softmax(x) is `grad`: output * (grad - sum(grad * output))."""
+    """The gradient by x, output * (grad - sum(grad * output)), of what has `grad` by `output` = softmax(x)."""
     return _backward(grad, output, dim, log=False)
 
 
 def log_softmax_backward(grad: Any, output: Any, dim: int = -1) -> Any:
-    """The gradient by x of a loss whose gradient by `output` = log_softmax(x) is `grad`: grad - exp(output) * sum(grad)."""
+    """The gradient by x, grad - exp(output) * sum(grad), of what has `grad` by `output` = log_softmax(x)."""
     return _backward(grad, output, dim, log=True)
 
 
@@ -52,9 +52,7 @@ def softmax_jacobian(x: Any, dim: int = -1) -> Any:
     return p[..., :, None] * (np.eye(p.shape[-1], dtype=p.dtype) - p[..., None, :])
 
 
-def nll_loss(
-    logprobs: Any, target: Any, weight: Any = None, ignore_index: int = -100, reduction: str = "mean"
-) -> Any:
+def nll_loss(logprobs: Any, target: Any, weight: Any = None, ignore_index: int = -100, reduction: str = "mean") -> Any:
     """-logprobs[label], weighted and reduced as `torch.nn.functional.nll_loss` does.
 
     logprobs [C], [N, C] or [N, C, d1, ...]; target of that shape without C. IndexError for a label out of range.
@@ -92,8 +90,9 @@ def _check_labels(target: Any, n_classes: int, ignore_index: int) -> None:
     if not bad.any():
         return
     flat, bad = target.reshape(-1), bad.reshape(-1)
-    at = int(bad.nonzero()[0][0] if is_tensor(target) else bad.nonzero()[0][0])
-    raise IndexError(f"target[{at}] = {int(flat[at])} is outside [0, {n_classes}) and is not ignore_index = {ignore_index}")
+    at = int(bad.nonzero()[0][0])
+    label = int(flat[at])
+    raise IndexError(f"target[{at}] = {label} is outside [0, {n_classes}) and is not ignore_index = {ignore_index}")
 
 
 def _apply(x: Any, dim: int, log: bool) -> Any:
@@ -106,7 +105,8 @@ def _apply(x: Any, dim: int, log: bool) -> Any:
 
 def _backward(grad: Any, output: Any, dim: int, log: bool) -> Any:
     if grad.shape != output.shape or grad.dtype != output.dtype:
-        raise ValueError(f"grad: want shape {tuple(output.shape)} of {output.dtype}, got {tuple(grad.shape)} of {grad.dtype}")
+        want = f"{tuple(output.shape)} of {output.dtype}"
+        raise ValueError(f"grad: want shape {want}, got {tuple(grad.shape)} of {grad.dtype}")
     if not is_tensor(grad):
         return _run(np.asarray(output), np.asarray(grad), dim, log)
     from lmfast.loss import autograd_softmax
@@ -122,7 +122,8 @@ def _run(x: Any, grad: Any, dim: int, log: bool) -> Any:
         raise ValueError(f"dim = {dim}: allowed is {-x.ndim} to {x.ndim - 1}")
     if x.ndim == 0:
         return _run(x.reshape(1), None if grad is None else grad.reshape(1), 0, log).reshape(())
-    rows, grad_rows = (None if a is None else _side_by_side(to_rows(a, axis)) for a in (x, grad))
+    rows = _side_by_side(to_rows(x, axis))
+    grad_rows = None if grad is None else _side_by_side(to_rows(grad, axis))
     if tensors:
         from lmfast.loss.autograd import new_like
 
@@ -147,4 +148,5 @@ def _side_by_side(rows: Any) -> Any:
     if is_tensor(rows):
         return rows if rows.shape[-1] < 2 or rows.stride(-1) == 1 else rows.contiguous()
     good = rows.flags.aligned and (rows.shape[1] < 2 or rows.strides[1] == rows.itemsize) and rows.dtype.isnative
-    return rows if good and rows.strides[0] % rows.itemsize == 0 else np.array(rows, rows.dtype.newbyteorder("="), order="C")
+    good = good and rows.strides[0] % rows.itemsize == 0
+    return rows if good else np.array(rows, rows.dtype.newbyteorder("="), order="C")

@@ -1,4 +1,8 @@
-"""Properties and normalization of one stated version of Unicode, whatever version Python and `regex` come with."""
+"""Properties and normalization of stated versions of Unicode, whatever version Python and `regex` come with.
+
+Categories, white space and word characters are of 16.0, normalization is of 9.0. tokenizers 0.23.3 has tables of other
+versions in some of its parts; these are named by the number of the version.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +10,31 @@ import re
 import unicodedata
 from functools import cache
 from itertools import groupby
+from typing import Literal
 
 import regex
 
+from lmfast.reference import unicode_sets
 from lmfast.reference.unicode_16 import AFTER_9, KINDS, RUNS
 
-__all__ = ["category", "is_boundary", "is_space", "is_word", "nfc", "stand_ins"]
+__all__ = [
+    "category",
+    "is_boundary",
+    "is_mark_9",
+    "is_nonspacing_8",
+    "is_numeric_17",
+    "is_other_8",
+    "is_punctuation_8",
+    "is_space",
+    "is_word",
+    "lowercase",
+    "nfc",
+    "nfd",
+    "nfkc",
+    "nfkd",
+    "normalize",
+    "stand_ins",
+]
 
 
 @cache
@@ -58,8 +81,8 @@ def stand_ins() -> dict[int, str]:
     return found
 
 
-def nfc(text: str) -> str:
-    """Normalization form C of Unicode 9.0.
+def normalize(form: Literal["NFC", "NFD", "NFKC", "NFKD"], text: str) -> str:
+    """A normalization form of Unicode 9.0.
 
     The data of an assigned character never changes (the stability policy of UAX #15), so this is the form that Python
     gives, between characters that Unicode 9.0 does not know: to it they are starters that combine with nothing.
@@ -67,7 +90,71 @@ def nfc(text: str) -> str:
     if text.isascii():
         return text
     runs = ((young, "".join(run)) for young, run in groupby(text, _is_young))
-    return "".join(run if young else unicodedata.normalize("NFC", run) for young, run in runs)
+    return "".join(run if young else unicodedata.normalize(form, run) for young, run in runs)
+
+
+def nfc(text: str) -> str:
+    """Normalization form C of Unicode 9.0."""
+    return normalize("NFC", text)
+
+
+def nfd(text: str) -> str:
+    """Normalization form D of Unicode 9.0."""
+    return normalize("NFD", text)
+
+
+def nfkc(text: str) -> str:
+    """Normalization form KC of Unicode 9.0."""
+    return normalize("NFKC", text)
+
+
+def nfkd(text: str) -> str:
+    """Normalization form KD of Unicode 9.0."""
+    return normalize("NFKD", text)
+
+
+def lowercase(text: str) -> str:
+    """Every character's lowercase by Unicode 17.0, without a look at its neighbours: a final sigma is like another."""
+    young = _lower_after_13()
+    return "".join(young.get(c) or c.lower() for c in text)
+
+
+@cache
+def _lower_after_13() -> dict[str, str]:
+    pairs = (pair.split(":") for pair in unicode_sets.LOWER_AFTER_13.split())
+    return {chr(int(upper, 16)): chr(int(lower, 16)) for upper, lower in pairs}
+
+
+@cache
+def _members(ranges: str) -> frozenset[str]:
+    """The characters of ranges in hexadecimal."""
+    ends = [(int(r.partition("-")[0], 16), int(r.rpartition("-")[2], 16)) for r in ranges.split()]
+    return frozenset(chr(c) for first, last in ends for c in range(first, last + 1))
+
+
+def is_punctuation_8(character: str) -> bool:
+    """Whether it is punctuation (P) in Unicode 8.0, or any of ASCII's 32 punctuation characters."""
+    return character in _members(unicode_sets.PUNCTUATION_8)
+
+
+def is_other_8(character: str) -> bool:
+    """Whether it is a control, a format or a private-use character (Cc, Cf, Co) in Unicode 8.0."""
+    return character in _members(unicode_sets.OTHER_8)
+
+
+def is_nonspacing_8(character: str) -> bool:
+    """Whether it is a nonspacing mark (Mn) in Unicode 8.0."""
+    return character in _members(unicode_sets.NONSPACING_8)
+
+
+def is_mark_9(character: str) -> bool:
+    """Whether it is a mark (M) in Unicode 9.0."""
+    return character in _members(unicode_sets.MARKS_9)
+
+
+def is_numeric_17(character: str) -> bool:
+    """Whether it is a number (N) in Unicode 17.0."""
+    return character in _members(unicode_sets.NUMERIC_17)
 
 
 _AFTER_9 = frozenset(chr(int(c, 16)) for c in AFTER_9.split())

@@ -6,10 +6,11 @@ another: it goes through the `regex` package instead (exact, slower). Several te
 
 from __future__ import annotations
 
-__all__ = ["PATTERNS", "SPLITTERS", "splitter_of"]
+__all__ = ["GPT2_PATTERN", "PATTERNS", "SPLITTERS", "splitter_of"]
 
 _GPT2 = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s"
-_GPT2_ORIGINAL = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+GPT2_PATTERN = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+"""What `ByteLevel` splits by when `use_regex` is true."""
 _CL100K = (
     r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+| ?[^\s\p{L}\p{N}]++[\r\n]*+"
     r"|\s++$|\s*[\r\n]|\s+(?!\S)|\s"
@@ -48,7 +49,7 @@ PATTERNS: dict[str, str] = {
 
 SPLITTERS: dict[str, str] = {
     _GPT2: "gpt2",
-    _GPT2_ORIGINAL: "gpt2",
+    GPT2_PATTERN: "gpt2",
     _CL100K: "cl100k",
     _LLAMA3: "llama3",
     _QWEN2: "qwen2",

@@ -24,7 +24,15 @@ Span = tuple[int, int, bool]
 
 def steps_of(pre_tokenizer: tuple[PreTokenizer, ...]) -> list[Step]:
     """The steps of a pre-tokenizer as functions from a piece to its pieces."""
-    return [_prefix_space if isinstance(step, PrefixSpace) else _splitter(step) for step in pre_tokenizer]
+    return [_step(step) for step in pre_tokenizer]
+
+
+def _step(step: PreTokenizer) -> Step:
+    if isinstance(step, Split):
+        return _splitter(step)
+    if isinstance(step, PrefixSpace):
+        return _prefix_space
+    raise ValueError(f"{type(step).__name__} is no step of byte-level BPE; a BPE over characters has any")
 
 
 def pieces(text: str, steps: list[Step]) -> Iterable[str]:

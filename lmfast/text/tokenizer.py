@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import partial
 from itertools import accumulate
-from typing import Literal, NamedTuple, TypeAlias, TypeGuard, TypeVar
+from typing import Any, Literal, NamedTuple, TypeAlias, TypeGuard, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -23,9 +23,10 @@ from numpy.typing import ArrayLike, NDArray
 from lmfast import _checking as checking
 from lmfast import threads as _threads
 from lmfast.text import _text
+from lmfast.text.encoding import Encoding, Layout, Side, Strategy, lay_out, pad
 from lmfast.text.patterns import splitter_of
 from lmfast.text.ragged import Ragged
-from lmfast.text.spec import AddedToken, Split, TokenizerSpec
+from lmfast.text.spec import NFC, AddedToken, Split, TokenizerSpec
 
 __all__ = ["Offsets", "StreamDecoder", "Tokenizer"]
 
@@ -72,10 +73,18 @@ class Tokenizer(_text.Encoder):
     Exactness: the ids of tiktoken 0.14.0 for rank files and of tokenizers 0.23.3 for tokenizer.json files.
     """
 
+    def __new__(cls, spec: TokenizerSpec, *, cache_bytes: int = CACHE_BYTES, isa: str | None = None) -> Tokenizer:
+        if cls is Tokenizer and not spec.is_byte_level:
+            from lmfast.text.families import FamilyTokenizer
+
+            return super().__new__(FamilyTokenizer)
+        return super().__new__(cls)
+
     def __init__(self, spec: TokenizerSpec, *, cache_bytes: int = CACHE_BYTES, isa: str | None = None) -> None:
-        if cache_bytes < _LEAST_CACHE:
-            raise ValueError(f"cache_bytes = {cache_bytes}; want at least {_LEAST_CACHE}")
-        model = spec.model
+        check_added_tokens(spec, cache_bytes)
+        model = spec.bpe
+        if any(not isinstance(normalizer, NFC) for normalizer in spec.normalizer):
+            raise ValueError("a byte-level BPE has no normalizer but NFC; a BPE over characters has any")
         merges = None
         if model.merges is not None:
             merges = np.searchsorted(model.vocab.ids, model.merges).astype(np.uint32)
@@ -93,9 +102,6 @@ class Tokenizer(_text.Encoder):
                 from lmfast.text.regex_split import steps_of
 
                 self._steps = steps_of(steps)
-        contents = [token.content for token in spec.added_tokens]
-        if twice := next((content for content, n in Counter(contents).items() if n > 1), None):
-            raise ValueError(f"added token {twice!r} appears twice")
         self._added = _added(spec, False), _added(spec, True)
         most = 2 * len(model.vocab) + 2**17  # tables are as long as the largest id
         if (largest := max([int(model.vocab.ids[-1]), *(t.id for t in spec.added_tokens)])) > most:
@@ -113,8 +119,8 @@ class Tokenizer(_text.Encoder):
             model.vocab.ids,
             merges,
             model.ignore_merges or merges is None,
-            _compiled(self._added[0]),
-            _compiled(self._added[1]),
+            compiled_tokens(self._added[0]),
+            compiled_tokens(self._added[1]),
             splitter,
             bool(spec.normalizer),
             cache_bytes,
@@ -156,7 +162,7 @@ class Tokenizer(_text.Encoder):
         self, text: Text, allowed_special: AllowedSpecial, add_special_tokens: bool, errors: Errors
     ) -> NDArray[np.uint32]:
         raw, normalized = self._bits(allowed_special)
-        strict = _is_strict(errors)
+        strict = is_strict(errors)
         if self._steps is None:
             ids: NDArray[np.uint32] = self._encode(text, False, False, raw, normalized, strict)
         else:
@@ -169,7 +175,7 @@ class Tokenizer(_text.Encoder):
 
     def _count_general(self, text: Text, allowed_special: AllowedSpecial, errors: Errors) -> int:
         raw, normalized = self._bits(allowed_special)
-        strict = _is_strict(errors)
+        strict = is_strict(errors)
         if self._steps is not None:
             return len(self._encode_steps(_utf8(text, strict), raw, normalized))
         n: int = self._encode(text, False, True, raw, normalized, strict)
@@ -187,23 +193,28 @@ class Tokenizer(_text.Encoder):
         errors: Errors = "replace",
     ) -> Ragged:
         """The ids of many texts. `threads`: how many to use, None for one per processor."""
-        items, workers = _texts(texts), _threads.count(threads)
+        items, workers = text_items(texts), _threads.count(threads)
         if self._steps is not None or add_special_tokens:
-            rows = [
-                self.encode(t, allowed_special=allowed_special, add_special_tokens=add_special_tokens, errors=errors)
-                for t in items
-            ]
-            return Ragged(
-                np.concatenate([np.empty(0, np.uint32), *rows]), _offsets(np.array([len(r) for r in rows], np.int64))
-            )
+            return self._encode_rows(items, allowed_special, add_special_tokens, errors)
         rooms = [self._room(item) for item in items]
         ragged = self._encode_parts(
-            partial(self._encode_range, items), rooms, workers, *self._bits(allowed_special), _is_strict(errors)
+            partial(self._encode_range, items), rooms, workers, *self._bits(allowed_special), is_strict(errors)
         )
         if checking.on:
             for item, ids in zip(items, ragged, strict=True):
                 checking.verify_encode(self._spec, item, ids, allowed_special, False)
         return ragged
+
+    def _encode_rows(
+        self, items: list[str | bytes], allowed_special: AllowedSpecial, add_special_tokens: bool, errors: Errors
+    ) -> Ragged:
+        """The ids of many texts, one call for each."""
+        rows = [
+            self.encode(t, allowed_special=allowed_special, add_special_tokens=add_special_tokens, errors=errors)
+            for t in items
+        ]
+        ids = np.concatenate([np.empty(0, np.uint32), *rows])
+        return Ragged(ids, _offsets(np.array([len(r) for r in rows], np.int64)), self._ints)
 
     def count_batch(
         self,
@@ -214,12 +225,12 @@ class Tokenizer(_text.Encoder):
         errors: Errors = "replace",
     ) -> NDArray[np.int64]:
         """How many ids each of many texts has: int64[n]. No ids are built."""
-        items, workers = _texts(texts), _threads.count(threads)
+        items, workers = text_items(texts), _threads.count(threads)
         if self._steps is not None or checking.on:
             return np.array([self.count(t, allowed_special=allowed_special, errors=errors) for t in items], np.int64)
         counts = np.zeros(len(items), np.int64)
         raw, normalized = self._bits(allowed_special)
-        strict = _is_strict(errors)
+        strict = is_strict(errors)
         parts = _parts([self._room(item) for item in items], workers)
         calls = [partial(self._encode_range, items, a, b, None, 0, counts, raw, normalized, strict) for a, b in parts]
         _threads.run(calls, workers)
@@ -238,25 +249,17 @@ class Tokenizer(_text.Encoder):
         A file is one document, or with `separator` as many as it separates; the separator belongs to none, and no empty
         document follows one that ends the file. Files are read as bytes; nothing is decoded.
         """
-        if isinstance(paths, (str, bytes, os.PathLike)):
-            raise TypeError(f"paths: want several paths, got one: [{os.fspath(paths)!r}] encodes it")
-        mark = separator.encode() if isinstance(separator, str) else separator
-        if mark is not None and not mark:
-            raise ValueError("separator is empty; want at least one byte, or None for one document a file")
         groups, workers = [], _threads.count(threads)
-        for path in paths:
-            with open(path, "rb") as file:
-                data = file.read()
-            ends = list(_ends(data, mark)) if mark else [(0, len(data))]
+        for data, ends in documents(paths, separator):
             if self._steps is not None or checking.on:
-                documents = [data[start:stop] for start, stop in ends]
-                groups.append(self.encode_batch(documents, threads=workers, allowed_special=allowed_special))
+                items = [data[start:stop] for start, stop in ends]
+                groups.append(self.encode_batch(items, threads=workers, allowed_special=allowed_special))
                 continue
             spans = np.array(ends, np.int64).reshape(-1, 2)
             rooms = [self._bound(stop - start) for start, stop in ends]
             bits = self._bits(allowed_special)
             groups.append(self._encode_parts(partial(self._encode_spans, data, spans), rooms, workers, *bits, False))
-        return _joined(groups)
+        return joined(groups)
 
     def _encode_parts(
         self,
@@ -288,7 +291,7 @@ class Tokenizer(_text.Encoder):
                 filled += n
             ids.resize(filled, refcheck=False)
             groups.append(Ragged(ids, _offsets(counts[first:last]), self._ints))
-        return _joined(groups)
+        return joined(groups)
 
     def _room(self, text: str | bytes) -> int:
         """Room for the ids of a text."""
@@ -301,12 +304,12 @@ class Tokenizer(_text.Encoder):
         """Stretches of text in order, as the model sees them: (bytes, where they come from in `data`, id). Added tokens
         have their id, plain text has None.
         """
-        for start, stop, token in _gaps(len(data), self._matches(False, data, raw)):
+        for start, stop, token in gaps(len(data), self._matches(False, data, raw)):
             text, back = data[start:stop], None
             if token is None and self._spec.normalizer and (new := _text.nfc(text)) != text:
                 text, back = new, start + _alignment(text, new)
             inner = self._matches(True, text, normalized) if token is None else [(0, len(text), token)]
-            for a, b, found in _gaps(len(text), inner):
+            for a, b, found in gaps(len(text), inner):
                 yield text[a:b], start + a if back is None else back[a : b + 1], found
 
     def _pieces(self, text: bytes) -> tuple[bytes, NDArray[np.int64]]:
@@ -335,7 +338,7 @@ class Tokenizer(_text.Encoder):
         were normalized together; an added token has the white space that it took along. Byte offsets of a text without
         either partition it. Not for specs with a PrefixSpace or a pattern that removes text (ValueError).
         """
-        data = _utf8(text, _is_strict(errors))
+        data = _utf8(text, is_strict(errors))
         raw, normalized = self._bits(allowed_special)
         ids, spans = [np.empty(0, np.uint32)], [np.empty((0, 2), np.int64)]
         for stretch, origin, token in self._segments(data, raw, normalized):
@@ -353,19 +356,120 @@ class Tokenizer(_text.Encoder):
             else:
                 spans.append(np.stack([origin[at[:-1], 0], origin[at[1:], 1]], axis=1))
         span = np.concatenate(spans)
-        # Characters that begin at or before each byte; a token's first and last byte say which it touches.
-        starts = np.cumsum(_character_starts(data))
-        characters = np.zeros_like(span)
-        if len(span):
-            filled = span[:, 1] > span[:, 0]
-            first, last = span[filled, 0], span[filled, 1] - 1
-            characters[filled] = np.stack([starts[first] - 1, starts[last]], axis=1)
-            bare = np.append(starts, starts[-1:] + 1) if len(starts) else np.ones(1, np.int64)
-            characters[~filled] = (bare[span[~filled, 0]] - 1)[:, None]
-        result = Offsets(np.concatenate(ids), span, characters)
+        result = Offsets(np.concatenate(ids), span, character_offsets(data, span))
         if checking.on:
             checking.verify_offsets(self._spec, text, *result, allowed_special)
         return result
+
+    def encoding(
+        self,
+        text: Text,
+        pair: Text | None = None,
+        *,
+        add_special_tokens: bool = True,
+        max_length: int | None = None,
+        truncation: Strategy = "longest_first",
+        truncation_side: Side = "right",
+        stride: int = 0,
+        pad_to: int | None = None,
+        pad_id: int = 0,
+        pad_type_id: int = 0,
+        padding_side: Side = "right",
+        allowed_special: AllowedSpecial = (),
+        errors: Errors = "replace",
+    ) -> Encoding:
+        """One text, or two, as a model takes them: ids with segment ids, masks, offsets, and what was cut off.
+
+        add_special_tokens  put the spec's post-processor around the ids
+        max_length          cut to so many ids, special tokens included; None: no cut
+        truncation          which text is cut: the longer one first, the first, or the second
+        truncation_side     where it is cut
+        stride              how many ids of one part the next part of `overflowing` repeats
+        pad_to              fill up to so many ids with `pad_id`, of segment `pad_type_id`, on `padding_side`
+
+        Errors: ValueError where the texts cannot be cut to `max_length` in the way that is asked for.
+        """
+        layout = Layout(
+            add_special_tokens, max_length, truncation, truncation_side, stride, pad_id, pad_type_id, padding_side
+        )
+        texts = [text] if pair is None else [text, pair]
+        found = [self.encode_with_offsets(t, allowed_special=allowed_special, errors=errors) for t in texts]
+        result = lay_out([(o.ids, o.characters) for o in found], self._spec.template, layout)
+        return result if pad_to is None else pad(result, pad_to, layout)
+
+    def encoding_batch(
+        self,
+        texts: Iterable[Text],
+        pairs: Iterable[Text] | None = None,
+        *,
+        pad_to: int | Literal["longest"] | None = None,
+        pad_to_multiple_of: int | None = None,
+        pad_id: int = 0,
+        pad_type_id: int = 0,
+        padding_side: Side = "right",
+        **options: Any,
+    ) -> list[Encoding]:
+        """Many texts, or pairs of them, as a model takes them; the options are those of `encoding`.
+
+        pad_to              "longest": as long as the longest of all
+        pad_to_multiple_of  ... and then up to a multiple of this
+        """
+        firsts = text_items(texts)
+        seconds = [None] * len(firsts) if pairs is None else text_items(pairs)
+        if len(firsts) != len(seconds):
+            raise ValueError(f"{len(firsts)} texts and {len(seconds)} pairs; want as many of each")
+        found = [self.encoding(a, b, **options) for a, b in zip(firsts, seconds, strict=True)]
+        if pad_to is None or not found:
+            return found
+        length = max(map(len, found)) if pad_to == "longest" else pad_to
+        length += -length % (pad_to_multiple_of or 1)
+        layout = Layout(pad_id=pad_id, pad_type_id=pad_type_id, padding_side=padding_side)
+        return [pad(encoding, length, layout) for encoding in found]
+
+    # Other segmentations of a text than the one that `encode` gives; added tokens in it are plain text.
+
+    def nbest(self, text: Text, n: int) -> list[tuple[NDArray[np.uint32], float]]:
+        """The n best segmentations by a Unigram model, or as many as there are: ids and the sum of their scores.
+
+        Errors: ValueError for another model.
+        """
+        raise self._no_choice("nbest", "Unigram")
+
+    def sample(
+        self, text: Text, *, seed: int, alpha: float | None = None, dropout: float | None = None
+    ) -> NDArray[np.uint32]:
+        """A random segmentation; the same seed gives the same one.
+
+        alpha    for a Unigram model: the probability of a segmentation is proportional to exp(alpha * score)
+        dropout  for a BPE over characters: the probability of passing over a merge
+
+        Errors: ValueError for an argument that does not go with the model.
+        """
+        raise self._no_choice("sample", "Unigram, a ScoredBPE or a BPE over characters")
+
+    def sample_and_score(
+        self,
+        text: Text,
+        n: int,
+        *,
+        seed: int,
+        alpha: float = 1.0,
+        replacement: bool = True,
+        include_best: bool = False,
+    ) -> list[tuple[NDArray[np.uint32], float]]:
+        """N random segmentations by a Unigram model with their log-probabilities; without `replacement` different ones,
+        with the log-probability of being drawn, the best one first where `include_best` asks for it.
+
+        Errors: ValueError for another model.
+        """
+        raise self._no_choice("sample_and_score", "Unigram")
+
+    def entropy(self, text: Text, *, alpha: float = 1.0) -> float:
+        """The entropy, in nats, of the segmentations that `sample` draws from. Errors: ValueError for another model."""
+        raise self._no_choice("entropy", "Unigram")
+
+    def _no_choice(self, what: str, wanted: str) -> ValueError:
+        return ValueError(f"{what} needs a model that is {wanted}; this one is {type(self._spec.model).__name__}")
 
     def truncate(self, text: T, max_tokens: int, *, allowed_special: AllowedSpecial = ()) -> T:
         """The longest beginning of a text, up to a token and a character boundary of its, that has at most `max_tokens`
@@ -390,7 +494,7 @@ class Tokenizer(_text.Encoder):
         return kept
 
     def _post_process(self, ids: NDArray[np.uint32]) -> NDArray[np.uint32]:
-        template = self._spec.post_processor
+        template = self._spec.template
         if template is None:
             return ids
         return np.concatenate([ids if p.kind == "sequence" else np.array(p.ids, np.uint32) for p in template.single])
@@ -518,7 +622,7 @@ class Tokenizer(_text.Encoder):
                 f"added tokens   {len(spec.added_tokens)} ({len(self._special)} special)",
                 f"normalizer     {', '.join(type(n).__name__ for n in spec.normalizer) or 'none'}",
                 f"pre-tokenizer  {slow if self._steps is not None else f'{self._splitter}, compiled'}",
-                f"model          BPE by {'ranks' if spec.model.merges is None else 'merges'}, {len(spec.model.vocab)} "
+                f"model          BPE by {'ranks' if spec.bpe.merges is None else 'merges'}, {len(spec.model.vocab)} "
                 f"tokens{'' if all_form else ', some of which no merge makes'}",
                 f"long pieces    backtracking, linear{heap}",
                 f"unicode        {spec.unicode}",
@@ -564,7 +668,7 @@ class StreamDecoder:
 _LONE = re.compile("[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]")
 
 
-def _is_strict(errors: str) -> bool:
+def is_strict(errors: str) -> bool:
     if errors not in ("replace", "strict"):
         raise ValueError(f"errors = {errors!r}; want 'replace' or 'strict'")
     return errors == "strict"
@@ -596,7 +700,7 @@ def _are_ints(ids: object) -> TypeGuard[list[int]]:
     return type(ids) is list and (not ids or type(ids[0]) is int)
 
 
-def _texts(texts: Iterable[Text]) -> list[str | bytes]:
+def text_items(texts: Iterable[Text]) -> list[str | bytes]:
     if isinstance(texts, (str, bytes, bytearray, memoryview)):
         raise TypeError(f"texts: want several texts, got one {type(texts).__name__}; encode([text]) takes a list")
     items = []
@@ -609,6 +713,15 @@ def _texts(texts: Iterable[Text]) -> list[str | bytes]:
     return items
 
 
+def check_added_tokens(spec: TokenizerSpec, cache_bytes: int) -> None:
+    """Errors: ValueError for an added token that stands twice, or for too small a cache."""
+    if cache_bytes < _LEAST_CACHE:
+        raise ValueError(f"cache_bytes = {cache_bytes}; want at least {_LEAST_CACHE}")
+    contents = [token.content for token in spec.added_tokens]
+    if twice := next((content for content, n in Counter(contents).items() if n > 1), None):
+        raise ValueError(f"added token {twice!r} appears twice")
+
+
 def _added(spec: TokenizerSpec, normalized: bool) -> dict[bytes, AddedToken]:
     """The added tokens of one kind by what is looked for.
 
@@ -619,7 +732,7 @@ def _added(spec: TokenizerSpec, normalized: bool) -> dict[bytes, AddedToken]:
     return {_text.nfc(t.content.encode()) if normalizes else t.content.encode(): t for t in tokens}
 
 
-def _compiled(tokens: dict[bytes, AddedToken]) -> tuple[tuple[bytes, int, int], ...]:
+def compiled_tokens(tokens: dict[bytes, AddedToken]) -> tuple[tuple[bytes, int, int], ...]:
     """Added tokens as the compiled search takes them."""
     flags = {t: sum(bit for name, bit in _FLAGS if getattr(token, name)) for t, token in tokens.items()}
     return tuple((content, token.id, flags[content]) for content, token in tokens.items())
@@ -636,7 +749,7 @@ def _offsets(counts: NDArray[np.int64]) -> NDArray[np.int64]:
     return offsets
 
 
-def _joined(groups: list[Ragged]) -> Ragged:
+def joined(groups: list[Ragged]) -> Ragged:
     if len(groups) == 1:
         return groups[0]
     starts = accumulate((group.ids.size for group in groups), initial=0)
@@ -669,6 +782,21 @@ def _parts(rooms: list[int], workers: int) -> list[tuple[int, int]]:
     return _ranges(rooms, max(_PART_BYTES, sum(rooms) // (8 * workers)))
 
 
+def documents(
+    paths: Iterable[str | os.PathLike[str]], separator: str | bytes | None
+) -> Iterator[tuple[bytes, list[tuple[int, int]]]]:
+    """The contents of each file and where the documents in it lie."""
+    if isinstance(paths, (str, bytes, os.PathLike)):
+        raise TypeError(f"paths: want several paths, got one: [{os.fspath(paths)!r}] encodes it")
+    mark = separator.encode() if isinstance(separator, str) else separator
+    if mark is not None and not mark:
+        raise ValueError("separator is empty; want at least one byte, or None for one document a file")
+    for path in paths:
+        with open(path, "rb") as file:
+            data = file.read()
+        yield data, list(_ends(data, mark)) if mark else [(0, len(data))]
+
+
 def _ends(data: bytes, separator: bytes) -> Iterator[tuple[int, int]]:
     """Where the documents of a file lie."""
     start = 0
@@ -679,7 +807,7 @@ def _ends(data: bytes, separator: bytes) -> Iterator[tuple[int, int]]:
         yield start, len(data)
 
 
-def _gaps(n: int, matches: list[tuple[int, int, int]]) -> Iterator[tuple[int, int, int | None]]:
+def gaps(n: int, matches: list[tuple[int, int, int]]) -> Iterator[tuple[int, int, int | None]]:
     """Matches (start, stop, id) and the gaps between them, (start, stop, None), in order."""
     done = 0
     for start, stop, token in matches:
@@ -707,6 +835,20 @@ def _character_starts(data: bytes) -> NDArray[np.bool_]:
             else:
                 at += len(character.encode())
     return starts
+
+
+def character_offsets(data: bytes, span: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Offsets in bytes of a text, int64[n, 2], as offsets in characters."""
+    # Characters that begin at or before each byte; a token's first and last byte say which it touches.
+    starts = np.cumsum(_character_starts(data))
+    characters = np.zeros_like(span)
+    if len(span):
+        filled = span[:, 1] > span[:, 0]
+        first, last = span[filled, 0], span[filled, 1] - 1
+        characters[filled] = np.stack([starts[first] - 1, starts[last]], axis=1)
+        bare = np.append(starts, starts[-1:] + 1) if len(starts) else np.ones(1, np.int64)
+        characters[~filled] = (bare[span[~filled, 0]] - 1)[:, None]
+    return characters
 
 
 def _alignment(text: bytes, normalized: bytes) -> NDArray[np.int64]:

@@ -190,22 +190,22 @@ DOCUMENTS: dict[str, tuple[bytes, str]] = {
     "truncation": (put(512, "truncation"), "truncation: want an object or null, got 512"),
     # The model.
     "model-array": (put([], "model"), "model: want an object, got an array of 0"),
-    "unigram": (put("Unigram", "model", "type"), "model.type: 'Unigram' is not supported yet; supported: BPE"),
-    "type-number": (put(3, "model", "type"), "model.type: 3 is not supported yet"),
+    "unigram": (
+        put("Unigram", "model", "type"),
+        "model: key 'merges' is not supported; supported: vocab, type, unk_id",
+    ),
+    "type-unknown": (put("Trie", "model", "type"), "model.type: 'Trie' is not supported; supported: BPE, Unigram"),
+    "type-number": (put(3, "model", "type"), "model.type: want a string, got 3"),
     "word-piece-of-old": (
         put({"vocab": {}, "unk_token": "[UNK]", "max_input_chars_per_word": 100}, "model"),
-        "model: neither a type nor merges: not a BPE model",
+        "model: the key 'continuing_subword_prefix' is missing",
     ),
+    "no-keys": (put({"vocab": {}}, "model"), "model: neither a type nor the keys of a model"),
     "no-vocab": (drop(*VOCAB), "model: the key 'vocab' is missing"),
     "no-merges": (drop(*MERGES), "model: the key 'merges' is missing"),
     "model-key": (put(1, "model", "max_input_chars"), "model: key 'max_input_chars' is not supported"),
-    "dropout": (put(0.1, "model", "dropout"), "model.dropout: 0.1 is not supported"),
-    "dropout-true": (put(True, "model", "dropout"), "model.dropout: true is not supported"),
-    "prefix": (
-        put("##", "model", "continuing_subword_prefix"),
-        "model.continuing_subword_prefix: '##' is not supported",
-    ),
-    "suffix": (put("</w>", "model", "end_of_word_suffix"), "model.end_of_word_suffix: '</w>' is not supported"),
+    "dropout": (put(1.1, "model", "dropout"), "model.dropout: want a number in [0, 1] or null, got 1.1"),
+    "dropout-true": (put(True, "model", "dropout"), "model.dropout: want a number in [0, 1] or null, got true"),
     "suffix-number": (put(1, "model", "end_of_word_suffix"), "model.end_of_word_suffix: want a string, got 1"),
     "ignore-merges": (put("yes", "model", "ignore_merges"), "model.ignore_merges: want true or false, got 'yes'"),
     "fuse-unk": (put(1, "model", "fuse_unk"), "model.fuse_unk: want true or false, got 1"),
@@ -284,21 +284,32 @@ DOCUMENTS: dict[str, tuple[bytes, str]] = {
     ),
     # The normalizer.
     "normalizer-type": (
-        put({"type": "NFKC"}, "normalizer"),
-        "normalizer: type 'NFKC' is not supported yet; supported: NFC, Sequence",
+        put({"type": "NFX"}, "normalizer"),
+        "normalizer: type 'NFX' is not supported; supported: NFC, NFD, NFKC",
     ),
     "normalizer-no-type": (put({}, "normalizer"), "normalizer: the key 'type' is missing"),
     "normalizer-string": (put("NFC", "normalizer"), "normalizer: want an object, got 'NFC'"),
     "normalizer-key": (put({"type": "NFC", "x": 1}, "normalizer"), "normalizer: key 'x' is not supported"),
     "normalizer-nested": (
-        put({"type": "Sequence", "normalizers": [{"type": "NFC"}, {"type": "Lowercase"}]}, "normalizer"),
-        "normalizer.normalizers[1]: type 'Lowercase' is not supported yet",
+        put({"type": "Sequence", "normalizers": [{"type": "NFC"}, {"type": "Lowercase", "x": 1}]}, "normalizer"),
+        "normalizer.normalizers[1]: key 'x' is not supported",
+    ),
+    "charsmap-letters": (
+        put({"type": "Precompiled", "precompiled_charsmap": "!"}, "normalizer"),
+        "normalizer.precompiled_charsmap: not base64",
+    ),
+    "charsmap-short": (
+        put({"type": "Precompiled", "precompiled_charsmap": "AAA="}, "normalizer"),
+        "normalizer.precompiled_charsmap: 2 bytes; want at least 4",
+    ),
+    "charsmap-size": (
+        put({"type": "Precompiled", "precompiled_charsmap": "/////wAAAAAA"}, "normalizer"),
+        "normalizer.precompiled_charsmap: a trie of 4294967295 bytes in a table of 9",
     ),
     # The pre-tokenizer.
-    "pre-tokenizer-null": (put(None, "pre_tokenizer"), "pre_tokenizer: null"),
     "pre-tokenizer-type": (
-        put({"type": "Whitespace"}, "pre_tokenizer"),
-        "pre_tokenizer: type 'Whitespace' is not supported yet",
+        put({"type": "Words"}, "pre_tokenizer"),
+        "pre_tokenizer: type 'Words' is not supported; supported: BertPreTokenizer",
     ),
     "pre-tokenizer-type-list": (
         put({"type": []}, "pre_tokenizer"),
@@ -306,12 +317,18 @@ DOCUMENTS: dict[str, tuple[bytes, str]] = {
     ),
     "metaspace": (
         steps(BYTE_LEVEL, {"type": "Metaspace"}),
-        "pre_tokenizer.pretokenizers[1]: type 'Metaspace' is not supported yet; supported: ByteLevel, Split, Sequence",
+        "pre_tokenizer.pretokenizers[1]: the key 'replacement' is missing",
     ),
-    "no-byte-level": (steps(SPLIT), "pre_tokenizer: no ByteLevel"),
-    "empty-sequence": (steps(), "pre_tokenizer: no ByteLevel"),
-    "split-after-byte-level": (steps(BYTE_LEVEL, SPLIT), "pre_tokenizer.pretokenizers[1]: Split after ByteLevel"),
-    "two-byte-levels": (steps(BYTE_LEVEL, BYTE_LEVEL), "pre_tokenizer.pretokenizers[1]: ByteLevel after ByteLevel"),
+    "metaspace-scheme": (
+        steps({"type": "Metaspace", "replacement": "_", "prepend_scheme": "last"}),
+        "pretokenizers[0].prepend_scheme: want one of always, first, never, got 'last'",
+    ),
+    "metaspace-two": (
+        steps({"type": "Metaspace", "replacement": "__"}),
+        "pretokenizers[0].replacement: want one character, got '__'",
+    ),
+    "fixed-length": (steps({"type": "FixedLength", "length": 0}), "pretokenizers[0].length: want 1 or more, got 0"),
+    "null-in-sequence": (steps(None), "pretokenizers[0]: null in a sequence"),
     "sequence-object": (
         put({"type": "Sequence", "pretokenizers": {}}, "pre_tokenizer"),
         "pre_tokenizer.pretokenizers: want an array",
@@ -345,11 +362,11 @@ DOCUMENTS: dict[str, tuple[bytes, str]] = {
     # What comes after the model.
     "post-processor-type": (
         put({"type": "BertProcessing"}, *TEMPLATE),
-        "post_processor: type 'BertProcessing' is not supported",
+        "post_processor: the key 'sep' is missing",
     ),
     "two-templates": (
         document(lambda c: c.update(post_processor={"type": "Sequence", "processors": [c["post_processor"]] * 2})),
-        "post_processor.processors[1]: a second TemplateProcessing",
+        "post_processor.processors[1]: a TemplateProcessing after another post-processor",
     ),
     "template-string": (put("$A", *TEMPLATE, "single"), "post_processor.single: want an array, got '$A'"),
     "template-absent-token": (
@@ -380,10 +397,10 @@ DOCUMENTS: dict[str, tuple[bytes, str]] = {
         put("x", *TEMPLATE, "special_tokens", "<s>", "id"),
         "['<s>'].id: want the key that leads here",
     ),
-    "decoder-type": (put({"type": "WordPiece"}, "decoder"), "decoder: type 'WordPiece' is not supported yet"),
-    "decoder-sequence": (
-        put({"type": "Sequence", "decoders": []}, "decoder"),
-        "decoder: 0 decoders in sequence; want one",
+    "decoder-type": (put({"type": "WordPiece"}, "decoder"), "decoder: the key 'prefix' is missing"),
+    "decoder-strip": (
+        put({"type": "Strip", "content": "ab", "start": 0, "stop": 0}, "decoder"),
+        "decoder.content: want one character, got 'ab'",
     ),
 }
 
@@ -441,9 +458,9 @@ def test_safety_special_tokens(special_tokens: dict[str, int], place: str, tmp_p
 @pytest.mark.parametrize(
     ("data", "place"),
     [
-        (b"", "the file is empty; want a .tiktoken rank file or a Hugging Face tokenizer.json"),
+        (b"", "the file is empty; want a .tiktoken rank file, a Hugging Face tokenizer.json or a sentencepiece .model"),
         (b" \n\n", "the file is empty"),
-        (b"\n\x0e\n\x05<unk>\x15\0\0\0\0", "looks like a sentencepiece model, which is not supported yet"),
+        (b"\n\x0e\n\x05<unk>\x15\0\0\0\0", "byte offset 0: field 1 has 14 bytes, and 12 are left"),
         (b"PK\x03\x04", "begins with b'PK\\x03\\x04', which is neither"),
         (b"\x80\x04\x95", "which is neither"),
         (b"version https://git-lfs.github.com/spec/v1", "which is neither"),

@@ -17,7 +17,7 @@ from lmfast.text.formats import huggingface, tiktoken
 from lmfast.text.formats.oniguruma import from_oniguruma, to_oniguruma
 from lmfast.text.formats.published import DOWNLOADS, SPECIAL_TOKENS
 from lmfast.text.formats.ranks import merges_of_ranks
-from lmfast.text.patterns import PATTERNS, splitter_of
+from lmfast.text.patterns import GPT2_PATTERN, PATTERNS, splitter_of
 from lmfast.text.spec import (
     BPE,
     NFC,
@@ -52,7 +52,7 @@ def rank_spec(ranks: dict[bytes, int], pattern: str = "cl100k_base", **fields: A
 
 def merge_spec(merges: list[list[int]], tokens: dict[bytes, int], **fields: Any) -> TokenizerSpec:
     model = BPE(Vocab.from_items(SINGLE | tokens), np.array(merges, np.uint32).reshape(-1, 2), ignore_merges=False)
-    return TokenizerSpec(model, **{"pre_tokenizer": (Split(huggingface.GPT2_PATTERN),)} | fields)
+    return TokenizerSpec(model, **{"pre_tokenizer": (Split(GPT2_PATTERN),)} | fields)
 
 
 def tokenizer_json(**changes: Any) -> dict[str, Any]:
@@ -253,7 +253,7 @@ def test_unit_tokenizer_json() -> None:
     assert spec.model.merges.dtype == np.uint32
     assert spec.model.merges.tolist() == [[32, 116], [104, 101], [256, 257]]
     assert not spec.model.ignore_merges
-    assert spec.pre_tokenizer == (Split(huggingface.GPT2_PATTERN),)
+    assert spec.pre_tokenizer == (Split(GPT2_PATTERN),)
     assert spec.normalizer == ()
     assert spec.added_tokens == ()
     assert spec.post_processor is None
@@ -261,7 +261,7 @@ def test_unit_tokenizer_json() -> None:
 
 
 def test_unit_gpt2_pattern_has_a_splitter() -> None:
-    assert splitter_of(huggingface.GPT2_PATTERN) == "gpt2"
+    assert splitter_of(GPT2_PATTERN) == "gpt2"
 
 
 @pytest.mark.parametrize("bom_free_start", [b"", b" \n\t"])
@@ -286,7 +286,7 @@ def test_unit_bytes_that_no_text_has_may_be_missing() -> None:
 
 
 BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
-GPT2 = Split(huggingface.GPT2_PATTERN)
+GPT2 = Split(GPT2_PATTERN)
 
 
 def split(pattern: dict[str, str], behavior: str = "Isolated", invert: bool = False) -> dict[str, Any]:
@@ -566,8 +566,8 @@ def test_unit_nothing_is_written_when_refused(tmp_path: Path) -> None:
     path.write_text("old")
     with pytest.raises(ValueError, match="normalizer"):
         formats.write(rank_spec(SMALL, normalizer=(NFC(),)), path)
-    with pytest.raises(ValueError, match=r"ends in \.tiktoken or \.json"):
-        formats.write(rank_spec(SMALL), tmp_path / "small.model")
+    with pytest.raises(ValueError, match=r"ends in \.tiktoken, \.json or \.model"):
+        formats.write(rank_spec(SMALL), tmp_path / "small.bin")
     assert [p.name for p in tmp_path.iterdir()] == ["small.tiktoken"]
     assert path.read_text() == "old"
 

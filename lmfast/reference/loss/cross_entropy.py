@@ -1,4 +1,4 @@
-"""Cross-entropy of rows of logits, row by row in float64: the formulas of csrc/loss/cross_entropy.h as they are read."""
+"""Cross-entropy of rows of logits, row by row in float64: the formulas of csrc/loss/cross_entropy.h as read."""
 
 from __future__ import annotations
 
@@ -38,7 +38,8 @@ def log_softmax(z: Array) -> Array:
         np.put_along_axis(others, top, 0.0, -1)
         others[np.isnan(z).any(-1)] = np.nan
         others[np.isinf(np.take_along_axis(z, top, -1)[..., 0])] = np.nan
-        return d - np.log1p(others.sum(-1, keepdims=True))
+        result: Array = d - np.log1p(others.sum(-1, keepdims=True))
+        return result
 
 
 def softmax(z: Array) -> Array:
@@ -63,7 +64,8 @@ def cross_entropy_rows(
 ) -> Rows:
     """Rows [N, V] of logits against labels [N] or distributions [N, V].
 
-    The gradient is that of sum(scale * loss + d_lse * lse + d_logprob * logprob + d_entropy * entropy) by the logits. A label that is neither
+    The gradient is that of sum(scale * loss + d_lse * lse + d_logprob * logprob + d_entropy * entropy) by the
+    logits. A label that is neither
     a class nor `ignore_index` raises IndexError.
     """
     x = np.asarray(logits, np.float64)

@@ -95,7 +95,7 @@ def _cut(part: Part, bounds: Iterable[tuple[int, int, int | None]]) -> Iterator[
 # Added tokens.
 
 
-def _find_added(text: str, tokens: dict[str, AddedToken]) -> Iterator[tuple[int, int, int | None]]:
+def find_added(text: str, tokens: dict[str, AddedToken]) -> Iterator[tuple[int, int, int | None]]:
     """Stretches that cover the text: (start, stop, id of the added token or None), as tokenizers 0.23.3 finds them.
 
     The leftmost match, of those the longest; the search goes on behind it even if it is discarded because a word
@@ -218,9 +218,11 @@ def _pre_tokenize(part: Part, steps: Sequence[PreTokenizer]) -> Iterator[Part]:
             nowhere = part.source[:1, [0, 0]]
             part = Part(" " + part.text, np.concatenate([nowhere, part.source]))
         yield from _pre_tokenize(part, rest)
-    else:
+    elif isinstance(first, Split):
         for piece in _cut(part, [(a, b, None) for a, b in _split_text(part.text, first)]):
             yield from _pre_tokenize(piece, rest)
+    else:
+        raise ValueError(f"{type(first).__name__} is no step of byte-level BPE")
 
 
 def split(text: str | bytes, spec: TokenizerSpec) -> list[bytes]:
@@ -249,14 +251,14 @@ class _Tables(NamedTuple):
 def _tables(spec: TokenizerSpec) -> _Tables:
     ids = dict(spec.model.vocab)
     tokens = {token_id: token for token, token_id in ids.items()}
-    if spec.model.merges is None:
+    if spec.bpe.merges is None:
 
         def join(pair: tuple[int, int]) -> tuple[int, int] | None:
             token_id = ids.get(tokens[pair[0]] + tokens[pair[1]])
             return None if token_id is None else (token_id, token_id)
 
         return _Tables(tokens, ids, join, {})
-    pairs = ((a, b) for a, b in spec.model.merges.tolist())
+    pairs = ((a, b) for a, b in spec.bpe.merges.tolist())
     ranks = {(a, b): (rank, ids[tokens[a] + tokens[b]]) for rank, (a, b) in enumerate(pairs)}
     return _Tables(tokens, ids, ranks.get, {})
 
@@ -264,7 +266,7 @@ def _tables(spec: TokenizerSpec) -> _Tables:
 def merge(piece: bytes, spec: TokenizerSpec) -> list[int]:
     """The ids of one piece: from single bytes, again and again the strongest merge, of equals the leftmost one."""
     model = _tables(spec)
-    if spec.model.ignore_merges and piece in model.ids:
+    if spec.bpe.ignore_merges and piece in model.ids:
         return [model.ids[piece]]
     ids = [model.ids[bytes([byte])] for byte in piece]
     if len(ids) > LONG:
@@ -317,12 +319,12 @@ def _encoded(
     if len(merged) > 100_000:
         merged.clear()
     whole = _whole(characters(text, errors))
-    for outer in _cut(whole, _find_added(whole.text, raw)):
+    for outer in _cut(whole, find_added(whole.text, raw)):
         if outer.id is not None:
             yield [outer.id], outer
             continue
         tidy = _normalize(outer, spec)
-        for inner in _cut(tidy, _find_added(tidy.text, normalized)):
+        for inner in _cut(tidy, find_added(tidy.text, normalized)):
             if inner.id is not None:
                 yield [inner.id], inner
                 continue
@@ -347,8 +349,8 @@ def encode(
     text; added tokens that are not special always are. `add_special_tokens` puts the spec's template around.
     """
     ids = [token_id for part, _ in _encoded(text, spec, allowed_special, errors) for token_id in part]
-    if add_special_tokens and spec.post_processor:
-        pieces = spec.post_processor.single
+    if add_special_tokens and spec.template:
+        pieces = spec.template.single
         return [token_id for piece in pieces for token_id in (ids if piece.kind == "sequence" else piece.ids)]
     return ids
 

@@ -14,7 +14,7 @@ from itertools import islice
 from pathlib import Path
 
 from lmfast.files import atomic_write
-from lmfast.text.formats import huggingface, tiktoken
+from lmfast.text.formats import huggingface, sentencepiece, tiktoken
 from lmfast.text.spec import TokenizerFileError, TokenizerSpec
 
 __all__ = ["MAX_FILE_BYTES", "read", "write"]
@@ -22,7 +22,7 @@ __all__ = ["MAX_FILE_BYTES", "read", "write"]
 MAX_FILE_BYTES = 64 << 20
 """Larger files are refused; the largest tokenizer files in use have about 40 MB."""
 
-_FORMATS = "a .tiktoken rank file or a Hugging Face tokenizer.json"
+_FORMATS = "a .tiktoken rank file, a Hugging Face tokenizer.json or a sentencepiece .model"
 
 
 def read(
@@ -47,7 +47,7 @@ def read(
     if len(data) > MAX_FILE_BYTES:
         raise TokenizerFileError(f"{where}: larger than {MAX_FILE_BYTES} bytes, the limit for a tokenizer file")
     name, suffix = Path(path).name.removesuffix(".tokenizer.json"), Path(path).suffix
-    name = name.removesuffix(suffix) if suffix in (".json", ".tiktoken") else name
+    name = name.removesuffix(suffix) if suffix in (".json", ".model", ".tiktoken") else name
     start = data[:4096].lstrip()
     if not start:
         raise TokenizerFileError(f"{where}: the file is empty; want {_FORMATS}")
@@ -55,15 +55,18 @@ def read(
         if pattern is not None or special_tokens is not None:
             raise ValueError(f"{where}: a tokenizer.json holds its own pattern and special tokens; pass neither")
         return huggingface.read_bytes(data, where=where, name=name)
-    if data[:1] == b"\n" and re.search(rb"[^\t\n\r -~]", start):  # field 1 of a protobuf message
-        raise TokenizerFileError(f"{where}: looks like a sentencepiece model, which is not supported yet")
+    if suffix == ".model" or (data[:1] == b"\n" and re.search(rb"[^\t\n\r -~]", start)):  # field 1 of a message
+        if pattern is not None or special_tokens is not None:
+            raise ValueError(f"{where}: a sentencepiece model needs neither a pattern nor special tokens; pass neither")
+        return sentencepiece.read_bytes(data, where=where, name=name)
     if suffix == ".tiktoken" or re.match(rb"[A-Za-z0-9+/]+={0,2} [0-9]+\r?(\n|$)", start):
         return tiktoken.read_bytes(data, where=where, pattern=pattern, special_tokens=special_tokens, name=name)
-    raise TokenizerFileError(f"{where}: begins with {start[:16]!r}, which is neither {_FORMATS}")
+    formats = _FORMATS.replace(" or ", " nor ")
+    raise TokenizerFileError(f"{where}: begins with {start[:16]!r}, which is neither {formats}")
 
 
 def write(spec: TokenizerSpec, path: str | os.PathLike[str]) -> None:
-    """Write a tokenizer in the format of the file name, `.tiktoken` or `.json`. The file is whole or not there.
+    """Write a tokenizer in the format of the file name: `.tiktoken`, `.json`, `.model`. The file is whole or not there.
 
     Errors: ValueError for another suffix, or, with the reason, where the format cannot hold the tokenizer; OSError as
     `open` raises it.
@@ -73,7 +76,9 @@ def write(spec: TokenizerSpec, path: str | os.PathLike[str]) -> None:
         data = tiktoken.to_bytes(spec)
     elif suffix == ".json":
         data = huggingface.to_bytes(spec)
+    elif suffix == ".model":
+        data = sentencepiece.to_bytes(spec)
     else:
-        raise ValueError(f"{os.fspath(path)}: want a file name that ends in .tiktoken or .json")
+        raise ValueError(f"{os.fspath(path)}: want a file name that ends in .tiktoken, .json or .model")
     with atomic_write(path) as file:
         file.write(data)

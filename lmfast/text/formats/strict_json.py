@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from lmfast.text.formats.serde_numbers import read_float
 from lmfast.text.spec import MAX_ID, TokenizerFileError
 
 __all__ = ["MAX_DEPTH", "Node", "parse", "shown"]
@@ -115,7 +116,9 @@ def parse(data: bytes, where: str) -> Node:
     if depth > MAX_DEPTH:
         raise TokenizerFileError(f"{where}: objects and arrays are nested {depth} deep; at most {MAX_DEPTH} is allowed")
     try:
-        return Node(json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant), "", where)
+        return Node(
+            json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=read_float), "", where
+        )
     except json.JSONDecodeError as error:
         offset = len(text[: error.pos].encode())
         raise TokenizerFileError(f"{where}: byte offset {offset}: not JSON: {error.msg}") from None

@@ -89,7 +89,7 @@ def to_bytes(spec: TokenizerSpec) -> bytes:
     The pattern and the special tokens are not in the file. Raises ValueError, with the reason, for a tokenizer that a
     rank file cannot hold.
     """
-    model = spec.model
+    model = spec.bpe
     if spec.normalizer:
         raise _cannot_hold(f"the normalizer {spec.normalizer}")
     if len(spec.pre_tokenizer) != 1 or spec.pre_tokenizer != (Split(getattr(spec.pre_tokenizer[0], "pattern", "")),):

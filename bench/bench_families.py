@@ -1,0 +1,94 @@
+"""The races of the other families of tokenizers: `python bench/bench_families.py --save`.
+
+Three models: Llama-2's BPE and T5's Unigram as sentencepiece has them, and BERT's WordPiece. Documents become arrays of
+ids on one pinned core: the first pass of a fresh process, and repeat passes. tokenizers gets the same models as
+`tokenizer.json`, in the form that transformers converts them to; its T5 splits and adds up scores in another way, so it
+races against lmfast reading the same file as well as against lmfast reading the `.model`.
+"""
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import click
+from race import HERE, HOME, SAMPLE, Entry, race, report_of, save
+
+sys.path.insert(0, str(HERE.parent / "tests" / "text"))
+
+DATA = Path(os.environ.get("LMFAST_TEST_DATA") or HERE.parent.parent / "shared" / "data")
+CORPORA = ("english", "multilingual", "code")
+MODELS = {
+    # what races: the file that lmfast reads, who races on it, and the ratios to reach (side -> first, repeat)
+    "llama2": ("llama2.model", ("sentencepiece", "gigatoken"), {"gigatoken": (4, 4), "sentencepiece": (25, 25)}),
+    "llama2-json": ("llama2.json", ("tokenizers", "gigatoken"), {}),
+    "t5": ("t5.spiece.model", ("sentencepiece",), {"sentencepiece": (8, 8)}),
+    "t5-json": ("t5.json", ("tokenizers",), {}),
+    "bert": ("bert-base-uncased.tokenizer.json", ("tokenizers",), {"tokenizers": (40, 40)}),
+}
+LIMITS = {"sentencepiece": 2 * SAMPLE, "tokenizers": SAMPLE}
+
+
+def files(scratch):
+    """The files of all models by name; those that only sentencepiece's models are converted to are written."""
+    import converted
+
+    from lmfast.text import formats
+
+    found = {name: DATA / "vocab" / name for name, _, _ in MODELS.values()}
+    for name, source, convert in (
+        ("llama2.json", "llama2.model", lambda spec: converted.llama(spec, "first")),
+        ("t5.json", "t5.spiece.model", converted.t5),
+    ):
+        found[name] = Path(scratch) / name
+        found[name].write_bytes(convert(formats.read(DATA / "vocab" / source)))
+    return found
+
+
+def line(row, metric, side):
+    """One number of a row, as MB/s and as a ratio."""
+    value, ratio = row.median(metric, side), row.ratio(metric, side, True)
+    if value is None:
+        return f"{side}: {row.notes.get(side, '-')}"
+    return f"{side} {value:.1f} MB/s" + (f" ({ratio:.1f}x)" if ratio else "")
+
+
+@click.command(help=__doc__)
+@click.option("--models", default=",".join(MODELS), help="which models, separated by commas")
+@click.option("--corpora", default=",".join(CORPORA), help="which corpora")
+@click.option("--runs", default=3, help="rounds in which the sides take turns")
+@click.option("--limit", default=None, type=int, help="bytes of each corpus for lmfast and gigatoken; all by default")
+@click.option("--timeout", default=300.0, help="seconds for one measurement")
+@click.option("--save", "saves", is_flag=True, help="write results/<date>-<machine>.json")
+def main(models, corpora, runs, limit, timeout, saves):
+    rows = []
+    with tempfile.TemporaryDirectory() as scratch:
+        paths = files(scratch)
+        for model in models.split(","):
+            name, peers, bars = MODELS[model]
+            for corpus in corpora.split(","):
+                job = {
+                    "case": "array",
+                    "vocab": model,
+                    "corpus": corpus,
+                    "vocab_file": str(paths[name]),
+                    "tokenizer_json": str(paths[name]),
+                    "pattern": None,
+                    "corpus_file": str(DATA / "corpus" / f"{corpus}.txt"),
+                    "limit": limit,
+                }
+                entries = [Entry(HOME), *(Entry(peer, limit=LIMITS.get(peer)) for peer in peers)]
+                row = race(job, entries, runs=runs, timeout=timeout)
+                rows.append(row)
+                for metric in ("first", "repeat"):
+                    print(f"{model} {corpus} {metric}: " + ", ".join(line(row, metric, e.side) for e in entries))
+                    for side, least in bars.items():
+                        ratio, bar = row.ratio(metric, side, True), least[metric == "repeat"]
+                        if ratio is not None and ratio < bar:
+                            print(f"    below the bar: {ratio:.1f}x {side}, {bar}x wanted")
+    if saves:
+        print(save(report_of(rows, topic="families")))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,356 @@
+/* scored_bpe.c - see scored_bpe.h. */
+#include "text/scored_bpe.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "text/chance.h"
+#include "text/piece_kinds.h"
+#include "text/sp_normalizer.h"
+
+enum { FEW = 32 }; /* symbols of a text whose best pair is found by looking at all */
+#define NOBODY 0xFFFFFFFFu
+
+/* Building. */
+
+static int mergeable(uint8_t kind) { return kind == LF_NORMAL || kind == LF_USER_DEFINED || kind == LF_UNUSED; }
+
+/* A number that orders as the score does in sentencepiece: by the bits, so that -0 comes before 0. */
+static uint32_t order_of(float score) {
+    uint32_t bits;
+    memcpy(&bits, &score, sizeof bits);
+    return bits >> 31 ? ~bits : bits | 0x80000000u;
+}
+
+/* By falling score, then by id. */
+static int by_order(const void *a, const void *b) {
+    const uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
+}
+
+static lf_status rank(lf_scored_bpe *m, const float *scores) {
+    uint64_t *order = malloc((size_t)m->n_ids * sizeof *order + 1);
+    if (!order) return LF_ENOMEM;
+    for (uint32_t i = 0; i < m->n_ids; i++) order[i] = (uint64_t)~order_of(scores[i]) << 32 | i;
+    qsort(order, m->n_ids, sizeof *order, by_order);
+    uint32_t r = 0;
+    for (uint32_t i = 0; i < m->n_ids; i++) {
+        if (i && order[i] >> 32 != order[i - 1] >> 32) r++;
+        m->ranks[(uint32_t)order[i]] = r;
+    }
+    free(order);
+    return LF_OK;
+}
+
+static int new_pairs(lf_scored_pairs *pairs, size_t n) {
+    pairs->bits = 8;
+    while (((size_t)1 << pairs->bits) < 2 * n) pairs->bits++;
+    pairs->slots = calloc((size_t)1 << pairs->bits, sizeof *pairs->slots);
+    return pairs->slots != NULL;
+}
+
+static inline size_t slot_of(const lf_scored_pairs *pairs, uint64_t key) {
+    return (size_t)(key * 0x9E3779B97F4A7C15u >> (64 - pairs->bits));
+}
+
+static void put_pair(lf_scored_pairs *pairs, uint32_t left, uint32_t right, uint32_t symbol) {
+    const uint64_t key = (uint64_t)left << 21 | right;
+    size_t at = slot_of(pairs, key);
+    while (pairs->slots[at]) at = (at + 1) & (((size_t)1 << pairs->bits) - 1);
+    pairs->slots[at] = key << 22 | (symbol + 1);
+}
+
+/* What two symbols join to, LF_NO_MERGE where they do not. */
+static inline uint32_t find_pair(const lf_scored_pairs *pairs, uint32_t left, uint32_t right) {
+    if (left == LF_UNIT_NONE || right == LF_UNIT_NONE) return LF_NO_MERGE;
+    const uint64_t key = (uint64_t)left << 21 | right;
+    for (size_t at = slot_of(pairs, key);; at = (at + 1) & (((size_t)1 << pairs->bits) - 1)) {
+        const uint64_t slot = pairs->slots[at];
+        if (slot >> 22 == key && slot) return (uint32_t)(slot & 0x3FFFFF) - 1;
+        if (!slot) return LF_NO_MERGE;
+    }
+}
+
+/* A user-defined piece is a symbol of its own and joins nothing. */
+static int joins(const lf_scored_bpe *m, uint32_t symbol) {
+    return symbol != LF_UNIT_NONE && (symbol >= m->n_ids || m->kinds[symbol] != LF_USER_DEFINED);
+}
+
+/* Calls for each way of cutting a piece into two symbols; returns how many there are. */
+static size_t ways(lf_scored_bpe *m, const uint8_t *p, size_t n, uint32_t symbol, int put) {
+    size_t n_ways = 0;
+    for (size_t at = lf_sp_width(p, n); at < n; at += lf_sp_width(p + at, n - at)) {
+        const uint32_t left = lf_double_array_find(&m->pieces, p, at);
+        if (!joins(m, left)) continue;
+        const uint32_t right = lf_double_array_find(&m->pieces, p + at, n - at);
+        if (!joins(m, right)) continue;
+        n_ways++;
+        if (!put) continue;
+        put_pair(&m->all, left, right, symbol);
+        if (m->kinds[symbol] == LF_UNUSED) m->taken_apart[2 * symbol] = left, m->taken_apart[2 * symbol + 1] = right;
+    }
+    return n_ways;
+}
+
+static void note_neighbours(lf_scored_bpe *m, const uint8_t *p, size_t n) {
+    for (size_t at = 0, width = lf_sp_width(p, n); at + width < n;) {
+        const size_t right = at + width, right_width = lf_sp_width(p + right, n - right);
+        const uint32_t bit =
+            lf_scored_cut_bit(lf_scored_character(p + at, width), lf_scored_character(p + right, right_width));
+        m->joined[bit / 8] |= (uint8_t)(1u << bit % 8);
+        at = right, width = right_width;
+    }
+}
+
+/* All mergeable pieces by id, and after them their characters that are no pieces. */
+static lf_status collect(lf_scored_bpe *m, const uint8_t *blob, const int64_t *offsets, size_t *where) {
+    lf_trie trie;
+    lf_status status = lf_trie_new(&trie, 2 * (size_t)offsets[m->n_ids] + 2);
+    if (status != LF_OK) return status;
+    for (uint32_t i = 0; i < m->n_ids && status == LF_OK; i++) {
+        if (!mergeable(m->kinds[i]) || offsets[i] == offsets[i + 1]) continue;
+        const uint32_t node = lf_trie_insert(&trie, blob + offsets[i], (size_t)(offsets[i + 1] - offsets[i]));
+        if (trie.values[node] != LF_TRIE_NONE) *where = i, status = LF_EVALUE;
+        trie.values[node] = i;
+    }
+    m->n_symbols = m->n_ids;
+    for (uint32_t i = 0; i < m->n_ids && status == LF_OK; i++) {
+        if (!mergeable(m->kinds[i])) continue;
+        const uint8_t *p = blob + offsets[i], *end = blob + offsets[i + 1];
+        for (size_t width; p < end && status == LF_OK; p += width) {
+            width = lf_sp_width(p, (size_t)(end - p));
+            const uint32_t node = lf_trie_insert(&trie, p, width);
+            if (trie.values[node] == LF_TRIE_NONE) trie.values[node] = m->n_symbols++;
+            if (m->n_symbols >= LF_SCORED_MAX_SYMBOLS) *where = i, status = LF_EVALUE;
+        }
+    }
+    if (status == LF_OK) status = lf_double_array_new(&m->pieces, &trie);
+    lf_trie_free(&trie);
+    return status;
+}
+
+static lf_status find_last(lf_scored_bpe *m, const uint8_t *blob, const int64_t *offsets);
+
+static lf_status build(lf_scored_bpe *m, const uint8_t *blob, const int64_t *offsets, const float *scores,
+                       size_t *where) {
+    lf_status status = collect(m, blob, offsets, where);
+    if (status != LF_OK) return status;
+    size_t n_pairs = 0;
+    for (uint32_t i = 0; i < m->n_ids; i++) {
+        if (!mergeable(m->kinds[i])) continue;
+        const size_t n_ways = ways(m, blob + offsets[i], (size_t)(offsets[i + 1] - offsets[i]), i, 0);
+        n_pairs += n_ways;
+        m->ambiguous |= n_ways > 1 && m->kinds[i] == LF_UNUSED;
+    }
+    m->ranks = malloc((size_t)m->n_symbols * sizeof *m->ranks + 1);
+    m->taken_apart = malloc((size_t)m->n_ids * 2 * sizeof *m->taken_apart + 1);
+    m->joined = calloc(1, (size_t)1 << (LF_SCORED_CUT_BITS - 3));
+    if (!new_pairs(&m->all, n_pairs) || !new_pairs(&m->last, m->n_ids)) return LF_ENOMEM;
+    if (!m->ranks || !m->taken_apart || !m->joined) return LF_ENOMEM;
+    memset(m->taken_apart, 0xFF, (size_t)m->n_ids * 2 * sizeof *m->taken_apart);
+    for (uint32_t i = 0; i < m->n_ids; i++) {
+        if (!mergeable(m->kinds[i])) continue;
+        ways(m, blob + offsets[i], (size_t)(offsets[i + 1] - offsets[i]), i, 1);
+        note_neighbours(m, blob + offsets[i], (size_t)(offsets[i + 1] - offsets[i]));
+    }
+    for (unsigned c = 0; c < 128; c++) m->ascii[c] = lf_double_array_find(&m->pieces, &(uint8_t){(uint8_t)c}, 1);
+    const lf_status ranked = rank(m, scores);
+    return ranked == LF_OK && !m->ambiguous ? find_last(m, blob, offsets) : ranked;
+}
+
+lf_status lf_scored_bpe_new(lf_scored_bpe *m, const uint8_t *blob, const int64_t *offsets, const float *scores,
+                            const uint8_t *kinds, uint32_t n_ids, const lf_double_array *symbols, size_t *where) {
+    memset(m, 0, sizeof *m);
+    m->kinds = kinds, m->n_ids = n_ids, m->symbols = symbols;
+    *where = 0;
+    const lf_status status = n_ids < LF_SCORED_MAX_SYMBOLS ? build(m, blob, offsets, scores, where) : LF_EVALUE;
+    if (status != LF_OK) lf_scored_bpe_free(m);
+    return status;
+}
+
+void lf_scored_bpe_free(lf_scored_bpe *m) {
+    lf_double_array_free(&m->pieces);
+    free(m->ranks), free(m->all.slots), free(m->last.slots), free(m->taken_apart), free(m->joined);
+    memset(m, 0, sizeof *m);
+}
+
+/* Merging. */
+
+size_t lf_scored_bpe_cut(const lf_scored_bpe *m, const uint8_t *text, size_t n, size_t from) {
+    if (from >= n) return n;
+    size_t width = lf_sp_width(text + from, n - from), at = from + width;
+    uint32_t left = lf_scored_character(text + from, width);
+    for (; at < n; at += width) {
+        width = lf_sp_width(text + at, n - at);
+        const uint32_t right = lf_scored_character(text + at, width), bit = lf_scored_cut_bit(left, right);
+        if (!(m->joined[bit / 8] >> bit % 8 & 1)) return at;
+        left = right;
+    }
+    return n;
+}
+
+static int make_room(lf_scored_scratch *s, size_t n_nodes, size_t n_heap) {
+    if (n_nodes > s->n_nodes) {
+        free(s->nodes);
+        s->n_nodes = n_nodes + n_nodes / 2;
+        s->nodes = malloc(s->n_nodes * sizeof *s->nodes);
+        if (!s->nodes) return s->n_nodes = 0;
+    }
+    if (n_heap > s->n_heap) {
+        free(s->heap);
+        s->n_heap = n_heap + n_heap / 2;
+        s->heap = malloc(s->n_heap * sizeof *s->heap);
+        if (!s->heap) return s->n_heap = 0;
+    }
+    return 1;
+}
+
+/* The symbols that merging begins with; returns how many. */
+static size_t begin(const lf_scored_bpe *m, const uint8_t *text, size_t n, lf_scored_node *nodes) {
+    size_t n_nodes = 0;
+    for (size_t at = 0; at < n; n_nodes++) {
+        size_t length = m->symbols ? lf_sp_symbol(m->symbols, text + at, n - at) : 0;
+        uint32_t symbol;
+        if (!length && text[at] < 128) length = 1, symbol = m->ascii[text[at]];
+        else {
+            if (!length) length = lf_sp_width(text + at, n - at);
+            symbol = lf_double_array_find(&m->pieces, text + at, length);
+        }
+        nodes[n_nodes] = (lf_scored_node){symbol, (uint32_t)length, (uint32_t)n_nodes + 1, (uint32_t)n_nodes - 1};
+        at += length;
+    }
+    nodes[n_nodes - 1].next = NOBODY;
+    return n_nodes;
+}
+
+/* A few symbols: the best pair is found by looking at all of them. keys[i] is the rank of what nodes i and next join to,
+ * and i, so the smallest is the leftmost of the best. Returns the two symbols of the last merge. */
+static uint64_t merge_few(const lf_scored_bpe *m, const lf_scored_pairs *pairs, lf_scored_node *nodes, size_t n) {
+    uint32_t merged[FEW], keys[FEW];
+    uint64_t last = 0;
+    for (uint32_t i = 0; i + 1 < n; i++) {
+        merged[i] = find_pair(pairs, nodes[i].symbol, nodes[i + 1].symbol);
+        keys[i] = merged[i] == LF_NO_MERGE ? NOBODY : m->ranks[merged[i]] * FEW + i;
+    }
+    keys[n - 1] = NOBODY;
+    for (;;) {
+        uint32_t best = NOBODY;
+        for (size_t i = 0; i + 1 < n; i++) best = keys[i] < best ? keys[i] : best;
+        if (best == NOBODY) return last;
+        const uint32_t at = best % FEW;
+        lf_scored_node *left = &nodes[at];
+        const uint32_t gone = left->next, right = nodes[gone].next, before = left->before;
+        last = (uint64_t)left->symbol << 32 | nodes[gone].symbol;
+        left->symbol = merged[at];
+        left->length += nodes[gone].length;
+        left->next = right;
+        keys[gone] = keys[at] = NOBODY;
+        if (right != NOBODY) {
+            nodes[right].before = at;
+            merged[at] = find_pair(pairs, left->symbol, nodes[right].symbol);
+            if (merged[at] != LF_NO_MERGE) keys[at] = m->ranks[merged[at]] * FEW + at;
+        }
+        if (before != NOBODY) {
+            merged[before] = find_pair(pairs, nodes[before].symbol, left->symbol);
+            keys[before] = merged[before] == LF_NO_MERGE ? NOBODY : m->ranks[merged[before]] * FEW + before;
+        }
+    }
+}
+
+static void push(lf_scored_entry *heap, size_t *n, lf_scored_entry entry) {
+    size_t i = (*n)++;
+    for (; i && heap[(i - 1) / 2].key > entry.key; i = (i - 1) / 2) heap[i] = heap[(i - 1) / 2];
+    heap[i] = entry;
+}
+
+static lf_scored_entry pop(lf_scored_entry *heap, size_t *n) {
+    const lf_scored_entry top = heap[0], last = heap[--*n];
+    size_t i = 0;
+    for (size_t child; (child = 2 * i + 1) < *n; i = child) {
+        if (child + 1 < *n && heap[child + 1].key < heap[child].key) child++;
+        if (heap[child].key >= last.key) break;
+        heap[i] = heap[child];
+    }
+    if (*n) heap[i] = last;
+    return top;
+}
+
+/* Notes that a node and the next one join, if they do. */
+static void propose(const lf_scored_bpe *m, const lf_scored_pairs *pairs, lf_scored_scratch *s, size_t *n_heap,
+                    uint32_t left) {
+    const uint32_t right = s->nodes[left].next;
+    if (right == NOBODY) return;
+    const uint32_t a = s->nodes[left].symbol, b = s->nodes[right].symbol, merged = find_pair(pairs, a, b);
+    if (merged == LF_NO_MERGE) return;
+    push(s->heap, n_heap, (lf_scored_entry){(uint64_t)m->ranks[merged] << 32 | left, a, b});
+    if (s->apart && merged < m->n_ids && m->kinds[merged] == LF_UNUSED)
+        s->apart[2 * merged] = a, s->apart[2 * merged + 1] = b;
+}
+
+/* Returns the two symbols of the last merge. */
+static uint64_t merge_many(const lf_scored_bpe *m, const lf_scored_pairs *pairs, lf_scored_scratch *s, size_t n,
+                           lf_scored_chance *chance) {
+    size_t n_heap = 0;
+    uint64_t last = 0;
+    for (size_t i = 0; i < n; i++) propose(m, pairs, s, &n_heap, (uint32_t)i);
+    if (chance && chance->dropout >= 1) return last;
+    while (n_heap) {
+        const lf_scored_entry top = pop(s->heap, &n_heap);
+        lf_scored_node *left = &s->nodes[(uint32_t)top.key];
+        if (!left->length || left->symbol != top.left_symbol || left->next == NOBODY) continue;
+        lf_scored_node *right = &s->nodes[left->next];
+        if (right->symbol != top.right_symbol) continue;
+        if (chance && chance->dropout > 0 && lf_chance_uniform(&chance->state) < chance->dropout) continue;
+        const uint32_t at = (uint32_t)top.key;
+        last = (uint64_t)top.left_symbol << 32 | top.right_symbol;
+        left->symbol = find_pair(pairs, top.left_symbol, top.right_symbol);
+        left->length += right->length;
+        left->next = right->next;
+        right->length = 0;
+        if (left->next != NOBODY) s->nodes[left->next].before = at;
+        if (left->before != NOBODY) propose(m, pairs, s, &n_heap, left->before);
+        propose(m, pairs, s, &n_heap, at);
+    }
+    return last;
+}
+
+lf_status lf_scored_bpe_merge(const lf_scored_bpe *m, const uint8_t *text, size_t n, lf_scored_scratch *s,
+                              lf_scored_chance *chance) {
+    if (!make_room(s, n + 1, 0)) return LF_ENOMEM;
+    if (m->ambiguous && !s->apart) {
+        s->apart = malloc((size_t)m->n_ids * 2 * sizeof *s->apart + 1);
+        if (!s->apart) return LF_ENOMEM;
+    }
+    const size_t n_nodes = begin(m, text, n, s->nodes);
+    const lf_scored_pairs *pairs = m->ambiguous || chance ? &m->all : &m->last;
+    if (pairs == &m->last && n_nodes <= FEW) return merge_few(m, pairs, s->nodes, n_nodes), LF_OK;
+    if (!make_room(s, 0, 3 * n_nodes + 1)) return LF_ENOMEM; /* each merge proposes two more */
+    if (s->apart) memset(s->apart, 0xFF, (size_t)m->n_ids * 2 * sizeof *s->apart);
+    merge_many(m, pairs, s, n_nodes, chance);
+    return LF_OK;
+}
+
+/* Finds the pair that each piece forms from: the last one when its bytes alone are merged by all pairs. */
+static lf_status find_last(lf_scored_bpe *m, const uint8_t *blob, const int64_t *offsets) {
+    lf_scored_scratch s = {0};
+    lf_status status = LF_OK;
+    for (uint32_t id = 0; id < m->n_ids && status == LF_OK; id++) {
+        const size_t n = (size_t)(offsets[id + 1] - offsets[id]);
+        if (!n || !mergeable(m->kinds[id])) continue;
+        if (!make_room(&s, n + 1, 3 * n + 1)) {
+            status = LF_ENOMEM;
+            break;
+        }
+        const size_t n_nodes = begin(m, blob + offsets[id], n, s.nodes);
+        const uint64_t last =
+            n_nodes <= FEW ? merge_few(m, &m->all, s.nodes, n_nodes) : merge_many(m, &m->all, &s, n_nodes, NULL);
+        if (n_nodes > 1 && s.nodes[0].symbol == id) put_pair(&m->last, (uint32_t)(last >> 32), (uint32_t)last, id);
+    }
+    lf_scored_scratch_free(&s);
+    return status;
+}
+
+void lf_scored_scratch_free(lf_scored_scratch *s) {
+    free(s->nodes), free(s->heap), free(s->apart);
+    memset(s, 0, sizeof *s);
+}

@@ -1,0 +1,118 @@
+/* sentencepiece.h - text to ids as sentencepiece does it: normalizer, BPE or Unigram, and a cache of words around them.
+ *
+ * Words. A text is cut into words, and each word's ids are looked up by its bytes as they stand in the text, before
+ * normalization; only a word that is not known is normalized and segmented. Cuts are made before spaces and between two
+ * ASCII bytes of different classes (letters, digits, others) that meet in no piece:
+ *
+ *     text          "a  (b, c)"   spaces kept (Llama)                  spaces collapsed (T5)
+ *     words         | a|  (|b|,| c|)|                                  | a| (|b|,| c|)|
+ *     normalized    |▁a|▁▁(|b|,|▁c|)|                                  |▁a|▁(|b|,|▁c|)|
+ *
+ * That gives the ids of the whole text because
+ *   - no rule of the map of characters and no user-defined symbol goes across a cut (where a rule may take what follows the
+ *     byte behind the cut, there is none), so what a word is normalized to does
+ *     not depend on its neighbours but for white space at its ends;
+ *   - no piece goes across a cut. Where a few pieces have a character before a space, and where a word ends in white space
+ *     after normalization or vanishes, the word is odd: it is taken together with what follows, up to the end of a word
+ *     before a space that is not odd, and the whole stretch is normalized and segmented;
+ *   - no run of unknown characters goes across a cut: spaces are pieces, and so are all bytes of one of the two classes;
+ *   - with Unigram by sentencepiece's rule, the rounding of the sum so far cannot change the path of the word
+ *     (unigram.h has the argument; the cache keeps how large that sum may be, and the sum is followed exactly).
+ * Models and options of which this cannot be said are segmented whole.
+ *
+ * Exactness: ids of sentencepiece 0.2.3, or of the Unigram model of tokenizers 0.23.3. Memory: the workspace's tables,
+ * and of the order of the longest word or, where a text is segmented whole, of the text. Threads: a workspace belongs to
+ * one at a time; the model is shared. */
+#ifndef LF_TEXT_SENTENCEPIECE_H
+#define LF_TEXT_SENTENCEPIECE_H
+
+#include "lf.h"
+#include "text/charsmap.h"
+#include "text/scored_bpe.h"
+#include "text/sp_normalizer.h"
+#include "text/unigram.h"
+
+#define LF_SP_MOST 0x7FFFFFFFu /* bytes of a text */
+#define LF_SP_NO_ID 0xFFFFFFFFu
+
+typedef enum { LF_SP_BPE, LF_SP_UNIGRAM } lf_sp_family;
+
+/* Classes of ASCII bytes that are no spaces. */
+enum { LF_SP_LETTER, LF_SP_DIGIT, LF_SP_OTHER, LF_SP_CLASSES };
+
+/* What a model is made of. All arrays are indexed by id and stay the caller's; an id that no piece has is of kind 0 and
+ * empty. */
+typedef struct {
+    const uint8_t *blob;
+    const int64_t *offsets; /* piece i is blob[offsets[i] .. offsets[i + 1]) */
+    const double *scores;
+    const uint8_t *kinds; /* piece_kinds.h */
+    uint32_t n_ids;
+    uint32_t unknown_id; /* LF_SP_NO_ID: there is none */
+    int byte_fallback;
+    lf_sp_family family;
+    lf_unigram_rule rule;
+    const uint8_t *charsmap;
+    size_t n_charsmap;
+    lf_sp_options options;
+} lf_sp_parts;
+
+typedef struct {
+    lf_sp_parts parts;
+    lf_charsmap *charsmap;
+    lf_double_array symbols;
+    int has_symbols;
+    lf_sp_normalizer normalizer;
+    lf_scored_bpe bpe;
+    lf_unigram unigram;
+    float *float_scores;
+    double *piece_scores;
+    float *sums;           /* what each id that is given adds to the sum of a line; LF_RULE_SENTENCEPIECE */
+    uint32_t bytes[256];   /* the ids of bytes */
+    int has_bytes;         /* ... which there are all */
+    size_t growth;         /* ids for each byte of a text, at most */
+    int by_words;          /* the text can be cut into words */
+    uint8_t spaces[8];     /* the bytes that become a space ... */
+    size_t n_spaces;       /* ... and how many */
+    uint8_t is_space[256]; /* the same as a table */
+    uint64_t cuts[LF_SP_CLASSES][LF_SP_CLASSES]; /* all bits set: cut between a byte of one and a byte of the other */
+    uint64_t bound_high;   /* all bits set: a rule may take an ASCII byte with bytes >= 0x80 that follow it */
+    int controls_cut;      /* the class of others has the control characters too */
+    uint8_t crossing[512]; /* a bit by hash of a character: some piece has it before a marker */
+} lf_sp;
+
+/* Builds a model. LF_EVALUE: *where says what is wrong: below n_ids, that piece (given twice, or a score that is no number);
+ * n_ids + k, byte k of the charsmap; LF_SP_NO_ID, unknown characters have no id; LF_SP_NO_ID - 1, too many pieces. */
+lf_status lf_sp_new(lf_sp **model, const lf_sp_parts *parts, size_t *where);
+void lf_sp_free(lf_sp *model);
+
+/* Room for the ids of a text of n bytes; stores are wider than an id. */
+static inline size_t lf_sp_bound(const lf_sp *model, size_t n) { return (n + 1) * model->growth + 8; }
+
+/* The bit of a character in lf_sp.crossing. */
+static inline unsigned lf_sp_crossing_bit(const uint8_t *p, size_t n) {
+    uint32_t c = 0;
+    for (size_t i = 0; i < n; i++) c = c << 8 | p[i];
+    return (uint32_t)(c * 0x9E3779B1u) >> 20;
+}
+
+typedef struct lf_sp_workspace lf_sp_workspace;
+
+typedef struct {
+    lf_status (*workspace_new)(lf_sp_workspace **w, const lf_sp *model, size_t cache_bytes);
+    void (*workspace_free)(lf_sp_workspace *w);
+    /* The ids of a text; `ids` has room for lf_sp_bound(model, n). LF_EVALUE: it is longer than LF_SP_MOST, or has
+     * characters without an id. */
+    lf_status (*encode)(lf_sp_workspace *w, const uint8_t *text, size_t n, uint32_t *ids, size_t *n_ids);
+    /* The same with the place in the text that each id comes from: spans[2 i] to spans[2 i + 1]. Not by words. */
+    lf_status (*encode_traced)(lf_sp_workspace *w, const uint8_t *text, size_t n, uint32_t *ids, int64_t *spans,
+                               size_t *n_ids);
+    /* BPE with dropout: each merge is passed over with that probability. */
+    lf_status (*encode_dropout)(lf_sp_workspace *w, const uint8_t *text, size_t n, lf_scored_chance *chance,
+                                uint32_t *ids, size_t *n_ids);
+} lf_sp_ops;
+
+/* The functions for an instruction set, NULL where this build has none. */
+const lf_sp_ops *lf_sp_ops_for(lf_isa isa);
+
+#endif

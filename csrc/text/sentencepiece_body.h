@@ -1,0 +1,633 @@
+/* sentencepiece_body.h - the encoder, compiled once for each instruction set; see sentencepiece.h. Included by
+ * sentencepiece_<isa>.c, which names LF_ISA. */
+#define _GNU_SOURCE /* madvise and MAP_ANONYMOUS */
+#include <string.h>
+
+#include "text/piece_kinds.h"
+#include "text/sentencepiece.h"
+#include "text/word_cache.h"
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+#define LF_CAT_(a, b) a##_##b
+#define LF_CAT(a, b) LF_CAT_(a, b)
+
+enum {
+    BATCH = 256,      /* words that are keyed before the first is looked up */
+    DEPTH_MOST = 100, /* how often an unused piece is taken apart */
+    FUSED = 1 << 31,  /* an id in the cache that is none: so many unknown characters more than the ids tell */
+    RUNS = 1 << 27,   /* a bit of a note: there are such ids */
+};
+
+struct lf_sp_workspace {
+    const lf_sp *model;
+    word_cache words;    /* by their bytes in the text */
+    word_cache segments; /* BPE: by the bytes of normalized text between two cuts */
+    lf_status status;    /* set where memory ran out or a character has no id */
+    float sum;           /* of the scores so far; LF_RULE_SENTENCEPIECE */
+    lf_scored_scratch scratch;
+    lf_sp_text normalized;
+    lf_unigram_node *nodes;
+    uint32_t *ids;                 /* of one word */
+    size_t n_nodes, n_ids;         /* bytes of these two */
+    uint8_t first[WORD_MOST + 16]; /* the first word, with the space that is put before it */
+    size_t at[BATCH];              /* hashes of a batch of words ... */
+    word_key keys[BATCH];          /* ... and their keys */
+    uint32_t bounds[2 * BATCH + 130];
+};
+
+/* Where ids go. */
+typedef struct {
+    uint32_t *ids;
+    int64_t *spans; /* begin and end in the normalized text, NULL if nobody asks */
+    size_t n;
+    int after_unknown; /* the last id is one unknown character or several */
+} sink;
+
+static void *grown(lf_sp_workspace *w, void *buffer, size_t *have, size_t n) {
+    if (n <= *have) return buffer;
+    free(buffer);
+    n += n / 4;
+    buffer = malloc(n);
+    *have = buffer ? n : 0;
+    if (!buffer) w->status = LF_ENOMEM;
+    return buffer;
+}
+
+/* Pieces to ids. */
+
+static inline void give(sink *s, uint32_t id, size_t begin, size_t end) {
+    if (s->spans) s->spans[2 * s->n] = (int64_t)begin, s->spans[2 * s->n + 1] = (int64_t)end;
+    s->ids[s->n++] = id;
+}
+
+/* An unknown piece: its bytes, of which the last has the whole as its place; or one id for a whole run of them. */
+static void give_unknown(lf_sp_workspace *w, sink *s, const uint8_t *text, size_t begin, size_t end) {
+    const lf_sp *m = w->model;
+    if (m->has_bytes && m->parts.rule == LF_RULE_SENTENCEPIECE) {
+        for (size_t i = begin; i < end; i++) give(s, m->bytes[text[i]], begin, i + 1 == end ? end : begin);
+    } else if (!s->after_unknown) {
+        if (m->parts.unknown_id == LF_SP_NO_ID) w->status = LF_EVALUE;
+        give(s, m->parts.unknown_id, begin, end);
+    } else if (s->spans) s->spans[2 * s->n - 1] = (int64_t)end;
+    s->after_unknown = 1;
+}
+
+static inline void give_piece(sink *s, uint32_t id, size_t begin, size_t end) {
+    give(s, id, begin, end);
+    s->after_unknown = 0;
+}
+
+/* tokenizers: a run of unknown characters is one token, which may be in the vocabulary, or be its bytes. */
+static void give_run(lf_sp_workspace *w, sink *s, const uint8_t *text, size_t begin, size_t end) {
+    const lf_sp *m = w->model;
+    const uint32_t whole = lf_double_array_find(&m->unigram.pieces, text + begin, end - begin);
+    size_t known = begin;
+    if (whole != LF_UNIT_NONE) return give(s, whole, begin, end);
+    while (m->parts.byte_fallback && known < end && m->bytes[text[known]] != LF_SP_NO_ID) known++;
+    if (known == end)
+        for (size_t i = begin; i < end; i++) give(s, m->bytes[text[i]], begin, end);
+    else if (m->parts.unknown_id == LF_SP_NO_ID) w->status = LF_EVALUE;
+    else give(s, m->parts.unknown_id, begin, end);
+}
+
+static void give_path(lf_sp_workspace *w, sink *s, const uint8_t *text, size_t n) {
+    const lf_sp *m = w->model;
+    const int fuses = m->parts.rule == LF_RULE_TOKENIZERS;
+    for (size_t at = 0, end; at < n; at = end) {
+        end = at + w->nodes[at].length;
+        const uint32_t id = w->nodes[at].id;
+        if (fuses && (id == LF_PIECE_UNKNOWN || id == m->parts.unknown_id)) {
+            if (m->parts.unknown_id == LF_SP_NO_ID) w->status = LF_EVALUE;
+            while (end < n && (w->nodes[end].id == LF_PIECE_UNKNOWN || w->nodes[end].id == m->parts.unknown_id))
+                end += w->nodes[end].length;
+            give_run(w, s, text, at, end);
+        } else if (id == LF_PIECE_UNKNOWN) give_unknown(w, s, text, at, end);
+        else give_piece(s, id, at, end);
+    }
+}
+
+/* A symbol of BPE: a piece, or an unused piece taken apart, or unknown. Returns where it ends. */
+static size_t give_symbol(lf_sp_workspace *w, sink *s, const uint8_t *text, uint32_t symbol, size_t begin, size_t end,
+                          unsigned depth) {
+    const lf_scored_bpe *bpe = &w->model->bpe;
+    if (symbol == LF_UNIT_NONE || symbol >= bpe->n_ids) return give_unknown(w, s, text, begin, end), end;
+    const uint32_t *apart = (bpe->ambiguous ? w->scratch.apart : bpe->taken_apart) + 2 * symbol;
+    if (bpe->kinds[symbol] != LF_UNUSED || depth > DEPTH_MOST) return give_piece(s, symbol, begin, end), end;
+    if (apart[0] == UINT32_MAX) return give_unknown(w, s, text, begin, end), end;
+    const int64_t *offsets = w->model->parts.offsets;
+    const size_t left = apart[0] < bpe->n_ids ? (size_t)(offsets[apart[0] + 1] - offsets[apart[0]])
+                                              : lf_sp_width(text + begin, end - begin);
+    give_symbol(w, s, text, apart[0], begin, begin + left, depth + 1);
+    return give_symbol(w, s, text, apart[1], begin + left, end, depth + 1);
+}
+
+/* Normalized text to ids. */
+
+static void merge(lf_sp_workspace *w, const uint8_t *text, size_t from, size_t to, lf_scored_chance *chance, sink *s) {
+    const lf_status status = lf_scored_bpe_merge(&w->model->bpe, text + from, to - from, &w->scratch, chance);
+    if (status != LF_OK) {
+        w->status = status;
+        return;
+    }
+    for (uint32_t i = 0; i != UINT32_MAX; i = w->scratch.nodes[i].next) {
+        const lf_scored_node *node = &w->scratch.nodes[i];
+        from = give_symbol(w, s, text, node->symbol, from, from + node->length, 0);
+    }
+}
+
+/* A segment from the cache, where its ids lie as if it stood alone; the note says whether it begins or ends unknown. */
+static void segment(lf_sp_workspace *w, const uint8_t *text, size_t from, size_t to, const uint8_t *end, sink *s) {
+    const size_t n = to - from, first = s->n;
+    const word_found found =
+        n <= WORD_MOST && !s->spans ? words_find(&w->segments, text + from, n, end) : (word_found){NULL, 0, 0};
+    if (found.ids) {
+        const unsigned fused = s->after_unknown && found.note & 1;
+        memcpy(s->ids + s->n, found.ids + fused, (found.n_ids - fused) * sizeof *s->ids);
+        s->n += found.n_ids - fused;
+        s->after_unknown = found.note >> 1 & 1;
+        return;
+    }
+    const int after_unknown = s->after_unknown;
+    merge(w, text, from, to, NULL, s);
+    if (n > WORD_MOST || s->spans || after_unknown || w->status != LF_OK) return;
+    const uint32_t unknown = w->model->has_bytes ? LF_SP_NO_ID : w->model->parts.unknown_id;
+    words_put(&w->segments, text + from, n, end, s->ids + first, s->n - first,
+              (s->ids[first] == unknown) | (uint32_t)s->after_unknown << 1);
+}
+
+/* Normalized text between two cuts of BPE, one after another. Where there is more than one, they are looked up. */
+static void segment_all(lf_sp_workspace *w, const uint8_t *text, size_t n, sink *s) {
+    enum { WHOLE = 16, AHEAD = 32 };
+    const lf_scored_bpe *bpe = &w->model->bpe;
+    if (bpe->ambiguous || n <= WHOLE) return merge(w, text, 0, n, NULL, s);
+    size_t cuts[AHEAD + 1] = {0}, at = 0;
+    while (at < n) {
+        size_t n_cuts = 0;
+        for (; n_cuts < AHEAD && at < n; at = cuts[n_cuts]) {
+            cuts[n_cuts + 1] = lf_scored_bpe_cut(bpe, text, n, at);
+            words_prefetch(&w->segments, text + at, cuts[n_cuts + 1] - at, text + n);
+            n_cuts++;
+        }
+        if (n_cuts == 1 && cuts[0] == 0 && at == n) return merge(w, text, 0, n, NULL, s);
+        for (size_t i = 0; i < n_cuts; i++) segment(w, text, cuts[i], cuts[i + 1], text + n, s);
+        cuts[0] = at;
+    }
+}
+
+static int nodes_for(lf_sp_workspace *w, size_t n) {
+    w->nodes = grown(w, w->nodes, &w->n_nodes, (n + 1) * sizeof *w->nodes);
+    return w->nodes != NULL;
+}
+
+static void best_path(lf_sp_workspace *w, const uint8_t *text, size_t n, sink *s) {
+    if (!nodes_for(w, n)) return;
+    w->sum = (float)lf_unigram_best(&w->model->unigram, text, n, w->sum, w->nodes);
+    give_path(w, s, text, n);
+}
+
+static void model(lf_sp_workspace *w, const uint8_t *text, size_t n, sink *s) {
+    if (!n) return;
+    if (w->model->parts.family == LF_SP_BPE) segment_all(w, text, n, s);
+    else best_path(w, text, n, s);
+}
+
+/* Words. */
+
+/* A sum as a number that orders as its absolute value does. */
+static inline uint32_t size_of(float sum) {
+    uint32_t bits;
+    memcpy(&bits, &sum, sizeof bits);
+    return bits & 0x7FFFFFFF;
+}
+
+/* The sum before a word, as the rule has it: it was taken off if it had grown large. */
+static inline float settled(float sum) { return sum < -LF_UNIGRAM_RESET || sum > LF_UNIGRAM_RESET ? 0 : sum; }
+
+/* Whether the word that was normalized is to be taken with the next one; see sentencepiece.h. */
+static int is_odd(const lf_sp_workspace *w) {
+    const lf_sp_text *out = &w->normalized;
+    if (!out->n || lf_sp_ends_with_marker(&w->model->normalizer, out)) return 1;
+    size_t last = out->n - 1;
+    while (last && out->n - last < 4 && (out->bytes[last] & 0xC0) == 0x80) last--;
+    const unsigned bit = lf_sp_crossing_bit(out->bytes + last, out->n - last);
+    return w->model->crossing[bit / 8] >> bit % 8 & 1;
+}
+
+/* Normalizes a word as it is where other words stand before it. */
+static void normalize_word(lf_sp_workspace *w, const uint8_t *p, size_t n) {
+    const lf_sp_normalizer *z = &w->model->normalizer;
+    int after_space = z->options.remove_extra_whitespaces && w->model->is_space[p[0]];
+    w->normalized.n = 0;
+    if ((after_space && lf_sp_mark(z, 0, &w->normalized) != LF_OK) ||
+        lf_sp_normalize_part(z, p, n, 0, &after_space, &w->normalized) != LF_OK)
+        w->status = LF_ENOMEM;
+}
+
+/* The path of the word that was normalized, for the cache: its ids, and among them how many unknown characters are in a
+ * run besides the one that its id stands for. Sets the note: the bits of the largest sum before it but for the last 5. */
+static uint32_t path_for_cache(lf_sp_workspace *w, sink *s, float limit) {
+    const lf_sp *m = w->model;
+    const uint8_t *text = w->normalized.bytes;
+    uint32_t note = 0;
+    if (limit > 0) memcpy(&note, &limit, sizeof note), note >>= 5;
+    for (size_t at = 0, end; at < w->normalized.n; at = end) {
+        end = at + w->nodes[at].length;
+        if (w->nodes[at].id != LF_PIECE_UNKNOWN) {
+            give_piece(s, w->nodes[at].id, at, end);
+        } else if (m->has_bytes) {
+            s->ids[s->n++] = (uint32_t)FUSED | 1;
+            note |= RUNS;
+            give_unknown(w, s, text, at, end);
+        } else {
+            uint32_t more = 0;
+            for (; end < w->normalized.n && w->nodes[end].id == LF_PIECE_UNKNOWN; more++) end += w->nodes[end].length;
+            give_unknown(w, s, text, at, end);
+            if (more) s->ids[s->n++] = (uint32_t)FUSED | more, note |= RUNS;
+        }
+    }
+    return note;
+}
+
+/* Gives the ids of a path from the cache and adds up the scores. */
+static size_t follow(lf_sp_workspace *w, const uint32_t *path, size_t n, uint32_t *ids) {
+    size_t n_ids = 0;
+    float sum = settled(w->sum);
+    for (size_t i = 0; i < n; i++) {
+        if (path[i] & (uint32_t)FUSED)
+            for (uint32_t k = path[i] & ~(uint32_t)FUSED; k; k--) sum += (float)w->model->unigram.unknown;
+        else sum += w->model->sums[path[i]], ids[n_ids++] = path[i];
+    }
+    w->sum = sum;
+    return n_ids;
+}
+
+static int holds(const lf_sp_workspace *w, uint32_t note) {
+    return size_of(settled(w->sum)) < (note & ~(uint32_t)RUNS) << 5;
+}
+
+/* The same where there are no runs, else 0: the bit of RUNS comes to lie above all sums. */
+static inline int fits(float sum, uint32_t note) { return (size_of(sum) | (note & RUNS) << 4) < note << 5; }
+
+#define ODD SIZE_MAX
+
+/* The ids of the word that was normalized and is not odd; puts them into the cache under p. */
+static size_t compute_word(lf_sp_workspace *w, const uint8_t *p, size_t n, const uint8_t *end, uint32_t *ids) {
+    sink s = {ids, NULL, 0, 0};
+    const uint8_t *text = w->normalized.bytes;
+    const size_t n_text = w->normalized.n;
+    if (w->model->parts.family == LF_SP_BPE) {
+        segment_all(w, text, n_text, &s);
+        if (n <= WORD_MOST && w->status == LF_OK) words_put(&w->words, p, n, end, ids, s.n, 0);
+        return s.n;
+    }
+    if (n > WORD_MOST) return best_path(w, text, n_text, &s), s.n;
+    float limit;
+    w->ids = grown(w, w->ids, &w->n_ids, (2 * n_text + 8) * sizeof *w->ids);
+    if (!nodes_for(w, n_text) || !w->ids) return 0;
+    lf_unigram_word(&w->model->unigram, text, n_text, w->nodes, &limit);
+    s.ids = w->ids;
+    const uint32_t note = path_for_cache(w, &s, limit);
+    words_put(&w->words, p, n, end, s.ids, s.n, note);
+    if (holds(w, note)) return follow(w, s.ids, s.n, ids);
+    s = (sink){ids, NULL, 0, 0};
+    best_path(w, text, n_text, &s);
+    return s.n;
+}
+
+/* The ids of a word, or ODD. */
+static size_t look_up(lf_sp_workspace *w, const uint8_t *p, size_t n, const uint8_t *end, uint32_t *ids) {
+    if (n <= WORD_MOST) {
+        const word_found found = words_find(&w->words, p, n, end);
+        if (found.ids && !found.n_ids) return ODD;
+        if (found.ids && w->model->parts.family == LF_SP_BPE)
+            return memcpy(ids, found.ids, found.n_ids * sizeof *ids), found.n_ids;
+        if (found.ids && holds(w, found.note)) return follow(w, found.ids, found.n_ids, ids);
+        if (found.ids) {
+            sink s = {ids, NULL, 0, 0};
+            normalize_word(w, p, n);
+            if (w->status == LF_OK) best_path(w, w->normalized.bytes, w->normalized.n, &s);
+            return s.n;
+        }
+    }
+    normalize_word(w, p, n);
+    if (w->status != LF_OK) return 0;
+    if (!is_odd(w)) return compute_word(w, p, n, end, ids);
+    static const uint32_t none[1] = {0};
+    if (n <= WORD_MOST) words_put(&w->words, p, n, end, none, 0, 0);
+    return ODD;
+}
+
+/* Where the spaces at text[at] and what follows them end, before the next space. */
+static size_t before_space(const lf_sp *m, const uint8_t *text, size_t n, size_t at) {
+    while (at < n && m->is_space[text[at]]) at++;
+    while (at < n && !m->is_space[text[at]]) at++;
+    return at;
+}
+
+/* An odd word and those after it, up to a space that a word stands before which is not odd, or to the end of the text.
+ * Moves *at behind them. */
+static size_t stretch(lf_sp_workspace *w, const uint8_t *text, size_t n, size_t *at, uint32_t *ids) {
+    const lf_sp_normalizer *z = &w->model->normalizer;
+    const int trim = z->options.remove_extra_whitespaces, dummy = z->options.add_dummy_prefix;
+    const int spaced = trim && w->model->is_space[text[*at]];
+    int after_space = *at ? spaced : trim;
+    sink s = {ids, NULL, 0, 0};
+    w->normalized.n = 0;
+    if ((*at ? spaced : dummy) && lf_sp_mark(z, 0, &w->normalized) != LF_OK) w->status = LF_ENOMEM;
+    do {
+        const size_t end = before_space(w->model, text, n, *at);
+        if (lf_sp_normalize_part(z, text + *at, end - *at, 0, &after_space, &w->normalized) != LF_OK)
+            w->status = LF_ENOMEM;
+        *at = end;
+    } while (*at < n && is_odd(w) && w->status == LF_OK);
+    if (w->status != LF_OK) return 0;
+    while (*at == n && trim && lf_sp_ends_with_marker(z, &w->normalized)) w->normalized.n -= z->n_marker;
+    model(w, w->normalized.bytes, w->normalized.n, &s);
+    return s.n;
+}
+
+/* Cutting. A bit for each of 64 bytes in every mask. */
+
+typedef struct {
+    uint64_t spaces, letters, digits, others, high;
+} classes;
+
+static inline classes classes_of(const lf_sp *m, const uint8_t *p) {
+    classes c = {0, 0, 0, 0, 0};
+    uint64_t printable = 0;
+#if defined(__AVX512BW__)
+    const __m512i v = _mm512_loadu_si512(p), lower = _mm512_or_si512(v, _mm512_set1_epi8(32));
+    for (size_t k = 0; k < m->n_spaces; k++)
+        c.spaces |= _mm512_cmpeq_epi8_mask(v, _mm512_set1_epi8((char)m->spaces[k]));
+    c.letters = _mm512_cmplt_epu8_mask(_mm512_sub_epi8(lower, _mm512_set1_epi8('a')), _mm512_set1_epi8(26));
+    c.digits = _mm512_cmplt_epu8_mask(_mm512_sub_epi8(v, _mm512_set1_epi8('0')), _mm512_set1_epi8(10));
+    c.high = _mm512_movepi8_mask(v);
+    printable = _mm512_cmplt_epu8_mask(_mm512_sub_epi8(v, _mm512_set1_epi8(33)), _mm512_set1_epi8(94));
+#elif defined(__SSE2__)
+#define BELOW(x, n) (uint64_t)(uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(_mm_min_epu8(x, _mm_set1_epi8(n - 1)), x))
+    for (unsigned i = 0; i < 4; i++) {
+        const __m128i v = _mm_loadu_si128((const void *)(p + 16 * i)), lower = _mm_or_si128(v, _mm_set1_epi8(32));
+        __m128i space = _mm_setzero_si128();
+        for (size_t k = 0; k < m->n_spaces; k++)
+            space = _mm_or_si128(space, _mm_cmpeq_epi8(v, _mm_set1_epi8((char)m->spaces[k])));
+        c.spaces |= (uint64_t)(uint32_t)_mm_movemask_epi8(space) << 16 * i;
+        c.letters |= BELOW(_mm_sub_epi8(lower, _mm_set1_epi8('a')), 26) << 16 * i;
+        c.digits |= BELOW(_mm_sub_epi8(v, _mm_set1_epi8('0')), 10) << 16 * i;
+        printable |= BELOW(_mm_sub_epi8(v, _mm_set1_epi8(33)), 94) << 16 * i;
+        c.high |= (uint64_t)(uint32_t)_mm_movemask_epi8(v) << 16 * i;
+    }
+#undef BELOW
+#else
+    for (unsigned i = 0; i < 64; i++) {
+        const uint8_t b = p[i];
+        c.spaces |= (uint64_t)m->is_space[b] << i;
+        c.letters |= (uint64_t)((b | 32) >= 'a' && (b | 32) <= 'z') << i;
+        c.digits |= (uint64_t)(b >= '0' && b <= '9') << i;
+        printable |= (uint64_t)(b > ' ' && b < 127) << i;
+        c.high |= (uint64_t)(b >= 128) << i;
+    }
+#endif
+    c.others = (m->controls_cut ? ~c.high & ~c.spaces : printable) & ~c.letters & ~c.digits;
+    return c;
+}
+
+/* Bits where a byte and the one before it are of classes between which to cut; `before` has the classes of the byte before
+ * the first. */
+static inline uint64_t cuts_of(const lf_sp *m, classes c, classes before) {
+    const uint64_t letters = c.letters << 1 | before.letters, digits = c.digits << 1 | before.digits,
+                   others = c.others << 1 | before.others;
+    const uint64_t (*cuts)[LF_SP_CLASSES] = m->cuts;
+    return (c.letters & ((digits & cuts[LF_SP_DIGIT][LF_SP_LETTER]) | (others & cuts[LF_SP_OTHER][LF_SP_LETTER]))) |
+           (c.digits & ((letters & cuts[LF_SP_LETTER][LF_SP_DIGIT]) | (others & cuts[LF_SP_OTHER][LF_SP_DIGIT]))) |
+           (c.others & ((letters & cuts[LF_SP_LETTER][LF_SP_OTHER]) | (digits & cuts[LF_SP_DIGIT][LF_SP_OTHER])));
+}
+
+/* The words of text[at ..), up to BATCH of them: word i is text[bounds[stride i] .. bounds[stride i + 1]), where stride is
+ * 1 if spaces are kept, so that words meet, and 2 if they collapse and a word has only the last one before it. Returns how
+ * many; the last one of a batch may be left out. `at` is where a word or spaces begin. */
+static size_t cut(lf_sp_workspace *w, const uint8_t *text, size_t n, size_t at) {
+    const lf_sp *m = w->model;
+    const int collapse = m->normalizer.options.remove_extra_whitespaces;
+    const size_t most = collapse ? 2 * BATCH : BATCH + 1;
+    size_t n_bounds = 0;
+    classes before = {1, 0, 0, 0, 0}; /* of the last byte, in bit 0; nothing is cut at the begin */
+    if (!collapse || !m->is_space[text[at]]) w->bounds[n_bounds++] = (uint32_t)at, before.spaces = !collapse;
+    for (; at < n && n_bounds < most; at += 64) {
+        uint8_t last[64];
+        const uint8_t *p = text + at;
+        if (n - at < 64) {
+            memset(last, collapse ? ' ' : 0xFF, sizeof last);
+            memcpy(last, p, n - at);
+            p = last;
+        }
+        const classes c = classes_of(m, p);
+        const uint64_t after_space = c.spaces << 1 | before.spaces;
+        const uint64_t before_high = c.high >> 1 | (uint64_t)(n - at > 64 && text[at + 64] >= 128) << 63;
+        const uint64_t cuts = cuts_of(m, c, before) & ~(before_high & m->bound_high);
+        const uint64_t ends = c.spaces & ~after_space, begins = collapse ? ~c.spaces & after_space : 0;
+        for (uint64_t left = cuts | ends | begins; left; left &= left - 1) {
+            const unsigned bit = (unsigned)__builtin_ctzll(left);
+            const uint32_t place = (uint32_t)at + bit;
+            w->bounds[n_bounds] = place - (uint32_t)(begins >> bit & 1);
+            w->bounds[n_bounds + 1] = place;
+            n_bounds += 1 + (collapse ? cuts >> bit & 1 : 0);
+        }
+        before = (classes){c.spaces >> 63, c.letters >> 63, c.digits >> 63, c.others >> 63, 0};
+    }
+    if (at >= n && (!collapse || n_bounds % 2)) w->bounds[n_bounds++] = (uint32_t)n;
+    const size_t n_words = collapse ? n_bounds / 2 : n_bounds - 1;
+    return n_words < BATCH ? n_words : BATCH;
+}
+
+static void key_batch(lf_sp_workspace *w, const uint8_t *text, const uint8_t *end, size_t n_words, size_t stride) {
+    for (size_t i = 0; i < n_words; i++) {
+        const uint8_t *p = text + w->bounds[stride * i];
+        const size_t n = w->bounds[stride * i + 1] - w->bounds[stride * i];
+        if (LF_LIKELY(n <= WORD_SHORT)) {
+            w->keys[i] = word_key_of(p, n, end);
+            w->at[i] = word_hash(w->keys[i]);
+            __builtin_prefetch(&w->words.lines[w->at[i] & w->words.line_mask]);
+        } else {
+            w->keys[i] = (word_key){~(uint64_t)0, ~(uint64_t)0}; /* no word's */
+            w->at[i] = 0;
+            if (n <= WORD_MOST) __builtin_prefetch(&w->words.slots[word_hash_long(p, n) >> 32 & w->words.slot_mask]);
+        }
+    }
+}
+
+/* The ids of words i and on of a batch. Stops before an odd one; returns its number. */
+static inline size_t emit_batch(lf_sp_workspace *w, const uint8_t *text, const uint8_t *end, size_t i, size_t n_words,
+                                const size_t stride, const int sums, uint32_t *ids, size_t *n_ids) {
+    size_t n = *n_ids;
+    for (; i < n_words; i++) {
+        const word_ids *found = words_probe(&w->words, w->keys[i], w->at[i]);
+        if (LF_LIKELY(found != NULL)) {
+            const word_ids value = *found;
+            const uint32_t count = value[3] >> 28;
+            if (LF_LIKELY(count - 1 < WORD_IDS && (!sums || fits(w->sum, value[3] & WORD_NOTE)))) {
+                memcpy(ids + n, &value, sizeof value);
+                n += count;
+                if (sums) /* the ids that a word does not have add 0 */
+                    for (unsigned k = 0; k < WORD_IDS; k++) w->sum += w->model->sums[value[k]];
+                continue;
+            }
+        }
+        const size_t more =
+            look_up(w, text + w->bounds[stride * i], w->bounds[stride * i + 1] - w->bounds[stride * i], end, ids + n);
+        if (more == ODD) break;
+        n += more;
+    }
+    *n_ids = n;
+    return i;
+}
+
+static size_t emit(lf_sp_workspace *w, const uint8_t *text, const uint8_t *end, size_t i, size_t n_words, uint32_t *ids,
+                   size_t *n_ids) {
+    const int sums = w->model->parts.family == LF_SP_UNIGRAM;
+    if (!w->model->normalizer.options.remove_extra_whitespaces)
+        return sums ? emit_batch(w, text, end, i, n_words, 1, 1, ids, n_ids)
+                    : emit_batch(w, text, end, i, n_words, 1, 0, ids, n_ids);
+    return sums ? emit_batch(w, text, end, i, n_words, 2, 1, ids, n_ids)
+                : emit_batch(w, text, end, i, n_words, 2, 0, ids, n_ids);
+}
+
+/* The first word of a text, before which a space is put that is not there. ODD as look_up. */
+static size_t first_word(lf_sp_workspace *w, const uint8_t *text, size_t n, uint32_t *ids) {
+    if (n + 1 > WORD_MOST) return ODD;
+    w->first[0] = ' ';
+    memcpy(w->first + 1, text, n);
+    return look_up(w, w->first, n + 1, w->first + sizeof w->first, ids);
+}
+
+static size_t encode_words(lf_sp_workspace *w, const uint8_t *text, size_t n, uint32_t *ids) {
+    const lf_sp_options *options = &w->model->normalizer.options;
+    const int collapse = options->remove_extra_whitespaces, dummy = options->add_dummy_prefix;
+    const size_t stride = collapse ? 2 : 1;
+    size_t n_ids = 0, at = 0;
+    if (collapse && !dummy) n_ids = stretch(w, text, n, &at, ids);
+    int first =
+        dummy && !(collapse && w->model->is_space[text[0]]); /* the next word is one that a space is put before */
+    while (at < n && w->status == LF_OK) {
+        const size_t n_words = cut(w, text, n, at);
+        if (!n_words) break;
+        key_batch(w, text, text + n, n_words, stride);
+        size_t done = 0;
+        if (first) {
+            const size_t more = first_word(w, text, w->bounds[1], ids);
+            if (more != ODD) n_ids = more, done = 1;
+        }
+        if (!first || done) done = emit(w, text, text + n, done, n_words, ids, &n_ids);
+        first = 0;
+        if (done < n_words) {
+            at = w->bounds[stride * done];
+            n_ids += stretch(w, text, n, &at, ids + n_ids);
+        } else at = w->bounds[stride * (n_words - 1) + 1];
+    }
+    return n_ids;
+}
+
+/* Calls. */
+
+enum { KEPT_MOST = 1 << 22 }; /* bytes of a buffer that stays between calls */
+
+static void trim(lf_sp_workspace *w) {
+    if (w->n_nodes > KEPT_MOST) free(w->nodes), w->nodes = NULL, w->n_nodes = 0;
+    if (w->n_ids > KEPT_MOST) free(w->ids), w->ids = NULL, w->n_ids = 0;
+    if (w->normalized.room > KEPT_MOST || w->normalized.origins_room > KEPT_MOST / 8) lf_sp_text_free(&w->normalized);
+    if (w->scratch.n_nodes > KEPT_MOST / sizeof *w->scratch.nodes) lf_scored_scratch_free(&w->scratch);
+}
+
+static lf_status finish(lf_sp_workspace *w) {
+    trim(w);
+    const lf_status status = w->status;
+    w->status = LF_OK;
+    return status;
+}
+
+static lf_status normalized(lf_sp_workspace *w, const uint8_t *text, size_t n, int traced) {
+    w->sum = 0;
+    if (n > LF_SP_MOST) return LF_EVALUE;
+    w->normalized.traced = traced;
+    const lf_status status = lf_sp_normalize(&w->model->normalizer, text, n, &w->normalized);
+    w->normalized.traced = 0;
+    return status == LF_OK && w->normalized.n > LF_SP_MOST ? LF_EVALUE : status;
+}
+
+/* A whole text. By the rule of tokenizers texts are words already, and the ids depend on nothing but the bytes. */
+static size_t encode_whole(lf_sp_workspace *w, const uint8_t *text, size_t n, uint32_t *ids) {
+    const int is_word = w->model->parts.rule == LF_RULE_TOKENIZERS && n <= WORD_MOST;
+    sink s = {ids, NULL, 0, 0};
+    if (is_word) {
+        const word_found found = words_find(&w->words, text, n, text + n);
+        if (found.n_ids) return memcpy(ids, found.ids, found.n_ids * sizeof *ids), found.n_ids;
+    }
+    w->status = normalized(w, text, n, 0);
+    if (w->status != LF_OK) return 0;
+    model(w, w->normalized.bytes, w->normalized.n, &s);
+    if (is_word && s.n && w->status == LF_OK) words_put(&w->words, text, n, text + n, ids, s.n, 0);
+    return s.n;
+}
+
+static lf_status encode(lf_sp_workspace *w, const uint8_t *text, size_t n, uint32_t *ids, size_t *n_ids) {
+    *n_ids = 0;
+    if (n == 0) return LF_OK;
+    if (!w->model->by_words || n > LF_SP_MOST) {
+        *n_ids = encode_whole(w, text, n, ids);
+    } else {
+        w->sum = 0;
+        *n_ids = encode_words(w, text, n, ids);
+    }
+    return finish(w);
+}
+
+static lf_status encode_traced(lf_sp_workspace *w, const uint8_t *text, size_t n, uint32_t *ids, int64_t *spans,
+                               size_t *n_ids) {
+    sink s = {ids, spans, 0, 0};
+    *n_ids = 0;
+    if (n == 0) return LF_OK;
+    const lf_status status = normalized(w, text, n, 1);
+    if (status != LF_OK) return status;
+    model(w, w->normalized.bytes, w->normalized.n, &s);
+    for (size_t i = 0; i < 2 * s.n; i++) spans[i] = (int64_t)w->normalized.origins[spans[i]];
+    *n_ids = s.n;
+    return finish(w);
+}
+
+static lf_status encode_dropout(lf_sp_workspace *w, const uint8_t *text, size_t n, lf_scored_chance *chance,
+                                uint32_t *ids, size_t *n_ids) {
+    sink s = {ids, NULL, 0, 0};
+    *n_ids = 0;
+    if (n == 0) return LF_OK;
+    const lf_status status = normalized(w, text, n, 0);
+    if (status != LF_OK) return status;
+    if (w->normalized.n) merge(w, w->normalized.bytes, 0, w->normalized.n, chance, &s);
+    *n_ids = s.n;
+    return finish(w);
+}
+
+static void workspace_free(lf_sp_workspace *w) {
+    if (!w) return;
+    words_free(&w->words), words_free(&w->segments);
+    lf_scored_scratch_free(&w->scratch);
+    lf_sp_text_free(&w->normalized);
+    free(w->nodes), free(w->ids);
+    free(w);
+}
+
+static lf_status workspace_new(lf_sp_workspace **workspace, const lf_sp *model, size_t cache_bytes) {
+    *workspace = NULL;
+    lf_sp_workspace *w = aligned_alloc(64, (sizeof *w + 63) / 64 * 64);
+    if (!w) return LF_ENOMEM;
+    memset(w, 0, sizeof *w);
+    w->model = model;
+    const size_t segments = model->parts.family == LF_SP_BPE ? cache_bytes / 4 : 0;
+    if (!words_new(&w->words, cache_bytes - segments) || !words_new(&w->segments, segments))
+        return workspace_free(w), LF_ENOMEM;
+    w->words.pad = model->parts.n_ids;
+    *workspace = w;
+    return LF_OK;
+}
+
+const lf_sp_ops LF_CAT(lf_sp, LF_ISA) = {workspace_new, workspace_free, encode, encode_traced, encode_dropout};

@@ -1,0 +1,316 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, binding=True, embedsignature=True, freethreading_compatible=True
+"""The door to csrc/text/bert: text to ids with WordPiece or WordLevel, and back."""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.pythread cimport PyThread_allocate_lock, PyThread_free_lock, PyThread_type_lock
+from libc.stddef cimport size_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t
+from libc.stdlib cimport free, realloc
+
+import numpy as np
+
+from lmfast.text._normalize import normalize_aligned
+
+cdef extern from *:
+    """
+    #ifdef Py_GIL_DISABLED
+    #define LOCK(lock) PyThread_acquire_lock(lock, WAIT_LOCK)
+    #define UNLOCK(lock) PyThread_release_lock(lock)
+    #else
+    #define LOCK(lock) (void)(lock)
+    #define UNLOCK(lock) (void)(lock)
+    #endif
+    """
+    void LOCK(PyThread_type_lock lock)
+    void UNLOCK(PyThread_type_lock lock)
+
+cdef extern from "lf.h" nogil:
+    ctypedef enum lf_status:
+        LF_OK
+        LF_ENOMEM
+        LF_EVALUE
+    ctypedef enum lf_isa:
+        LF_N_ISA
+    lf_isa lf_isa_best()
+
+cdef extern from "text/wordpiece.h" nogil:
+    ctypedef struct lf_wordpiece:
+        pass
+    lf_status lf_wordpiece_new(lf_wordpiece **model, const uint8_t *blob, const int64_t *offsets, const uint32_t *ids,
+                               size_t n_tokens, const uint8_t *prefix, size_t n_prefix, uint32_t unk_id, size_t max_chars,
+                               int whole)
+    void lf_wordpiece_free(lf_wordpiece *model)
+
+cdef extern from "text/decode.h" nogil:
+    ctypedef struct lf_decoder:
+        size_t n_ids
+    lf_status lf_decoder_new(lf_decoder **decoder, const uint8_t *blob, const int64_t *offsets, const uint32_t *ids,
+                             size_t n_tokens, size_t n_ids)
+    void lf_decoder_free(lf_decoder *decoder)
+    lf_status lf_decode_size(const lf_decoder *decoder, const uint32_t *ids, size_t n, size_t *n_bytes, size_t *where)
+    size_t lf_decode(const lf_decoder *decoder, const uint32_t *ids, size_t n, uint8_t *out, size_t n_bytes)
+
+cdef extern from "text/bert.h" nogil:
+    ctypedef enum lf_word_rule:
+        LF_N_WORD_RULES
+    ctypedef struct lf_bert_options:
+        int clean
+        int space_ideographs
+        int strip_accents
+        int lowercase
+        lf_word_rule rule
+    ctypedef struct lf_bert:
+        lf_bert_options options
+    lf_status lf_bert_new(lf_bert **bert, const lf_wordpiece *model, lf_bert_options options)
+    void lf_bert_free(lf_bert *bert)
+    size_t lf_bert_bound(size_t n)
+    lf_status lf_bert_spans(const lf_bert *bert, const uint8_t *text, size_t n, uint32_t *ids, int64_t *spans,
+                            size_t *n_ids, size_t *where)
+    ctypedef struct lf_bert_workspace:
+        pass
+    ctypedef struct lf_bert_ops:
+        lf_isa isa
+        lf_status (*workspace_new)(lf_bert_workspace **w, const lf_bert *bert, size_t cache_bytes) noexcept nogil
+        void (*workspace_free)(lf_bert_workspace *w) noexcept nogil
+        lf_status (*encode)(lf_bert_workspace *w, const uint8_t *text, size_t n, uint32_t *ids, size_t *n_ids) noexcept nogil
+    const lf_bert_ops *lf_bert_ops_for(lf_isa isa)
+
+ISA_NAMES = ("generic", "avx2", "avx512")
+RULES = ("bert", "classes", "spaces")
+cdef uint32_t NO_ID = 0xFFFFFFFFu
+
+
+cdef class BertEngine:
+    """A compiled tokenizer of the BERT family; an `lmfast.text.engine.Engine`.
+
+    vocab_*      the tokens: bytes, int64[n + 1] offsets, uint32[n] ids
+    whole        only whole words are tokens (WordLevel)
+    prefix       what a token that goes on begins with
+    unk_id       -1: a word without ids is an error
+    rule         how words are cut, a name in RULES
+    clean, space_ideographs, strip_accents, lowercase     the steps of BertNormalizer
+    texts        two lists: the bytes that each token decodes to at the first place, and at all others; None: no decoder
+    cache_bytes  of each workspace; there is one for each thread that encodes at the same time
+    """
+
+    cdef lf_wordpiece *model
+    cdef lf_bert *bert
+    cdef lf_decoder *decoder  # of all tokens but the first
+    cdef object first, ids, empty
+    cdef const lf_bert_ops *ops
+    cdef size_t cache_bytes
+    cdef bytes keep
+    cdef lf_bert_workspace **idle
+    cdef Py_ssize_t n_idle, room
+    cdef PyThread_type_lock lock  # the GIL serves where there is one
+
+    def __cinit__(self, bytes blob not None, const int64_t[::1] offsets not None, const uint32_t[::1] ids not None, *,
+                  bint whole, bytes prefix not None, int64_t unk_id, size_t max_chars, str rule not None, bint clean,
+                  bint space_ideographs, bint strip_accents, bint lowercase, tuple texts, size_t cache_bytes,
+                  str isa not None):
+        if isa not in ISA_NAMES or ISA_NAMES.index(isa) > <int>lf_isa_best():
+            raise ValueError(f"isa {isa!r} is not available here")
+        cdef int number = ISA_NAMES.index(isa)
+        self.ops = lf_bert_ops_for(<lf_isa>number)
+        if self.ops == NULL:
+            raise ValueError(f"isa {isa!r} is not available here")
+        self.cache_bytes = max(cache_bytes, <size_t>(1 << 16))
+        self.lock = PyThread_allocate_lock()
+        if self.lock == NULL:
+            raise MemoryError("no memory for a lock")
+        if offsets.shape[0] != ids.shape[0] + 1:
+            raise ValueError(f"offsets: want shape ({ids.shape[0] + 1},), got ({offsets.shape[0]},)")
+        cdef uint32_t none = 0
+        cdef const uint32_t *id_data = &ids[0] if ids.shape[0] else &none
+        cdef int rule_number = RULES.index(rule)
+        cdef uint32_t unk = NO_ID if unk_id < 0 else <uint32_t>unk_id
+        cdef lf_bert_options options = lf_bert_options(clean, space_ideographs, strip_accents, lowercase,
+                                                       <lf_word_rule>rule_number)
+        cdef lf_status status = lf_wordpiece_new(
+            &self.model, <const uint8_t *>PyBytes_AS_STRING(blob), &offsets[0], id_data, <size_t>ids.shape[0],
+            <const uint8_t *>PyBytes_AS_STRING(prefix), <size_t>len(prefix), unk, max_chars, whole)
+        if status == LF_OK:
+            status = lf_bert_new(&self.bert, self.model, options)
+        if status == LF_EVALUE:
+            raise ValueError(f"{len(blob)} bytes of tokens are too many: fewer than {1 << 28} are allowed")
+        if status != LF_OK:
+            raise MemoryError("no memory for the model")
+        if texts is not None:
+            self.make_decoder(texts[0], texts[1], ids)
+
+    def __dealloc__(self):
+        cdef Py_ssize_t i
+        for i in range(self.n_idle):
+            self.ops.workspace_free(self.idle[i])
+        free(self.idle)
+        lf_bert_free(self.bert)
+        lf_wordpiece_free(self.model)
+        lf_decoder_free(self.decoder)
+        if self.lock != NULL:
+            PyThread_free_lock(self.lock)
+
+    # Workspaces: a stack of idle ones. A thread takes one for the length of a call.
+
+    cdef lf_bert_workspace *take(self) except NULL:
+        cdef lf_bert_workspace *w = NULL
+        LOCK(self.lock)
+        if self.n_idle:
+            self.n_idle -= 1
+            w = self.idle[self.n_idle]
+        UNLOCK(self.lock)
+        if w != NULL:
+            return w
+        cdef lf_status status
+        with nogil:
+            status = self.ops.workspace_new(&w, self.bert, self.cache_bytes)
+        if status != LF_OK:
+            raise MemoryError(f"no memory for a workspace of {self.cache_bytes} bytes")
+        return w
+
+    cdef int give(self, lf_bert_workspace *w) except -1:
+        cdef lf_bert_workspace **more
+        LOCK(self.lock)
+        if self.n_idle == self.room:
+            more = <lf_bert_workspace **>realloc(self.idle, (self.room + 8) * sizeof(lf_bert_workspace *))
+            if more == NULL:
+                UNLOCK(self.lock)
+                self.ops.workspace_free(w)
+                return 0
+            self.idle = more
+            self.room += 8
+        self.idle[self.n_idle] = w
+        self.n_idle += 1
+        UNLOCK(self.lock)
+        return 0
+
+    def bound(self, size_t n_bytes):
+        """The most ids that a stretch of so many bytes has."""
+        return lf_bert_bound(n_bytes)
+
+    def encode_spans(self, bytes data not None, const int64_t[:, ::1] spans not None, uint32_t[::1] ids, size_t at,
+                     int64_t[::1] counts not None, first=None):
+        """Encodes data[spans[i, 0]:spans[i, 1]] one after another; see `lmfast.text.engine.Engine`."""
+        cdef Py_ssize_t n = spans.shape[0], i = 0
+        cdef size_t total = 0, n_ids = 0, room = 0
+        cdef int64_t size = len(data), start, stop
+        cdef const uint8_t *text = <const uint8_t *>PyBytes_AS_STRING(data)
+        cdef uint32_t *out = NULL
+        cdef lf_status status = LF_OK
+        if n == 0:
+            return 0
+        if spans.shape[1] != 2 or counts.shape[0] < n:
+            raise ValueError(f"want spans of shape (n, 2) and n counts, got ({n}, {spans.shape[1]}) and {counts.shape[0]}")
+        for i in range(n):
+            if not 0 <= spans[i, 0] <= spans[i, 1] <= size:
+                raise IndexError(f"spans[{i}] = [{spans[i, 0]}, {spans[i, 1]}] is outside [0, {size}]")
+            room += lf_bert_bound(<size_t>(spans[i, 1] - spans[i, 0]))
+        if ids is not None:
+            if at > <size_t>ids.shape[0] or room > <size_t>ids.shape[0] - at:
+                raise ValueError(f"ids: want room for {room} from {at} on, got {ids.shape[0]} in all")
+            out = &ids[0] + at
+        cdef lf_bert_workspace *w = self.take()
+        try:
+            with nogil:
+                for i in range(n):
+                    start, stop = spans[i, 0], spans[i, 1]
+                    status = self.ops.encode(w, text + start, <size_t>(stop - start), out + total if out != NULL else NULL,
+                                             &n_ids)
+                    if status != LF_OK:
+                        break
+                    counts[i] = <int64_t>n_ids
+                    total += n_ids
+        finally:
+            self.give(w)
+        if status == LF_EVALUE:
+            raise ValueError(f"text {i} has a word that the model has no id for, and there is no unk_id")
+        if status != LF_OK:
+            raise MemoryError("no memory to encode a text")
+        return total
+
+    def encode_with_offsets(self, bytes data not None, bint first=True):
+        """The ids of a text, and where each comes from: see `lmfast.text.engine.Engine`."""
+        text, start, stop = self.normalized(data)
+        cdef size_t n = <size_t>len(text), n_ids = 0, where = 0
+        ids = np.empty(lf_bert_bound(n), np.uint32)
+        spans = np.empty((lf_bert_bound(n), 2), np.int64)
+        cdef uint32_t[::1] id_view = ids
+        cdef int64_t[:, ::1] span_view = spans
+        cdef const uint8_t *characters = <const uint8_t *>PyBytes_AS_STRING(text)
+        cdef lf_status status
+        with nogil:
+            status = lf_bert_spans(self.bert, characters, n, &id_view[0], &span_view[0, 0], &n_ids, &where)
+        if status == LF_EVALUE:
+            raise ValueError(f"the model has no id for the word at byte {start[where]}, and there is no unk_id")
+        if status != LF_OK:
+            raise MemoryError(f"no memory to encode {n} bytes")
+        spans = spans[:n_ids]
+        return ids[:n_ids].copy(), np.stack([start[spans[:, 0]], stop[spans[:, 1] - 1]], axis=1) if n_ids else spans.copy()
+
+    def normalized(self, bytes data not None):
+        """The normalized text of UTF-8 bytes and, for each of its bytes, where what it stands for begins and ends."""
+        cdef bytes text = data.decode("utf-8", "replace").encode() if not data.isascii() else data
+        cdef lf_bert_options *o = &self.bert.options
+        begins = np.flatnonzero((np.frombuffer(data, np.uint8) & 0xC0) != 0x80)
+        if len(text) != len(data) or text != data:
+            text, begins = mended(data)
+        lengths = np.diff(np.append(begins, len(data)))
+        characters = np.flatnonzero((np.frombuffer(text, np.uint8) & 0xC0) != 0x80)
+        widths = np.diff(np.append(characters, len(text)))
+        start, stop = np.repeat(begins, widths), np.repeat(begins + lengths, widths)
+        steps = [("clean", o.clean), ("space_ideographs", o.space_ideographs), ("nfd", o.strip_accents),
+                 ("strip_nonspacing", o.strip_accents), ("lowercase", o.lowercase)]
+        for step, on in steps:
+            if on:
+                text, places = normalize_aligned(step, text)
+                start, stop = start[places], stop[places]
+        return text, start.astype(np.int64), stop.astype(np.int64)
+
+    cdef int make_decoder(self, list first, list rest, const uint32_t[::1] ids) except -1:
+        self.first, self.ids = first, np.asarray(ids)
+        self.empty = self.ids[[not text for text in rest]]
+        self.keep = b"".join(rest)
+        cdef const int64_t[::1] offsets = np.cumsum([0, *map(len, rest)]).astype(np.int64)
+        cdef size_t n = <size_t>ids.shape[0], n_ids = <size_t>ids[<Py_ssize_t>n - 1] + 1 if n else 0
+        if lf_decoder_new(&self.decoder, <const uint8_t *>PyBytes_AS_STRING(self.keep), &offsets[0], &ids[0] if n else NULL,
+                          n, n_ids) != LF_OK:
+            raise MemoryError("no memory for the decoder")
+        return 0
+
+    def decode(self, ids not None):
+        """The UTF-8 of ids of the vocabulary: uint32[n]. IndexError for an id that no token has."""
+        if self.decoder == NULL:
+            raise ValueError("there is no decoder")
+        if not len(ids):
+            return b""
+        cdef Py_ssize_t token = np.searchsorted(self.ids, ids[0])
+        if token == len(self.ids) or self.ids[token] != ids[0]:
+            raise IndexError(f"ids[0] = {ids[0]} is no token; ids are in [0, {self.decoder.n_ids})")
+        others = ids[1:]
+        if len(self.empty):
+            others = others[~np.isin(others, self.empty)]
+        return self.first[token] + self.decode_others(np.ascontiguousarray(others, np.uint32))
+
+    cdef bytes decode_others(self, const uint32_t[::1] ids):
+        cdef size_t n = <size_t>ids.shape[0], n_bytes = 0, where = 0, written = 0
+        if n == 0:
+            return b""
+        cdef lf_status status
+        with nogil:
+            status = lf_decode_size(self.decoder, &ids[0], n, &n_bytes, &where)
+        if status != LF_OK:
+            raise IndexError(f"ids[{where + 1}] = {ids[where]} is no token; ids are in [0, {self.decoder.n_ids})")
+        result = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>n_bytes)
+        cdef uint8_t *out = <uint8_t *>PyBytes_AS_STRING(result)
+        with nogil:
+            written = lf_decode(self.decoder, &ids[0], n, out, n_bytes)
+        if written != n_bytes:
+            raise RuntimeError("the ids changed while they were decoded")
+        return result
+
+
+cdef tuple mended(bytes data):
+    # U+FFFD for every byte that is not UTF-8, and where each character begins in `data`
+    text = data.decode("utf-8", "surrogateescape")
+    lengths = [1 if "\udc80" <= c <= "\udcff" else len(c.encode()) for c in text]
+    text = "".join(["\ufffd" if "\udc80" <= c <= "\udcff" else c for c in text])
+    return text.encode(), np.cumsum([0, *lengths])[:-1]

@@ -1,0 +1,93 @@
+"""The compiled engine of the BERT family: which specs it serves, and what its tokens decode to.
+
+Exactness: tokenizers 0.23.3.
+"""
+
+from __future__ import annotations
+
+import functools
+
+from lmfast.text._wordpiece import BertEngine
+from lmfast.text.spec import TokenizerSpec
+from lmfast.text.spec.decoders import WordPieceDecoder
+from lmfast.text.spec.models import WordLevel, WordPiece
+from lmfast.text.spec.normalizers import BertNormalizer, Lowercase
+from lmfast.text.spec.pre_tokenizers import BertPreTokenizer, Whitespace, WhitespaceSplit
+
+__all__ = ["decoded", "engine_for"]
+
+_RULES = {BertPreTokenizer: "bert", Whitespace: "classes", WhitespaceSplit: "spaces"}
+_CLEANUP = (
+    (" .", "."),
+    (" ?", "?"),
+    (" !", "!"),
+    (" ,", ","),
+    (" ' ", "'"),
+    (" n't", "n't"),
+    (" 'm", "'m"),
+    (" do not", " don't"),
+    (" 's", "'s"),
+    (" 've", "'ve"),
+    (" 're", "'re"),
+)
+
+
+def engine_for(spec: TokenizerSpec, *, cache_bytes: int, isa: str) -> BertEngine | None:
+    """The engine of a spec of WordPiece or WordLevel with at most BertNormalizer (or Lowercase) before and one of
+    BertPreTokenizer, Whitespace and WhitespaceSplit; None for any other.
+    """
+    model, normalizer = spec.model, _normalizer(spec)
+    rule = _RULES.get(type(spec.pre_tokenizer[0])) if len(spec.pre_tokenizer) == 1 else None
+    if not isinstance(model, WordPiece | WordLevel) or normalizer is None or rule is None:
+        return None
+    pieces = isinstance(model, WordPiece)
+    strip = normalizer.lowercase if normalizer.strip_accents is None else normalizer.strip_accents
+    return BertEngine(
+        model.vocab.blob,
+        model.vocab.offsets,
+        model.vocab.ids,
+        whole=not pieces,
+        prefix=model.continuing_subword_prefix.encode() if isinstance(model, WordPiece) else b"",
+        unk_id=-1 if model.unk_id is None else model.unk_id,
+        max_chars=min(model.max_input_chars_per_word, _NO_LIMIT) if isinstance(model, WordPiece) else _NO_LIMIT,
+        rule=rule,
+        clean=normalizer.clean_text,
+        space_ideographs=normalizer.handle_chinese_chars,
+        strip_accents=strip,
+        lowercase=normalizer.lowercase,
+        texts=_texts(spec),
+        cache_bytes=cache_bytes,
+        isa=isa,
+    )
+
+
+_NO_LIMIT = 2**63 - 1
+
+
+def _normalizer(spec: TokenizerSpec) -> BertNormalizer | None:
+    """The normalizer as options of BERT's, or None where it is another one."""
+    if not spec.normalizer:
+        return BertNormalizer(clean_text=False, handle_chinese_chars=False, strip_accents=False, lowercase=False)
+    (first, *others) = spec.normalizer
+    if not others and isinstance(first, Lowercase):
+        return BertNormalizer(clean_text=False, handle_chinese_chars=False, strip_accents=False, lowercase=True)
+    return first if not others and isinstance(first, BertNormalizer) else None
+
+
+def _texts(spec: TokenizerSpec) -> tuple[list[bytes], list[bytes]] | None:
+    """What each token of the vocabulary decodes to at the first place and at any other; None without the decoder."""
+    if len(spec.decoder) != 1 or not isinstance(spec.decoder[0], WordPieceDecoder):
+        return None
+    decode = functools.partial(decoded, decoder=spec.decoder[0])
+    tokens = [token.decode("utf-8", "replace") for token, _ in spec.model.vocab]
+    return [decode(token, first=True).encode() for token in tokens], [decode(t, first=False).encode() for t in tokens]
+
+
+def decoded(token: str, first: bool, decoder: WordPieceDecoder) -> str:
+    """What one token becomes: the WordPiece decoder looks at no other."""
+    if not first:
+        token = token[len(decoder.prefix) :] if token.startswith(decoder.prefix) else " " + token
+    if decoder.cleanup:
+        for dirty, clean in _CLEANUP:
+            token = token.replace(dirty, clean)
+    return token

@@ -1,0 +1,150 @@
+"""Ids to text where a token's text depends on the tokens beside it.
+
+`Names` knows what each id is called and what the decoders of a spec make of names. Where each token's text depends on
+nothing but whether it is the first, it is looked up in a table; else the decoders run step by step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmfast.text.pipeline import Pipeline, decoding
+from lmfast.text.spec import (
+    ByteFallback,
+    Fuse,
+    Kind,
+    Metaspace,
+    Replace,
+    SentencePieceDecoder,
+    StripDecoder,
+    TokenizerSpec,
+    WordPieceDecoder,
+)
+
+__all__ = ["Names", "StreamDecoder"]
+
+
+class Names:
+    """What ids are called, and what their names become.
+
+    lengths  uint32[n] the bytes of each id's token; 0 for an id that has none
+    """
+
+    def __init__(self, spec: TokenizerSpec, pipeline: Pipeline | None) -> None:
+        vocab = spec.model.vocab
+        added = [(token.content.encode(), token.id) for token in spec.added_tokens]
+        size = max([int(vocab.ids[-1]) if len(vocab) else -1, *(token_id for _, token_id in added)]) + 1
+        most = 2 * (len(vocab) + len(added)) + 2**17  # tables are as long as the largest id
+        if size > most:
+            raise ValueError(f"id {size - 1} is too large for {len(vocab)} tokens: at most {most} is allowed")
+        self.lengths = np.zeros(size, np.uint32)
+        self.lengths[vocab.ids] = np.diff(vocab.offsets)
+        self._added = {token_id: content for content, token_id in added}
+        for token_id, content in self._added.items():
+            self.lengths[token_id] = len(content)
+        self._called = dict(self._added)
+        if pipeline is not None:
+            self._called = {token.id: pipeline.name_of(token).encode() for token in spec.added_tokens}
+        outside = [i for i, name in self._called.items() if vocab.find(i) != name]
+        self._outside = np.array(outside, np.uint32)
+        self._spec = spec
+        sentencepiece = any(isinstance(decoder, SentencePieceDecoder) for decoder in spec.decoder)
+        self._steps = None if sentencepiece else [decoding.step_of(decoder) for decoder in spec.decoder]
+        self.is_local = all(type(decoder) in _LOCAL for decoder in spec.decoder) and _strips_at_most_the_start(spec)
+
+    def check(self, ids: NDArray[np.uint32]) -> None:
+        """Errors: IndexError names the first id that no token has."""
+        wrong = ids >= len(self.lengths)
+        if not wrong.any():
+            wrong = self.lengths[ids] == 0
+        if wrong.any():
+            at = int(np.argmax(wrong))
+            raise IndexError(f"ids[{at}] = {ids[at]} is no token; ids are in [0, {len(self.lengths)})")
+
+    def decodes_alone(self, ids: NDArray[np.uint32]) -> bool:
+        """Whether an engine, which knows the vocabulary of the model alone, can decode these."""
+        return self._steps is None or (
+            isinstance(self._spec.decoder[0] if len(self._spec.decoder) == 1 else None, WordPieceDecoder)
+            and not np.isin(ids, self._outside).any()
+        )
+
+    def bytes_of(self, token_id: int) -> bytes:
+        """The token of an id, as the vocabulary has it."""
+        content = self._added.get(token_id)
+        return self._spec.model.vocab.find(token_id) or b"" if content is None else content
+
+    def decode(self, ids: NDArray[np.uint32]) -> bytes:
+        """The UTF-8 of the text of ids, step by step."""
+        if self._steps is None:
+            raise ValueError("this decoder is only compiled")
+        find, called = self._spec.model.vocab.find, self._called
+        names = [called[token_id] if token_id in called else find(token_id) or b"" for token_id in ids.tolist()]
+        tokens = [name.decode("utf-8", "replace") for name in names]
+        return decoding.decode(tokens, self._steps).encode()
+
+    def is_byte(self, token_id: int) -> bool:
+        """Whether an id is a byte of a character, whose text is not known before the next token."""
+        model = self._spec.model
+        kinds = getattr(model, "kinds", None)
+        if self._steps is None:
+            at = int(np.searchsorted(model.vocab.ids, token_id))
+            return kinds is not None and at < len(kinds) and int(kinds[at]) == Kind.BYTE
+        token = self.bytes_of(token_id)
+        return len(token) == 6 and token.startswith(b"<0x") and token.endswith(b">")
+
+
+_LOCAL = {Replace, Metaspace, WordPieceDecoder, ByteFallback, Fuse, StripDecoder, SentencePieceDecoder}
+
+
+def _strips_at_most_the_start(spec: TokenizerSpec) -> bool:
+    """Whether a text's beginning never depends on what follows it."""
+    fused = False
+    for decoder in spec.decoder:
+        if isinstance(decoder, StripDecoder) and (decoder.stop or not fused):
+            return False
+        if isinstance(decoder, Replace) and (fused or not decoder.literal):
+            return False
+        if isinstance(decoder, SentencePieceDecoder) and decoder.denormalizer is not None:
+            return False
+        fused = fused or isinstance(decoder, Fuse)
+    return bool(spec.decoder)
+
+
+class StreamDecoder:
+    """Text from ids one at a time. What the next token could still change is held back.
+
+    The texts of `push` and `finish` joined are what `decode` gives for all ids together. Decoders that look at the
+    whole text give it at `finish`.
+    """
+
+    def __init__(self, decode: Callable[[NDArray[np.uint32]], bytes], names: Names, errors: str) -> None:
+        self._decode = decode
+        self._names = names
+        self._errors = errors
+        self._window: list[int] = []
+        self._given = ""
+
+    def push(self, token_id: int) -> str:
+        """The text that an id completes, possibly none. Errors: IndexError for an id that no token has."""
+        self._names.check(np.array([token_id], np.uint32))
+        self._window.append(token_id)
+        if not self._names.is_local or self._names.is_byte(token_id):
+            return ""
+        text = self._text(self._window)
+        new, self._given = text[len(self._given) :], text
+        if len(self._window) > 16 and (alone := self._text([token_id])):
+            # From here on the text goes on as it does behind this token alone.
+            self._window, self._given = [token_id], alone
+        return new
+
+    def finish(self) -> str:
+        """The text still held back; the decoder can be used anew."""
+        text = self._text(self._window)[len(self._given) :]
+        self._window, self._given = [], ""
+        return text
+
+    def _text(self, ids: list[int]) -> str:
+        return self._decode(np.array(ids, np.uint32)).decode("utf-8", self._errors)
