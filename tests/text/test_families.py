@@ -390,14 +390,17 @@ def test_property_small_files_are_written_back(small_pair: Pair, tmp_path: Path)
 # The methods of a tokenizer.
 
 
-@pytest.fixture(scope="module", params=[*MODELS, "bert", "llama-first"])
+@pytest.fixture(scope="module", params=[*MODELS, "bert", "llama-first", "t5"])
 def tokenizer(request: pytest.FixtureRequest, data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     if request.param in MODELS:
         return lmfast.Tokenizer.from_file(of_data(data_dir, request.param))
     if request.param == "bert":
         return lmfast.Tokenizer.from_file(of_data(data_dir, "bert-base-uncased.tokenizer.json"))
-    path = tmp_path_factory.mktemp("converted") / "llama.json"
-    path.write_bytes(converted.llama(formats.read(of_data(data_dir, "llama2.model")), "first"))
+    path = tmp_path_factory.mktemp("converted") / "x.json"
+    if request.param == "t5":
+        path.write_bytes(converted.t5(formats.read(of_data(data_dir, "t5.spiece.model"))))
+    else:
+        path.write_bytes(converted.llama(formats.read(of_data(data_dir, "llama2.model")), "first"))
     return lmfast.Tokenizer.from_file(path)
 
 

@@ -60,7 +60,7 @@ class Pipeline:
         rng      draws where the model has dropout; None: no dropout
         dropout  instead of the model's own
         """
-        tokenize = self._cached
+        tokenize: modelling.Tokenize = self._cached
         if rng is not None:
             model = self._model
             if dropout is not None and isinstance(model, BPE):
