@@ -37,6 +37,7 @@ if platform.machine() in ("x86_64", "AMD64"):
     ISA_FLAGS["avx512"] = ["-march=x86-64-v4", "-mprefer-vector-width=512", *ice_lake]
 
 headers = glob("csrc/**/*.h", recursive=True)
+cuda_headers = glob("csrc/**/*.cuh", recursive=True)
 sources = sorted(glob("csrc/**/*.c", recursive=True))
 suffixes = ("generic", "avx2", "avx512", "neon")
 
@@ -75,7 +76,7 @@ extensions = cythonize(
 CUDA = "lmfast.lmfast_cuda"
 cuda_sources = sorted(glob("csrc/**/*.cu", recursive=True))
 if cuda_sources and os.environ.get("LMFAST_CUDA", "auto") != "0" and shutil.which("nvcc"):
-    extensions.append(Extension(CUDA, cuda_sources, depends=headers))
+    extensions.append(Extension(CUDA, cuda_sources, depends=headers + cuda_headers))
 
 
 class BuildExt(build_ext):
@@ -101,4 +102,11 @@ class BuildExt(build_ext):
         subprocess.check_call(["nvcc", *flags, *code, *ext.sources, "-o", out])
 
 
-setup(libraries=libraries, ext_modules=extensions, cmdclass={"build_ext": BuildExt})
+# A folder of its own for each kind of object: setuptools compares dates, not flags, and would link what is there.
+build_base = "build/" + SANITIZE.replace(",", "-") if SANITIZE else "build"
+setup(
+    libraries=libraries,
+    ext_modules=extensions,
+    cmdclass={"build_ext": BuildExt},
+    options={"build": {"build_base": build_base}},
+)

@@ -1,18 +1,23 @@
 """Training races: from a file on disk to a trained tokenizer, in a fresh process each time, the sides taking turns.
 
     python bench/bench_train.py                                # english, 32,000 tokens, on one core and on two
-    python bench/bench_train.py --corpora english,multilingual --runs 5 --save
+    python bench/bench_train.py --corpora english,multilingual --runs 5 --save train.json
+    python bench/bench_train.py --growth 10,30,100,300 --save train.json      # lmfast alone, on growing text
 
 The time is that of the call that trains, reading the file included. `merging` is what all tokens take longer than 300
 (2,000 for sentencepiece), so it leaves out what is read and counted for both. The peak of memory is that of the whole
-process, Python included. A side whose merges are not those of lmfast by the same rule of ties gets no numbers;
-sentencepiece has pieces and rules of its own and is not compared.
+process, Python included. A side whose merges are not those of lmfast by the same rule of ties gets no numbers; lmfast
+by sentencepiece's rules is a side of its own.
+
+Growing text is the three corpora one after another, again and again, each time with another number behind every 50th
+word; it is trained on with unbounded memory for counting and with 64 MB, which must give the same tokens.
 """
 
 import argparse
 import hashlib
 import importlib.metadata
 import importlib.util
+import io
 import json
 import os
 import statistics
@@ -23,7 +28,7 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from race import machine, revision, save
+from race import machine, revision
 
 SEPARATOR = "<|endoftext|>"
 FEW = 300
@@ -35,11 +40,25 @@ def texts(path: str) -> list[str]:
     return Path(path).read_bytes().decode().split(SEPARATOR)  # read_text would change line ends
 
 
-def lmfast(path: str, vocab_size: int, cores: int, ties: str = "hf") -> Callable[[], Made]:
+def lmfast(
+    path: str, vocab_size: int, cores: int, ties: str = "hf", max_memory: int | None = None
+) -> Callable[[], Made]:
     from lmfast.text.train import train_bpe
 
-    got = train_bpe(path, vocab_size, pattern="gpt2", separator=SEPARATOR, threads=cores, ties=ties)
+    got = train_bpe(
+        path, vocab_size, pattern="gpt2", separator=SEPARATOR, threads=cores, ties=ties, max_memory=max_memory
+    )
     return lambda: [token for token, _ in got.spec.model.vocab][256:]
+
+
+PIECES = {"byte_fallback": True, "max_sentence_length": 1 << 20, "hard_vocab_limit": False}
+
+
+def lmfast_pieces(path: str, vocab_size: int, cores: int) -> Callable[[], Made]:
+    from lmfast.text.train import train_bpe
+
+    got = train_bpe(path, max(vocab_size, 2000), ties="sentencepiece", threads=cores, **PIECES)
+    return lambda: [piece for piece, _ in got.spec.model.vocab]
 
 
 def gigatoken(path: str, vocab_size: int, cores: int) -> Callable[[], Made]:
@@ -77,25 +96,28 @@ def tokenizers(path: str, vocab_size: int, cores: int) -> Callable[[], Made]:
 
 
 def sentencepiece(path: str, vocab_size: int, cores: int) -> Callable[[], Made]:
-    from sentencepiece import SentencePieceTrainer
+    from sentencepiece import SentencePieceProcessor, SentencePieceTrainer
 
-    with tempfile.TemporaryDirectory() as folder:
-        options = {"model_type": "bpe", "byte_fallback": True, "num_threads": cores, "minloglevel": 2}
-        options |= {"vocab_size": max(vocab_size, 2000), "max_sentence_length": 1 << 20, "hard_vocab_limit": False}
-        SentencePieceTrainer.train(input=path, model_prefix=f"{folder}/model", **options)
-    return list
+    model = io.BytesIO()
+    options = {"model_type": "bpe", "num_threads": cores, "minloglevel": 2, "vocab_size": max(vocab_size, 2000)}
+    SentencePieceTrainer.train(input=path, model_writer=model, **options, **PIECES)
+
+    def made() -> Made:
+        peer = SentencePieceProcessor(model_proto=model.getvalue())
+        return [peer.id_to_piece(i).encode() for i in range(peer.get_piece_size())]
+
+    return made
 
 
 SIDES = {"lmfast": lmfast, "gigatoken": gigatoken, "rustbpe": rustbpe, "tokenizers": tokenizers}
-SIDES |= {"sentencepiece": sentencepiece}
-TIES = {"lmfast": "hf", "gigatoken": "hf", "rustbpe": "bytes", "tokenizers": "hf", "sentencepiece": ""}
-PACKAGES = {"lmfast": "lmfast-kernels"}
+SIDES |= {"lmfast pieces": lmfast_pieces, "sentencepiece": sentencepiece}
+TIES = {"lmfast": "hf", "gigatoken": "hf", "rustbpe": "bytes", "tokenizers": "hf"}
 
 
 def run_side(job: dict) -> dict:
     """What one side measured, in a process of its own."""
     os.sched_setaffinity(0, job["cores"])
-    more = {"ties": job["ties"]} if "ties" in job else {}
+    more = {name: job[name] for name in ("ties", "max_memory") if name in job}
     SIDES[job["side"]](job["warm"], FEW, len(job["cores"]), **more)  # imports, pools of threads
     start = time.perf_counter()
     made = SIDES[job["side"]](job["path"], job["vocab_size"], len(job["cores"]), **more)
@@ -119,7 +141,8 @@ def child(job: dict) -> dict:
 
 def race(job: dict, sides: Iterable[str], runs: int) -> dict[str, dict]:
     """Side -> its times in seconds, with FEW tokens and with all, and its peaks of memory; or why there are none."""
-    want = {ties: child({**job, "side": "lmfast", "ties": ties}).get("check") for ties in set(TIES.values()) if ties}
+    want = {ties: child({**job, "side": "lmfast", "ties": ties}).get("check") for ties in set(TIES.values())}
+    want["pieces"] = child({**job, "side": "lmfast pieces"}).get("check") if "sentencepiece" in sides else ""
     found: dict[str, dict] = {side: {"seconds": [], "few_seconds": [], "peak_mb": []} for side in sides}
     for turn in range(runs):
         for side, row in found.items():
@@ -127,7 +150,7 @@ def race(job: dict, sides: Iterable[str], runs: int) -> dict[str, dict]:
                 continue
             print(f"{job['corpus']}, {len(job['cores'])} cores: run {turn + 1} of {runs}, {side}", file=sys.stderr)
             few, got = child({**job, "side": side, "vocab_size": FEW}), child({**job, "side": side})
-            if "note" not in got and TIES[side] and got["check"] != want[TIES[side]]:
+            if "note" not in got and got["check"] != want[TIES.get(side, "pieces")]:
                 got = {"note": "other merges than lmfast's"}
             if "note" in got or "note" in few:
                 row.clear()
@@ -153,6 +176,46 @@ def show(job: dict, found: dict[str, dict]) -> None:
         print(f"{side:14}{whole:8.3f}{whole / home[0]:7.1f}x{merging:11.3f}{merging / home[1]:7.1f}x{peak:9.0f}")
 
 
+def growing_text(path: Path, n_bytes: int, corpora: list[Path]) -> None:
+    """The corpora again and again, with edits."""
+    written = number = 0
+    with path.open("wb") as file:
+        while written < n_bytes:
+            words = corpora[number % len(corpora)].read_bytes()[: n_bytes - written].split(b" ")
+            words[::50] = [word + b"%d" % number for word in words[::50]]
+            written += file.write(b" ".join(words))
+            number += 1
+
+
+def grow(job: dict, sizes: list[int], corpora: list[Path], folder: str) -> list[dict]:
+    """What training takes for each size in MB."""
+    rows = []
+    path = Path(folder, "growing.txt")
+    for size in sizes:
+        growing_text(path, size * 1_000_000, corpora)
+        free = child({**job, "path": str(path), "side": "lmfast"})
+        bound = child({**job, "path": str(path), "side": "lmfast", "max_memory": 64_000_000})
+        if free["check"] != bound["check"]:
+            raise SystemExit(f"{size} MB: other tokens with bounded memory")
+        row = {"case": "growth", "cores": len(job["cores"]), "vocab_size": job["vocab_size"], "mb": size}
+        row |= {"seconds": free["seconds"], "peak_mb": free["peak_mb"]}
+        row |= {"bounded_seconds": bound["seconds"], "bounded_peak_mb": bound["peak_mb"]}
+        rows.append({name: float(f"{value:.4g}") if isinstance(value, float) else value for name, value in row.items()})
+        print(rows[-1])
+    return rows
+
+
+def keep(path: Path, sides: list[str], rows: list[dict]) -> None:
+    """Writes the rows to a file of results, in the place of those of the same case."""
+    names = ("case", "corpus", "cores", "vocab_size", "mb")
+    cases = [[row.get(name) for name in names] for row in rows]
+    old = json.loads(path.read_text())["rows"] if path.exists() else []
+    rows = [row for row in old if [row.get(name) for name in names] not in cases] + rows
+    installed = {side: importlib.metadata.version(side) for side in sides if not side.startswith("lmfast")}
+    about = {"date": time.strftime("%Y-%m-%d"), "revision": revision(), "machine": machine(), "versions": installed}
+    path.write_text(json.dumps({**about, "rows": rows}, indent=1) + "\n")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--corpora", default="english")
@@ -161,35 +224,37 @@ def main() -> None:
     parser.add_argument("--cores", default="1,2")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--limit", type=int, help="train on the first bytes of the corpora only")
-    parser.add_argument("--save", action="store_true", help="write results/<date>-<machine>.json")
+    parser.add_argument("--growth", metavar="MB,...", help="instead of racing")
+    parser.add_argument("--save", type=Path, metavar="FILE", help="write a JSON file, or add to it")
     parser.add_argument("--job", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.job:
         print(json.dumps(run_side(json.loads(arguments.job))))
         return
     data = Path(os.environ.get("LMFAST_TEST_DATA") or Path(__file__).parents[2] / "shared" / "data")
-    sides = [side for side in arguments.sides.split(",") if importlib.util.find_spec(side)]
+    sides = [side for side in arguments.sides.split(",") if importlib.util.find_spec(side.split()[0])]
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         warm = Path(folder, "warm.txt")
         warm.write_text("the cat in the hat sat on the mat\n" * 100)
-        for corpus in arguments.corpora.split(","):
-            path = data / "corpus" / f"{corpus}.txt"
-            if arguments.limit:
-                text = path.read_bytes()[: arguments.limit].decode("utf-8", "ignore")
-                path = Path(folder, f"{corpus}.txt")
-                path.write_bytes(text.encode())
-            for n in map(int, arguments.cores.split(",")):
-                cores = sorted(os.sched_getaffinity(0))[-n:]
-                job = {"corpus": corpus, "path": str(path), "warm": str(warm), "cores": cores}
-                job["vocab_size"] = arguments.vocab_size
+        for n in map(int, arguments.cores.split(",")):
+            job = {"warm": str(warm), "cores": sorted(os.sched_getaffinity(0))[-n:], "vocab_size": arguments.vocab_size}
+            if arguments.growth:
+                corpora = [data / "corpus" / f"{name}.txt" for name in ("english", "multilingual", "code")]
+                rows += grow(job, [int(size) for size in arguments.growth.split(",")], corpora, folder)
+                continue
+            for corpus in arguments.corpora.split(","):
+                path = data / "corpus" / f"{corpus}.txt"
+                if arguments.limit:
+                    text = path.read_bytes()[: arguments.limit].decode("utf-8", "ignore")
+                    path = Path(folder, f"{corpus}.txt")
+                    path.write_bytes(text.encode())
+                job |= {"corpus": corpus, "path": str(path)}
                 found = race(job, sides, arguments.runs)
                 show(job, found)
                 rows.append({"case": "train", "corpus": corpus, "cores": n, "vocab_size": job["vocab_size"], **found})
     if arguments.save:
-        installed = {side: importlib.metadata.version(PACKAGES.get(side, side)) for side in sides if side != "lmfast"}
-        about = {"date": time.strftime("%Y-%m-%d"), "revision": revision(), "machine": machine(), "versions": installed}
-        print(save({**about, "rows": rows}))
+        keep(arguments.save, sides, rows)
 
 
 if __name__ == "__main__":

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from lmfast.text.tokenizer import Tokenizer as Tokenizer
     from lmfast.text.train import TrainingInterrupted as TrainingInterrupted
     from lmfast.text.train import train_bpe as train_bpe
+    from lmfast.text.train import train_wordpiece as train_wordpiece
+    from lmfast.text.train_unigram import train_unigram as train_unigram
     from lmfast.text.words import WordCounts as WordCounts
     from lmfast.text.words import count_words as count_words
 
@@ -42,6 +44,8 @@ _WHERE = {
     "get_encoding": "lmfast.text.pretrained",
     "list_encoding_names": "lmfast.text.pretrained",
     "train_bpe": "lmfast.text.train",
+    "train_unigram": "lmfast.text.train_unigram",
+    "train_wordpiece": "lmfast.text.train",
 }
 
 __all__ = [*_WHERE, "__version__"]

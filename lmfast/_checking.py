@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, AnyStr, TypeAlias
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,6 +27,7 @@ __all__ = [
     "verify_count",
     "verify_decode",
     "verify_encode",
+    "verify_merges",
     "verify_offsets",
     "verify_truncate",
 ]
@@ -163,6 +164,32 @@ def verify_truncate(
     want = reference.truncate(text, spec, max_tokens, allowed_special=allowed_special)
     if got != want:
         raise KernelMismatchError("truncate", min(len(got), len(want)), got, want)
+
+
+_CHECKED_WORK = 1_000_000
+"""Symbols times merges up to which training is checked: the reference looks at every symbol for every merge."""
+
+
+def verify_merges(
+    words: Sequence[tuple[Sequence[AnyStr], int]],
+    ids: Mapping[AnyStr, int],
+    vocab_size: int,
+    got: Sequence[tuple[AnyStr, AnyStr, int]],
+    **rules: Any,
+) -> None:
+    """Raises KernelMismatchError unless `got` are the pairs, and their counts, that training on small words merges.
+
+    The other arguments are those of `lmfast.reference.text.learn_merges`. Large words are not looked at.
+    """
+    if sum(len(word) for word, _ in words) * len(got) > _CHECKED_WORK:
+        return
+    from lmfast.reference import text as reference
+
+    merges = reference.learn_merges(words, ids, vocab_size, **rules)
+    want = [(merge.left, merge.right, merge.frequency) for merge in merges]
+    index = _first_difference(got, want)
+    if index is not None:
+        raise KernelMismatchError("train_bpe", index, _item(got, index), _item(want, index))
 
 
 def _first_difference(got: Sequence[Any] | NDArray[Any], want: Sequence[Any]) -> int | None:

@@ -10,7 +10,7 @@ import ctypes
 from functools import cache
 from pathlib import Path
 
-__all__ = ["SIGNATURES", "available", "check", "device_names", "library", "problem", "require"]
+__all__ = ["SIGNATURES", "CrossEntropyJob", "available", "check", "device_names", "library", "problem", "require"]
 
 LIBRARY = Path(__file__).with_name("lmfast_cuda.so")
 
@@ -19,6 +19,13 @@ SIGNATURES = {
     "lf_cuda_device_count": "i(p)",
     "lf_cuda_device_name": "i(ipl)",
     "lf_cuda_fill_u32": "i(pulp)",
+    "lf_cuda_cross_entropy_rows_f32": "i(pp)",
+    "lf_cuda_cross_entropy_rows_bf16": "i(pp)",
+    "lf_cuda_cross_entropy_rows_f16": "i(pp)",
+    "lf_cuda_cross_entropy_divide": "i(ppp)",
+    "lf_cuda_rows_scale_f32": "i(plllppp)",
+    "lf_cuda_rows_scale_bf16": "i(plllppp)",
+    "lf_cuda_rows_scale_f16": "i(plllppp)",
 }
 """`csrc/lf_cuda.h` in short: the letter of what an entry returns, then those of its arguments."""
 
@@ -27,9 +34,22 @@ TYPES = {
     "u": ctypes.c_uint32,
     "l": ctypes.c_int64,
     "f": ctypes.c_float,
+    "d": ctypes.c_double,
     "p": ctypes.c_void_p,
     "s": ctypes.c_char_p,
 }
+
+CROSS_ENTROPY_FIELDS = (
+    "l:n_rows l:n_classes p:logits l:logits_stride p:target l:target_bytes p:weight l:ignore_index l:ignore_bad_labels "
+    "f:label_smoothing f:z_loss f:softcap f:logit_scale p:gradient l:gradient_stride d:scale p:upstream p:divisor "
+    "p:row_scale p:d_lse p:d_logprob p:d_entropy p:loss p:lse p:logprob p:entropy p:correct p:n_bad l:plan"
+)
+
+
+class CrossEntropyJob(ctypes.Structure):
+    """`lf_cuda_cross_entropy`: what each field means is said in `csrc/lf_cuda.h`."""
+
+    _fields_ = [(field[2:], TYPES[field[0]]) for field in CROSS_ENTROPY_FIELDS.split()]  # type: ignore[misc]
 
 
 @cache

@@ -2,16 +2,20 @@
 
 One pool serves the process. It is made on first use, grows to what is asked for and is made anew in a child after
 `fork`, since a child has none of its parent's threads.
+
+Beside torch a pool of our own is slow: for some milliseconds after a torch operation the threads of its OpenMP runtime
+spin on their processors in wait for the next one. `openmp` gives the entry of that very runtime: they wait for us then.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TypeVar
 
-__all__ = ["count", "run"]
+__all__ = ["count", "openmp", "run"]
 
 T = TypeVar("T")
 
@@ -46,5 +50,47 @@ def run(parts: Iterable[Callable[[], T]], threads: int) -> list[T]:
         wait(futures)  # none may go on writing to what the caller gives up
 
 
+_openmp: int | None = None
+"""The address of `GOMP_parallel`; 0 where there is none, None where it was not looked for."""
+
+
+def openmp() -> int:
+    """The address of `GOMP_parallel(function, data, n_threads, flags)` in the OpenMP runtime of torch, else 0.
+
+    0 where torch is not imported, where its runtime has no such entry (GNU's, LLVM's and Intel's have it), and in a
+    child after `fork`, where the runtime would wait for its parent's threads for ever.
+    """
+    global _openmp
+    if _openmp is None:
+        if "torch" not in sys.modules:
+            return 0
+        _openmp = _find_openmp()
+    return _openmp
+
+
+def _find_openmp() -> int:
+    """Looks among the libraries that are loaded: loading a second runtime would bring a second set of threads."""
+    import ctypes
+
+    try:
+        with open("/proc/self/maps") as maps:
+            paths = {line.split(maxsplit=5)[5].rstrip() for line in maps if "omp" in line}
+    except OSError:
+        return 0
+    found = sorted(path for path in paths if os.path.basename(path).startswith(("libgomp", "libomp", "libiomp5")))
+    if len(found) != 1:  # of two runtimes torch's is not known
+        return 0
+    try:
+        return ctypes.cast(ctypes.CDLL(found[0]).GOMP_parallel, ctypes.c_void_p).value or 0
+    except (OSError, AttributeError):
+        return 0
+
+
+def _after_fork() -> None:
+    global _openmp
+    _openmp = 0
+    _pools.clear()
+
+
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_pools.clear)
+    os.register_at_fork(after_in_child=_after_fork)

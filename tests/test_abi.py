@@ -103,3 +103,18 @@ def test_unit_fill_on_device() -> None:
     stream.synchronize()
     assert bool((out[:-1] == 7).all())
     assert out[-1].item() == 0
+
+
+def test_unit_job_equals_header() -> None:
+    """Names, order, types: in a struct of 8-byte fields and pairs of floats nothing else can differ."""
+    text = re.sub(r"/\*.*?\*/", "", HEADER.read_text(), flags=re.S)
+    found = re.search(r"typedef struct \{([^}]*)\} lf_cuda_cross_entropy;", text)
+    assert found is not None
+    fields = []
+    for declaration in found[1].split(";"):
+        kind, _, names = declaration.strip().removeprefix("const ").partition(" ")
+        for name in filter(None, names.replace("*", " * ").split(",")):
+            words = name.split()
+            fields.append(f"{'p' if '*' in words else {**LETTERS, 'double': 'd'}[kind]}:{words[-1]}")
+    assert fields == _cuda.CROSS_ENTROPY_FIELDS.split()
+    assert ctypes.sizeof(_cuda.CrossEntropyJob) == sum(4 if field[0] == "f" else 8 for field in fields)

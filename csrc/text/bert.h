@@ -1,6 +1,6 @@
 /* bert.h - text to ids as BERT does it: normalization, words, the piece cache and WordPiece in one pass.
  *
- *     text -> characters that a normalizer makes of each -> window -> words -> keys -> tables -> ids
+ *     text -> characters that a normalizer makes of each -> window -> words -> keys -> cache -> ids
  *             glyphs, or 64 bytes of ASCII at a time                          on a miss: wordpiece.h
  *
  * What becomes of a character is nearly always a matter of that character alone: nothing, a space, a few bytes of one
@@ -8,12 +8,12 @@
  * hard: a mark that is left after accents are stripped may change places with others. From there to the next boundary
  * of NFD the text goes through normalize.h and rewrite.h, step by step.
  *
- * The normalized text is written to a window of a few kilobytes. Its words end up in piece_tables.h just as pieces do in
+ * The normalized text is written to a window of a few kilobytes. Its words are looked up in word_cache.h as pieces are in
  * encode.h: keyed in batches, the lines of the table prefetched, then probed in order.
  *
  * Exactness: BertNormalizer (all options), BertPreTokenizer, Whitespace, WhitespaceSplit, WordPiece and WordLevel of
  * tokenizers 0.23.3. A byte that is not UTF-8 is U+FFFD, which clean_text removes. Complexity: linear in the text.
- * Memory: the tables, the window, and for a hard stretch or a word without bound a buffer of its length.
+ * Memory: the cache, the window, and for a hard stretch or a word without bound a buffer of its length.
  * Threads: a workspace belongs to one thread at a time, all else is shared. */
 #ifndef LF_TEXT_BERT_H
 #define LF_TEXT_BERT_H
@@ -99,7 +99,7 @@ typedef struct lf_bert_workspace lf_bert_workspace;
 
 typedef struct {
     lf_isa isa;
-    /* A workspace with tables of about `cache_bytes` bytes. */
+    /* A workspace with a cache of at most `cache_bytes` bytes. */
     lf_status (*workspace_new)(lf_bert_workspace **w, const lf_bert *bert, size_t cache_bytes);
     void (*workspace_free)(lf_bert_workspace *w);
     /* The ids of a text, NULL to count them only. LF_EVALUE: some word has no id. */

@@ -3,7 +3,7 @@
 #define _GNU_SOURCE /* madvise and MAP_ANONYMOUS */
 #include "text/bert.h"
 #include "text/normalize.h"
-#include "text/piece_tables.h"
+#include "text/word_cache.h"
 
 #define LF_CAT_(a, b) a##_##b
 #define LF_CAT(a, b) LF_CAT_(a, b)
@@ -27,7 +27,7 @@ typedef struct {
 
 struct lf_bert_workspace {
     const lf_bert *bert;
-    tables tables;
+    word_cache words;
     lf_status status; /* the first thing that went wrong */
     writer to;
     size_t room;                   /* bytes of the window, without the slack */
@@ -39,8 +39,8 @@ struct lf_bert_workspace {
     uint32_t *sink; /* ... or those of one word, where they are only counted */
     size_t n_sink;
     uint32_t starts[WORDS + SLACK], stops[WORDS + SLACK];
-    uint32_t at[BATCH]; /* lines and keys of a batch of words */
-    key16 keys[BATCH];
+    word_key keys[BATCH]; /* of a batch of words, and their hashes */
+    uint64_t hashes[BATCH];
 };
 
 static void fail(lf_bert_workspace *w, lf_status status) {
@@ -68,35 +68,13 @@ static size_t compute(lf_bert_workspace *w, const uint8_t *p, size_t n, uint32_t
     return n_ids;
 }
 
-/* What does not fit the first two tables: longer words, and short ones of many ids. */
-static size_t look_up_record(lf_bert_workspace *w, const uint8_t *p, size_t n, uint32_t *ids) {
-    const uint64_t hash = hash_record(p, n);
-    size_t n_ids = find_record(&w->tables, p, n, hash, ids);
-    if (n_ids) return n_ids;
-    n_ids = compute(w, p, n, ids);
-    if (n_ids) remember_record(&w->tables, p, n, hash, ids, n_ids);
-    return n_ids;
-}
-
-/* The ids of a word that is not where one look finds it. */
+/* The ids of a word that one look does not find. */
 static size_t look_up(lf_bert_workspace *w, const uint8_t *p, size_t n, const uint8_t *end, uint32_t *ids) {
-    if (n > RECORD_MOST) return compute(w, p, n, ids);
-    if (n > LONG_KEY) return look_up_record(w, p, n, ids);
-    const key32 key = key32_of(p, n, end);
-    const uint64_t short_hash = hash16(key.half[0]), long_hash = hash32(key, n);
-    size_t n_ids = SEE_LONG;
-    if (n <= SHORT_KEY && (n_ids = find_short(&w->tables, key.half[0], short_hash, ids)) && n_ids != SEE_LONG)
-        return n_ids;
-    const int seen = n_ids == SEE_LONG;
-    if (seen && (n_ids = find_long(&w->tables, &key, n, long_hash, ids)))
-        return n_ids == SEE_RECORD ? look_up_record(w, p, n, ids) : n_ids;
-    n_ids = compute(w, p, n, ids);
-    if (!n_ids) return 0;
-    if (n <= SHORT_KEY && n_ids <= SHORT_IDS)
-        return remember_short(&w->tables, key.half[0], short_hash, ids, (unsigned)n_ids), n_ids;
-    remember_long(&w->tables, &key, n, long_hash, ids, n_ids <= LONG_IDS ? n_ids : SEE_RECORD);
-    if (n_ids > LONG_IDS) remember_record(&w->tables, p, n, hash_record(p, n), ids, n_ids);
-    if (n <= SHORT_KEY && !seen) remember_short(&w->tables, key.half[0], short_hash, ids, SEE_LONG);
+    if (n > WORD_MOST) return compute(w, p, n, ids);
+    const word_found found = words_find(&w->words, p, n, end);
+    if (found.ids) return memcpy(ids, found.ids, found.n_ids * sizeof *ids), found.n_ids;
+    const size_t n_ids = compute(w, p, n, ids);
+    if (n_ids) words_put(&w->words, p, n, end, ids, n_ids, 0);
     return n_ids;
 }
 
@@ -105,12 +83,15 @@ static void key_batch(lf_bert_workspace *w, size_t first, size_t n_words) {
     for (size_t i = 0; i < n_words; i++) {
         const uint8_t *p = w->to.window + w->starts[first + i];
         const size_t n = w->stops[first + i] - w->starts[first + i];
-        const key16 key = key16_of(p, n, end);
-        w->keys[i] = key;
-        w->at[i] = (uint32_t)(hash16(key) & w->tables.line_mask);
-        __builtin_prefetch(&w->tables.lines[w->at[i]]);
-        if (LF_UNLIKELY(n > SHORT_KEY && n <= LONG_KEY))
-            __builtin_prefetch(&w->tables.long_lines[hash32(key32_of(p, n, end), n) & w->tables.long_mask]);
+        if (LF_UNLIKELY(n > WORD_SHORT)) {
+            w->keys[i] = (word_key){~(uint64_t)0, ~(uint64_t)0}; /* no word's */
+            w->hashes[i] = 0;
+            words_prefetch(&w->words, p, n, end);
+            continue;
+        }
+        w->keys[i] = word_key_of(p, n, end);
+        w->hashes[i] = word_hash(w->keys[i]);
+        __builtin_prefetch(&w->words.lines[w->hashes[i] & w->words.line_mask]);
     }
 }
 
@@ -119,13 +100,11 @@ static void emit_batch(lf_bert_workspace *w, size_t first, size_t n_words) {
     uint32_t *const ids = w->ids;
     size_t n_ids = w->n_ids;
     for (size_t i = 0; i < n_words; i++) {
-        const short_line *line = &w->tables.lines[w->at[i]];
         uint32_t *to = ids ? ids + n_ids : w->sink;
-        unsigned n_found = SEE_LONG;
-        if (LF_LIKELY(same16(line->key[0], w->keys[i]))) n_found = take4(line->ids[0], to);
-        else if (same16(line->key[1], w->keys[i])) n_found = take4(line->ids[1], to);
-        if (LF_LIKELY(n_found != SEE_LONG)) {
-            n_ids += n_found;
+        const word_ids *found = words_probe(&w->words, w->keys[i], w->hashes[i]);
+        if (LF_LIKELY(found && (*found)[3] >> 28 <= WORD_IDS)) {
+            memcpy(to, found, sizeof *found);
+            n_ids += (*found)[3] >> 28;
         } else {
             const size_t n = w->stops[first + i] - w->starts[first + i];
             n_ids += look_up(w, w->to.window + w->starts[first + i], n, end, to);
@@ -253,12 +232,45 @@ static size_t put_stretch(lf_bert_workspace *w, const uint8_t *text, size_t n, s
     return at;
 }
 
-/* A Hangul syllable as the letters that NFD makes of it, each of three bytes. */
+/* A Hangul syllable as the letters that NFD makes of it, each of three bytes. The word is open. */
 static inline void put_syllable(writer *to, uint32_t s) {
-    const uint32_t l = s / 588, v = s % 588 / 28, t = s % 28;
-    const uint64_t first = 0x8084E1 + (l << 16), second = 0xA185E1 + (v << 16);
-    put(to, lf_glyph_of(LF_WORDY, first | second << 24, 6));
-    if (t) put(to, lf_glyph_of(LF_WORDY, lf_glyph_bytes(0x11A7 + t), 3));
+    const uint32_t l = s / 588, v = s % 588 / 28, t = s % 28, third = 0x27 + t; /* U+11A7 + t */
+    put_bytes(to, (0x8084E1 + (l << 16)) | (uint64_t)(0xA185E1 + (v << 16)) << 24, 6);
+    put_bytes(to, 0x8086E1 + (third >> 6 << 8) + ((third & 63) << 16), t ? 3 : 0);
+}
+
+/* Runs: what goes on like the character before, in loops whose branches are easy to foresee. Each stops at the first
+ * character that is not of its sort, and at `stop`; there are three bytes more to read there. */
+
+static inline size_t put_two_byte_run(const lf_glyph *glyphs, writer *to, const uint8_t *text, size_t at, size_t stop) {
+    for (; at < stop && text[at] - 0xC2u < 0x1E && lf_utf8_continues(text[at + 1]); at += 2) {
+        const lf_glyph glyph = glyphs[(text[at] & 31u) << 6 | (text[at + 1] & 63u)];
+        const int kind = lf_glyph_kind_of(glyph);
+        if (kind != LF_WORDY && kind != LF_GONE) break;
+        put_bytes(to, glyph, lf_glyph_n_bytes(glyph));
+    }
+    return at;
+}
+
+static inline uint32_t read_three(const uint8_t *p) { return (p[0] & 15u) << 12 | (p[1] & 63u) << 6 | (p[2] & 63u); }
+static inline int is_three(const uint8_t *p) { return lf_utf8_continues(p[1]) && lf_utf8_continues(p[2]); }
+
+static inline size_t put_syllable_run(writer *to, const uint8_t *text, size_t at, size_t stop) {
+    for (; at < stop && text[at] - 0xEAu < 4 && is_three(text + at); at += 3) {
+        const uint32_t s = read_three(text + at) - 0xAC00;
+        if (s >= 11172) break;
+        put_syllable(to, s);
+    }
+    return at;
+}
+
+/* Ideographs are words of their own, and most of them are what they are. */
+static inline size_t put_ideograph_run(writer *to, const uint8_t *text, size_t at, size_t stop) {
+    for (; at < stop && text[at] - 0xE4u < 6 && is_three(text + at); at += 3) {
+        if (read_three(text + at) < 0x4E00) break;
+        put_alone(to, text[at] | text[at + 1] << 8 | text[at + 2] << 16, 3);
+    }
+    return at;
 }
 
 /* A character outside the tables; 0 if it is hard. */
@@ -279,9 +291,9 @@ static size_t put_characters(lf_bert_workspace *w, const uint8_t *text, size_t n
     const int apart = bert->options.space_ideographs, syllables = bert->options.strip_accents;
     writer to = w->to; /* a copy, so that it can live in registers */
     /* A byte becomes at most three, and begins at most one word. */
-    const size_t bytes = (w->room - SLACK / 2 - to.n) / 3, words = WORDS - to.n_starts,
-                 most = bytes < words ? bytes : words;
-    const size_t stop = n - at < most ? n : at + most;
+    const size_t bytes = (w->room - SLACK / 2 - to.n) / 3, words = WORDS - to.n_starts;
+    const size_t most = bytes < words ? bytes : words, stop = n - at < most ? n : at + most;
+    const size_t run_stop = stop + 3 <= n ? stop : n < 3 ? 0 : n - 3;
     for (unsigned n_ascii = 0; at < stop && n_ascii < ASCII_LEAST;) {
         uint32_t cp = text[at];
         unsigned length = 1;
@@ -294,19 +306,25 @@ static size_t put_characters(lf_bert_workspace *w, const uint8_t *text, size_t n
         if (LF_LIKELY(cp < LF_GLYPHS_LOW)) {
             if (LF_UNLIKELY(lf_glyph_kind_of(glyphs[cp]) == LF_HARD)) break;
             put(&to, glyphs[cp]);
-        } else if (apart && cp >= 0x4E00 && cp <= 0x9FFF) { /* most ideographs are what they are */
-            uint32_t three = text[at] | text[at + 1] << 8 | text[at + 2] << 16;
-            put_alone(&to, three, 3);
+            at += length;
+            if (length == 2 && to.open == LF_WORDY) at = put_two_byte_run(glyphs, &to, text, at, run_stop);
+        } else if (apart && cp >= 0x4E00 && cp <= 0x9FFF) {
+            put_alone(&to, text[at] | text[at + 1] << 8 | text[at + 2] << 16, 3);
+            at = put_ideograph_run(&to, text, at + 3, run_stop);
         } else if (syllables && cp - 0xAC00 < 11172) {
+            put(&to, lf_glyph_of(LF_WORDY, 0, 0)); /* opens the word */
             put_syllable(&to, cp - 0xAC00);
+            at = put_syllable_run(&to, text, at + 3, run_stop);
         } else if (cp >= LF_GLYPHS_HIGH && cp < 0x10000) {
             const lf_glyph glyph = glyphs[LF_GLYPHS_LOW + cp - LF_GLYPHS_HIGH];
             if (LF_UNLIKELY(lf_glyph_kind_of(glyph) == LF_HARD)) break;
             put(&to, glyph);
-        } else if (!put_rare(bert, &to, cp)) {
+            at += length;
+        } else if (put_rare(bert, &to, cp)) {
+            at += length;
+        } else {
             break;
         }
-        at += length;
     }
     w->to = to;
     return at;
@@ -340,7 +358,7 @@ static lf_status encode(lf_bert_workspace *w, const uint8_t *text, size_t n, uin
 
 static void workspace_free(lf_bert_workspace *w) {
     if (!w) return;
-    tables_free(&w->tables);
+    words_free(&w->words);
     free(w->to.window), free(w->cleaned), free(w->decomposed), free(w->sink);
     free(w);
 }
@@ -358,7 +376,7 @@ static lf_status workspace_new(lf_bert_workspace **workspace, const lf_bert *ber
     w->to.stops = w->stops;
     w->to.window = malloc(WINDOW + SLACK);
     if (!w->to.window || !need(w, &w->sink, &w->n_sink, (WINDOW + SLACK) * sizeof *w->sink, 0) ||
-        !tables_new(&w->tables, cache_bytes))
+        !words_new(&w->words, cache_bytes))
         return free(w->to.window), free(w->sink), free(w), LF_ENOMEM;
     *workspace = w;
     return LF_OK;

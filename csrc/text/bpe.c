@@ -1,7 +1,8 @@
 /* bpe.c - building the model and merging one piece; see bpe.h.
  *
  * Three ways to merge, all exact. Up to 32 bytes: an array of pair ranks, its minimum found by looking at all of it.
- * Longer: backtracking, which never merges at all. Longer, with an odd token inside: a heap of pairs. */
+ * Longer: a heap of pairs, or, once there has been much of it, backtracking, which never merges at all but needs a trie of
+ * the vocabulary. An odd token inside: always the heap. */
 #include "text/bpe.h"
 
 #include <stdlib.h>
@@ -201,11 +202,55 @@ static int stay_apart(const lf_bpe *m, uint32_t a, uint32_t b) {
     }
 }
 
-static uint32_t longest_symbol(const lf_bpe *m, const uint8_t *p, const uint8_t *end) {
+static uint32_t longest_symbol(const lf_trie *trie, const uint8_t *p, const uint8_t *end) {
     uint32_t node = 0, found = *p;
-    while (p < end && (node = lf_trie_child(&m->trie, node, *p++)))
-        if (m->trie.values[node] != LF_TRIE_NONE) found = m->trie.values[node];
+    while (p < end && (node = lf_trie_child(trie, node, *p++)))
+        if (trie->values[node] != LF_TRIE_NONE) found = trie->values[node];
     return found;
+}
+
+static void prefixes_free(lf_bpe_prefixes *prefixes) {
+    if (!prefixes) return;
+    lf_trie_free(&prefixes->trie);
+    free(prefixes->shorter);
+    free(prefixes);
+}
+
+/* NULL if there is no memory, or the vocabulary is too large for a trie. */
+static lf_bpe_prefixes *prefixes_new(const lf_bpe *m) {
+    size_t n_bytes = 0;
+    for (uint32_t s = 0; s < m->n_symbols; s++) n_bytes += m->symbol_lengths[s];
+    lf_bpe_prefixes *made = calloc(1, sizeof *made);
+    uint32_t *nodes = malloc(m->n_symbols * sizeof *nodes);
+    if (!made || !nodes || !(made->shorter = malloc(m->n_symbols * sizeof *made->shorter)) ||
+        lf_trie_new(&made->trie, n_bytes) != LF_OK)
+        return free(nodes), prefixes_free(made), NULL;
+    lf_trie *trie = &made->trie;
+    for (uint32_t s = 0; s < m->n_symbols; s++)
+        if (m->symbol_lengths[s]) {
+            nodes[s] = lf_trie_insert(trie, token_bytes(m, m->symbol_tokens[s]), m->symbol_lengths[s]);
+            trie->values[nodes[s]] = s;
+        }
+    for (uint32_t s = 0; s < m->n_symbols; s++) {
+        made->shorter[s] = LF_NO_SYMBOL;
+        for (uint32_t node = m->symbol_lengths[s] ? trie->parents[nodes[s]] : 0; node; node = trie->parents[node])
+            if (trie->values[node] != LF_TRIE_NONE) {
+                made->shorter[s] = trie->values[node];
+                break;
+            }
+    }
+    free(nodes);
+    return made;
+}
+
+/* The prefixes of the model, made if nobody has yet; NULL where they cannot be. Two threads may make them at once: the first
+ * to finish is heard. */
+static const lf_bpe_prefixes *prefixes_of(const lf_bpe *m) {
+    lf_bpe_prefixes *prefixes = __atomic_load_n(m->prefixes, __ATOMIC_ACQUIRE), *made;
+    if (prefixes || !(made = prefixes_new(m))) return prefixes;
+    if (__atomic_compare_exchange_n(m->prefixes, &prefixes, made, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) return made;
+    prefixes_free(made);
+    return prefixes;
 }
 
 /* stay_apart, which remembers. */
@@ -216,12 +261,12 @@ static inline int fits(const lf_bpe *m, uint64_t *memo, uint32_t a, uint32_t b) 
     return *slot & 1;
 }
 
-static size_t merge_by_backtracking(const lf_bpe *m, const uint8_t *piece, size_t n, uint32_t *stack, uint8_t *dead,
-                                    uint64_t *memo) {
+static size_t merge_by_backtracking(const lf_bpe *m, const lf_bpe_prefixes *prefixes, const uint8_t *piece, size_t n,
+                                    uint32_t *stack, uint8_t *dead, uint64_t *memo) {
     memset(dead, 0, n / 8 + 1);
     size_t n_stack = 0, at = 0;
     while (at < n) {
-        uint32_t symbol = longest_symbol(m, piece + at, piece + n);
+        uint32_t symbol = longest_symbol(&prefixes->trie, piece + at, piece + n);
         for (;;) {
             const size_t stop = at + m->symbol_lengths[symbol];
             if (!(dead[stop / 8] >> stop % 8 & 1) && (!n_stack || fits(m, memo, stack[n_stack - 1], symbol))) {
@@ -229,7 +274,7 @@ static size_t merge_by_backtracking(const lf_bpe *m, const uint8_t *piece, size_
                 at = stop;
                 break;
             }
-            while ((symbol = m->shorter[symbol]) == LF_NO_SYMBOL) {
+            while ((symbol = prefixes->shorter[symbol]) == LF_NO_SYMBOL) {
                 if (n_stack == 0) return 0; /* never: merging has an answer, and it is among those tried */
                 dead[at / 8] |= (uint8_t)(1u << at % 8);
                 symbol = stack[--n_stack];
@@ -250,6 +295,9 @@ static int contains_odd(const lf_bpe *m, const uint8_t *piece, size_t n) {
     return 0;
 }
 
+/* Bytes of long pieces after which the prefixes are worth making: by then heaps have taken about as long as that takes. */
+static size_t enough_long(const lf_bpe *m) { return (size_t)m->offsets[m->n_tokens] / 8; }
+
 static void *buffer_of(lf_bpe_scratch *scratch, size_t n) {
     if (n > scratch->n_buffer) {
         free(scratch->buffer);
@@ -265,12 +313,14 @@ size_t lf_bpe_merge(const lf_bpe *m, const uint8_t *piece, size_t n, uint32_t *i
     if (n <= SHORT) {
         n_ids = merge_short(m, piece, (unsigned)n, symbols);
     } else {
-        const int heap = !m->has_trie || contains_odd(m, piece, n);
-        if (heap && n >= UINT32_MAX) return 0;
-        void *buffer = buffer_of(scratch, heap ? heap_bytes(n) : n / 8 + 1);
+        scratch->n_long += scratch->n_long < enough_long(m) ? n : 0;
+        const int backtrack = scratch->n_long >= enough_long(m) && !contains_odd(m, piece, n);
+        const lf_bpe_prefixes *prefixes = backtrack ? prefixes_of(m) : NULL;
+        if (!prefixes && n >= UINT32_MAX) return 0;
+        void *buffer = buffer_of(scratch, prefixes ? n / 8 + 1 : heap_bytes(n));
         if (!buffer) return 0;
-        n_ids = heap ? merge_with_heap(m, piece, n, symbols, buffer)
-                     : merge_by_backtracking(m, piece, n, symbols, buffer, scratch->memo);
+        n_ids = prefixes ? merge_by_backtracking(m, prefixes, piece, n, symbols, buffer, scratch->memo)
+                         : merge_with_heap(m, piece, n, symbols, buffer);
     }
     for (size_t i = 0; i < n_ids; i++) ids[i] = m->symbol_ids[symbols[i]];
     return n_ids;
@@ -284,24 +334,49 @@ static inline uint32_t read_upto_4(const uint8_t *p, size_t n) {
     return v;
 }
 
-static inline size_t cut_hash(const uint8_t *text, size_t before, size_t at, size_t after) {
-    const uint64_t both = (uint64_t)read_upto_4(text + before, at - before) << 32 | read_upto_4(text + at, after - at);
-    return (size_t)(both * 0x9E3779B97F4A7C15u >> (64 - LF_BPE_CUT_BITS));
+static inline size_t cut_hash(uint32_t before, uint32_t after) {
+    return (size_t)(((uint64_t)before << 32 | after) * 0x9E3779B97F4A7C15u >> (64 - LF_BPE_CUT_BITS));
+}
+
+/* The bytes of the character at p < end as a number, the first one lowest; returns how many, as lf_utf8_read has it. */
+static inline unsigned read_character(const uint8_t *p, const uint8_t *end, uint32_t *bytes) {
+    if (LF_LIKELY(end - p >= 4)) { /* most in one load: E0 and ED have second bytes that are not allowed */
+        memcpy(bytes, p, 4);
+        if ((*bytes & 0xC0C0F0) == 0x8080E0 && *p != 0xE0 && *p != 0xED) return *bytes &= 0xFFFFFF, 3u;
+    }
+    uint32_t c;
+    const unsigned length = lf_utf8_read(p, end, &c);
+    return *bytes = read_upto_4(p, length), length;
 }
 
 static inline size_t byte_pair_bit(const uint8_t *text, size_t at) { return (size_t)text[at - 1] << 8 | text[at]; }
 
+/* Whether a text may be cut at `at`, between two characters whose bytes are given. */
+static inline unsigned is_cut(const lf_bpe *m, const uint8_t *text, size_t at, uint32_t before, uint32_t after) {
+    const size_t bytes = byte_pair_bit(text, at), characters = cut_hash(before, after);
+    return ~(m->joined_bytes[bytes / 8] >> bytes % 8 | m->joined_characters[characters / 8] >> characters % 8) & 1u;
+}
+
 size_t lf_bpe_next_cut(const lf_bpe *m, const uint8_t *text, size_t n, size_t from) {
-    uint32_t c;
-    size_t before = from;
-    for (size_t at = from + lf_utf8_read(text + from, text + n, &c); at < n;) {
-        const size_t after = at + lf_utf8_read(text + at, text + n, &c);
-        const size_t bytes = byte_pair_bit(text, at), characters = cut_hash(text, before, at, after);
-        if (!((m->joined_bytes[bytes / 8] >> bytes % 8 | m->joined_characters[characters / 8] >> characters % 8) & 1))
-            return at;
-        before = at, at = after;
+    uint32_t before, after;
+    for (size_t at = from + read_character(text + from, text + n, &before); at < n; before = after) {
+        const unsigned length = read_character(text + at, text + n, &after);
+        if (is_cut(m, text, at, before, after)) return at;
+        at += length;
     }
     return n;
+}
+
+size_t lf_bpe_cuts(const lf_bpe *m, const uint8_t *text, size_t n, uint32_t base, uint32_t *cuts) {
+    uint32_t before, after;
+    size_t n_cuts = 0;
+    for (size_t at = read_character(text, text + n, &before); at < n; before = after) {
+        const unsigned length = read_character(text + at, text + n, &after);
+        cuts[n_cuts] = base + (uint32_t)at; /* no branch: nobody can guess where the cuts are */
+        n_cuts += is_cut(m, text, at, before, after);
+        at += length;
+    }
+    return n_cuts;
 }
 
 /* Sets a bit for every two neighbours inside a token. Characters are as long as their first byte says here, which is at
@@ -318,7 +393,7 @@ static void note_joined(lf_bpe *m, const uint8_t *token, size_t n) {
         if (!whole) {
             m->joined_bytes[bytes / 8] |= (uint8_t)(1u << bytes % 8);
         } else {
-            const size_t h = cut_hash(token, before, at, at + length);
+            const size_t h = cut_hash(read_upto_4(token + before, at - before), read_upto_4(token + at, length));
             m->joined_characters[h / 8] |= (uint8_t)(1u << h % 8);
         }
     }
@@ -342,7 +417,6 @@ typedef struct {
     lf_bpe *model;
     merge_list list;          /* of a merge list; list.pairs is NULL for a rank file */
     uint32_t *token_symbols;  /* per token; LF_NO_SYMBOL while it has none                              */
-    uint32_t *symbol_tokens;  /* per symbol; LF_NO_SYMBOL for a number that no token forms by            */
     uint32_t *lefts, *rights; /* per symbol: the tokens that it forms from                              */
     uint32_t *symbols;        /* scratch: the symbols of one token */
     void *scratch;            /* for merge_with_heap of the longest token */
@@ -385,7 +459,10 @@ static int forms(const builder *b, uint32_t t, uint32_t *left, uint32_t *right) 
 static void add_pair(lf_bpe *m, uint32_t left, uint32_t right, uint32_t symbol) {
     const uint64_t key = (uint64_t)left << 21 | right;
     const size_t mask = ((size_t)1 << m->pair_bits) - 1;
-    size_t at = (size_t)(key * 0x9E3779B97F4A7C15u >> (64 - m->pair_bits));
+    const uint64_t hash = key * 0x9E3779B97F4A7C15u;
+    const size_t bit = (size_t)(hash >> (64 - LF_BPE_PAIR_FILTER_BITS));
+    m->pair_filter[bit / 8] |= (uint8_t)(1u << bit % 8);
+    size_t at = (size_t)(hash >> (64 - m->pair_bits));
     while (m->pairs[at]) at = (at + 1) & mask;
     m->pairs[at] = key << 22 | (symbol + 1);
     m->left[symbol] = left, m->right[symbol] = right;
@@ -403,11 +480,11 @@ static void take_merge(builder *b, uint32_t symbol, uint32_t t, uint32_t a, uint
         const size_t n = token_length(m, t);
         n_left = n <= SHORT ? merge_short(m, bytes, (unsigned)n, b->symbols)
                             : merge_with_heap(m, bytes, n, b->symbols, b->scratch);
-        if (n_left == 2) left = b->symbol_tokens[b->symbols[0]], right = b->symbol_tokens[b->symbols[1]];
+        if (n_left == 2) left = b->model->symbol_tokens[b->symbols[0]], right = b->model->symbol_tokens[b->symbols[1]];
     }
     if (n_left == 1 || (n_left > 2 && !forms(b, t, &left, &right))) return;
     if (b->list.pairs && (left != a || right != c)) return;
-    b->symbol_tokens[symbol] = t;
+    b->model->symbol_tokens[symbol] = t;
     b->lefts[symbol] = left, b->rights[symbol] = right;
     if (b->list.pairs) b->token_symbols[t] = symbol;
     const uint32_t left_symbol = b->token_symbols[left], right_symbol = b->token_symbols[right];
@@ -421,7 +498,7 @@ static void finish_symbols(builder *b) {
     lf_bpe *m = b->model;
     size_t n_formed = 0;
     for (uint32_t s = 0; s < m->n_symbols; s++) {
-        const uint32_t t = b->symbol_tokens[s];
+        const uint32_t t = b->model->symbol_tokens[s];
         m->symbol_ids[s] = t == LF_NO_SYMBOL ? LF_NO_ID : m->ids[t];
         m->symbol_lengths[s] = t == LF_NO_SYMBOL ? 0 : (uint32_t)token_length(m, t);
         if (t == LF_NO_SYMBOL) continue;
@@ -440,46 +517,16 @@ static lf_status build_odd(builder *b) {
     lf_bpe *m = b->model;
     size_t n_bytes = 0;
     for (uint32_t s = 256; s < m->n_symbols; s++)
-        if (b->symbol_tokens[s] != LF_NO_SYMBOL && is_odd(m, s)) m->n_odd++, n_bytes += m->symbol_lengths[s];
+        if (b->model->symbol_tokens[s] != LF_NO_SYMBOL && is_odd(m, s)) m->n_odd++, n_bytes += m->symbol_lengths[s];
     if (!m->n_odd) return LF_OK;
     const lf_status status = lf_trie_new(&m->odd, n_bytes);
     for (uint32_t s = 256; status == LF_OK && s < m->n_symbols; s++)
-        if (b->symbol_tokens[s] != LF_NO_SYMBOL && is_odd(m, s)) {
-            const uint8_t *token = token_bytes(m, b->symbol_tokens[s]);
+        if (b->model->symbol_tokens[s] != LF_NO_SYMBOL && is_odd(m, s)) {
+            const uint8_t *token = token_bytes(m, b->model->symbol_tokens[s]);
             m->odd.values[lf_trie_insert(&m->odd, token, m->symbol_lengths[s])] = s;
             m->odd_first_two[token[0] << 5 | token[1] >> 3] |= (uint8_t)(1u << (token[1] & 7));
         }
     return status;
-}
-
-/* The trie of symbols and for each symbol the next shorter one that it begins with. */
-static lf_status build_trie(builder *b) {
-    lf_bpe *m = b->model;
-    size_t n_bytes = 0;
-    for (uint32_t s = 0; s < m->n_symbols; s++) n_bytes += m->symbol_lengths[s];
-    m->has_trie = n_bytes < LF_TRIE_MAX_NODES; /* a vocabulary too large for it is left to the heap */
-    if (!m->has_trie) return LF_OK;
-    m->shorter = malloc(m->n_symbols * sizeof *m->shorter);
-    if (!m->shorter) return LF_ENOMEM;
-    const lf_status status = lf_trie_new(&m->trie, n_bytes);
-    if (status != LF_OK) return status;
-    for (uint32_t s = 0; s < m->n_symbols; s++) {
-        const uint32_t t = b->symbol_tokens[s];
-        if (t == LF_NO_SYMBOL) continue;
-        const uint32_t node = lf_trie_insert(&m->trie, token_bytes(m, t), token_length(m, t));
-        m->trie.values[node] = s;
-        b->lefts[s] = node; /* no longer needed as the pair's token */
-    }
-    for (uint32_t s = 0; s < m->n_symbols; s++) {
-        m->shorter[s] = LF_NO_SYMBOL;
-        if (b->symbol_tokens[s] == LF_NO_SYMBOL) continue;
-        for (uint32_t node = m->trie.parents[b->lefts[s]]; node; node = m->trie.parents[node])
-            if (m->trie.values[node] != LF_TRIE_NONE) {
-                m->shorter[s] = m->trie.values[node];
-                break;
-            }
-    }
-    return build_odd(b);
 }
 
 static unsigned bits_for(size_t n) {
@@ -526,14 +573,14 @@ static lf_status build_list(builder *b, uint32_t *made, size_t n_merges, size_t 
 static lf_status build(builder *b, uint32_t *made, size_t n_merges, size_t *where) {
     lf_bpe *m = b->model;
     const int listed = b->list.pairs != NULL;
-    for (uint32_t s = 0; s < m->n_symbols; s++) m->left[s] = m->right[s] = b->symbol_tokens[s] = LF_NO_SYMBOL;
+    for (uint32_t s = 0; s < m->n_symbols; s++) m->left[s] = m->right[s] = b->model->symbol_tokens[s] = LF_NO_SYMBOL;
     for (uint32_t t = 0; t < m->n_tokens; t++) b->token_symbols[t] = LF_NO_SYMBOL;
     for (uint32_t i = 0; i < 65536; i++) m->byte_pairs[i] = LF_NO_SYMBOL;
     for (uint32_t byte = 0; byte < 256; byte++) {
         const uint8_t one = (uint8_t)byte;
         const uint32_t t = lf_bpe_find(m, &one, 1);
         m->left[byte] = m->right[byte] = byte;
-        if (t != LF_NO_SYMBOL) b->symbol_tokens[byte] = t, b->token_symbols[t] = byte;
+        if (t != LF_NO_SYMBOL) b->model->symbol_tokens[byte] = t, b->token_symbols[t] = byte;
         else if (never_in_utf8(one)) m->lacks_bytes = 1;
         else return *where = m->n_tokens + byte, LF_EVALUE;
     }
@@ -550,7 +597,7 @@ static lf_status build(builder *b, uint32_t *made, size_t n_merges, size_t *wher
             if (token_length(m, t) > 1) take_merge(b, b->token_symbols[t], t, 0, 0);
     }
     finish_symbols(b);
-    return build_trie(b);
+    return build_odd(b);
 }
 
 lf_status lf_bpe_new(lf_bpe **model, const uint8_t *blob, const int64_t *offsets, const uint32_t *ids, size_t n_tokens,
@@ -565,36 +612,37 @@ lf_status lf_bpe_new(lf_bpe **model, const uint8_t *blob, const int64_t *offsets
     m->n_symbols = (uint32_t)n_symbols;
     m->pair_bits = bits_for(n_symbols);
     m->forms = calloc(n_tokens / 8 + 1, 1);
+    m->symbol_tokens = malloc(n_symbols * sizeof(uint32_t));
     m->symbol_ids = malloc(n_symbols * sizeof(uint32_t));
+    m->prefixes = calloc(1, sizeof(lf_bpe_prefixes *));
     m->symbol_lengths = malloc(n_symbols * sizeof(uint32_t));
     m->left = malloc(n_symbols * sizeof(uint32_t));
     m->right = malloc(n_symbols * sizeof(uint32_t));
     m->pairs = calloc((size_t)1 << m->pair_bits, sizeof *m->pairs);
+    m->pair_filter = calloc(1, (size_t)1 << (LF_BPE_PAIR_FILTER_BITS - 3));
     m->joined_characters = calloc(1, (size_t)1 << (LF_BPE_CUT_BITS - 3));
     lf_status status = LF_ENOMEM;
     builder b = {.model = m};
     uint32_t *made = NULL;
-    if (!m->forms || !m->symbol_ids || !m->symbol_lengths || !m->left || !m->right || !m->pairs ||
-        !m->joined_characters)
+    if (!m->forms || !m->symbol_tokens || !m->prefixes || !m->symbol_ids || !m->symbol_lengths || !m->left ||
+        !m->right || !m->pairs || !m->pair_filter || !m->joined_characters)
         goto end;
     if ((status = build_tokens(m, where)) != LF_OK) goto end;
     const size_t n_scratch = m->longest > SHORT ? m->longest : SHORT;
     b.list = (merge_list){.pairs = merges, .bits = bits_for(n_merges)};
     b.list.slots = merges ? calloc((size_t)1 << b.list.bits, sizeof *b.list.slots) : NULL;
     b.token_symbols = malloc((n_tokens + 1) * sizeof(uint32_t));
-    b.symbol_tokens = malloc(n_symbols * sizeof(uint32_t));
     b.lefts = malloc(n_symbols * sizeof(uint32_t));
     b.rights = malloc(n_symbols * sizeof(uint32_t));
     b.symbols = malloc(n_scratch * sizeof(uint32_t));
     b.scratch = malloc(heap_bytes(n_scratch));
     made = malloc((n_merges + 1) * sizeof *made);
     status = LF_ENOMEM;
-    if ((merges && !b.list.slots) || !b.token_symbols || !b.symbol_tokens || !b.lefts || !b.rights || !b.symbols ||
-        !b.scratch || !made)
+    if ((merges && !b.list.slots) || !b.token_symbols || !b.lefts || !b.rights || !b.symbols || !b.scratch || !made)
         goto end;
     status = build(&b, made, n_merges, where);
 end:
-    free(b.list.slots), free(b.token_symbols), free(b.symbol_tokens), free(b.lefts), free(b.rights);
+    free(b.list.slots), free(b.token_symbols), free(b.lefts), free(b.rights);
     free(b.symbols), free(b.scratch), free(made);
     if (status == LF_OK) *model = m;
     else lf_bpe_free(m);
@@ -604,7 +652,8 @@ end:
 void lf_bpe_free(lf_bpe *m) {
     if (!m) return;
     free(m->token_slots), free(m->symbol_ids), free(m->symbol_lengths), free(m->left), free(m->right), free(m->pairs);
-    free(m->shorter), free(m->joined_characters), free(m->forms);
-    lf_trie_free(&m->trie), lf_trie_free(&m->odd);
+    if (m->prefixes) prefixes_free(*m->prefixes);
+    free(m->prefixes), free(m->symbol_tokens), free(m->pair_filter), free(m->joined_characters), free(m->forms);
+    lf_trie_free(&m->odd);
     free(m);
 }

@@ -23,6 +23,12 @@
 #define LF_NO_SYMBOL 0xFFFFFFFFu
 #define LF_NO_ID 0xFFFFFFFFu
 
+/* The longest symbol that a text begins with, and the next shorter one that a symbol begins with. */
+typedef struct lf_bpe_prefixes {
+    lf_trie trie;      /* values are symbols */
+    uint32_t *shorter; /* per symbol, LF_NO_SYMBOL if none */
+} lf_bpe_prefixes;
+
 typedef struct {
     /* Tokens in the order given. */
     const uint8_t *blob; /* token t is blob[offsets[t] .. offsets[t + 1]) */
@@ -36,20 +42,22 @@ typedef struct {
     int whole_pieces; /* a piece that is a token is that token */
     int all_form;     /* every token forms from its bytes by merging */
     uint8_t *forms;   /* a bit a token: it forms */
-    int has_trie;     /* backtracking can be used */
 
     /* Symbols. */
     uint32_t n_symbols;
+    uint32_t *symbol_tokens;  /* the token, LF_NO_SYMBOL for an unused number         */
     uint32_t *symbol_ids;     /* the token's id, LF_NO_ID for an unused number        */
     uint32_t *symbol_lengths; /* bytes                                                */
     uint32_t *left, *right;   /* the pair a symbol forms from; a byte forms from itself */
     uint64_t *pairs;          /* hash table: left (21) | right (21) | symbol + 1 (22); 1 << pair_bits slots */
     unsigned pair_bits;
+    uint8_t *
+        pair_filter; /* 1 << LF_BPE_PAIR_FILTER_BITS bits, by the hash of the pair: most pairs form nothing, and this says
+                             so from a tenth of the memory */
     uint32_t byte_pairs[65536]; /* the symbol of two bytes, first byte low; LF_NO_SYMBOL if none */
 
-    /* For long pieces: the longest symbol that a text begins with, and the next shorter one that a symbol begins with. */
-    lf_trie trie;      /* values are symbols */
-    uint32_t *shorter; /* per symbol, LF_NO_SYMBOL if none */
+    /* For long pieces, if there come to be many: made by the first thread that has met enough of them. */
+    struct lf_bpe_prefixes **prefixes;
 
     /* Tokens out of order: a part of theirs forms by a weaker merge than their own. Trained vocabularies have none or, where
      * two were put together, a few. Backtracking is exact for pieces that contain none of their byte strings. */
@@ -64,6 +72,7 @@ typedef struct {
 } lf_bpe;
 
 #define LF_BPE_CUT_BITS 21
+#define LF_BPE_PAIR_FILTER_BITS 20
 
 /* Builds a model. The token arrays stay the caller's and must outlive it. `merges` is n_merges pairs of token numbers
  * (not ids) in rank order, or NULL for a rank file, whose tokens must be given by rising rank.
@@ -87,6 +96,7 @@ uint32_t lf_bpe_find(const lf_bpe *model, const uint8_t *bytes, size_t n);
 typedef struct {
     void *buffer;
     size_t n_buffer;
+    size_t n_long;       /* bytes of long pieces merged so far */
     uint64_t memo[1024]; /* answers about pairs of symbols: left (21) | right (21) | known (1) | answer (1) */
 } lf_bpe_scratch;
 
@@ -98,10 +108,23 @@ size_t lf_bpe_merge(const lf_bpe *model, const uint8_t *piece, size_t n, uint32_
  * there is none. */
 size_t lf_bpe_next_cut(const lf_bpe *model, const uint8_t *text, size_t n, size_t from);
 
+/* All such places of a text of n >= 1 bytes, each plus `base`; returns how many. `cuts` has room for n. */
+size_t lf_bpe_cuts(const lf_bpe *model, const uint8_t *text, size_t n, uint32_t base, uint32_t *cuts);
+
+/* Fetches what lf_bpe_pair will read. */
+static inline void lf_bpe_pair_prefetch(const lf_bpe *model, uint32_t left, uint32_t right) {
+    const uint64_t hash = ((uint64_t)left << 21 | right) * 0x9E3779B97F4A7C15u;
+    const size_t bit = (size_t)(hash >> (64 - LF_BPE_PAIR_FILTER_BITS));
+    if (model->pair_filter[bit / 8] >> bit % 8 & 1) __builtin_prefetch(&model->pairs[hash >> (64 - model->pair_bits)]);
+}
+
 static inline uint32_t lf_bpe_pair(const lf_bpe *model, uint32_t left, uint32_t right) {
     const uint64_t key = (uint64_t)left << 21 | right;
     const size_t mask = ((size_t)1 << model->pair_bits) - 1;
-    for (size_t at = (size_t)(key * 0x9E3779B97F4A7C15u >> (64 - model->pair_bits));; at = (at + 1) & mask) {
+    const uint64_t hash = key * 0x9E3779B97F4A7C15u;
+    const size_t bit = (size_t)(hash >> (64 - LF_BPE_PAIR_FILTER_BITS));
+    if (!(model->pair_filter[bit / 8] >> bit % 8 & 1)) return LF_NO_SYMBOL;
+    for (size_t at = (size_t)(hash >> (64 - model->pair_bits));; at = (at + 1) & mask) {
         const uint64_t slot = model->pairs[at];
         if (slot >> 22 == key && slot) return (uint32_t)(slot & 0x3FFFFF) - 1;
         if (!slot) return LF_NO_SYMBOL;

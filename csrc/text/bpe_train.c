@@ -50,7 +50,6 @@ typedef struct block {
 
 struct lf_bpe_trainer {
     lf_bpe_rules rules;
-    uint32_t symbols[256];
     int wide; /* slots have 4 bytes instead of 2 */
     int broken;
     void *slots;
@@ -71,10 +70,17 @@ struct lf_bpe_trainer {
     size_t n_heap, heap_room;
     uint64_t floor;
 
-    uint32_t *lengths; /* of each id, in slots */
-    uint8_t *strings;  /* of each id, where ties or reserved strings need them */
+    uint32_t *lengths; /* of each id, in slots; 0 for one that is no symbol yet */
+    uint32_t *units;   /* of each id, in initial symbols */
+    uint8_t *strings;  /* of all ids */
     size_t *string_at, n_strings, strings_room;
-    int64_t longest_reserved;
+    uint32_t *string_lengths,
+        *named; /* `named` by hash of the string: id + 1; NULL where no merge can make a known string */
+    unsigned named_bits;
+    uint8_t *prefix; /* a copy of that of the rules */
+    lf_piece *piece; /* of each id, where there are rules for pieces */
+    uint64_t *born;
+    size_t n_born, born_room;
 
     delta *left, *right; /* by neighbour */
     uint32_t *touched_left, *touched_right;
@@ -173,16 +179,33 @@ static int is_greater(const lf_bpe_trainer *t, const candidate *a, const candida
     const uint64_t x = t->pairs[a->pair].key, y = t->pairs[b->pair].key;
     for (int shift = 32; shift >= 0; shift -= 32) {
         const uint32_t i = (uint32_t)(x >> shift), j = (uint32_t)(y >> shift);
-        const uint32_t n = t->lengths[i], m = t->lengths[j];
+        const uint32_t n = t->string_lengths[i], m = t->string_lengths[j];
         const int order = memcmp(t->strings + t->string_at[i], t->strings + t->string_at[j], n < m ? n : m);
         if (order || n != m) return order ? order > 0 : n > m;
     }
     return 0;
 }
 
+/* Byte `at` of the string that a pair makes, 0 past its end. */
+static inline unsigned byte_of_both(const lf_bpe_trainer *t, uint64_t key, uint32_t at) {
+    const uint32_t a = (uint32_t)(key >> 32), b = (uint32_t)key, n = t->string_lengths[a];
+    if (at < n) return t->strings[t->string_at[a] + at];
+    return at - n < t->string_lengths[b] ? t->strings[t->string_at[b] + at - n] : 0;
+}
+
+/* Whether the pair of a makes the lesser string; no string has a zero in it. */
+static int is_lesser(const lf_bpe_trainer *t, const candidate *a, const candidate *b) {
+    const uint64_t x = t->pairs[a->pair].key, y = t->pairs[b->pair].key;
+    for (uint32_t at = 6;; at++) {
+        const unsigned c = byte_of_both(t, x, at), d = byte_of_both(t, y, at);
+        if (c != d || !c) return c < d;
+    }
+}
+
 static inline int goes_first(const lf_bpe_trainer *t, const candidate *a, const candidate *b) {
     if (a->count != b->count) return a->count > b->count;
     if (a->tie != b->tie) return a->tie < b->tie;
+    if (t->rules.ties == LF_TIES_PIECES) return is_lesser(t, a, b);
     return t->rules.ties == LF_TIES_LEXMAX && is_greater(t, a, b);
 }
 
@@ -209,8 +232,16 @@ static void pop(lf_bpe_trainer *t) {
 /* For the greater string to have the lower tie: the first 8 bytes of the left string, inverted. */
 static uint64_t tie_of_string(const lf_bpe_trainer *t, uint32_t id) {
     uint64_t head = 0;
-    for (uint32_t i = 0; i < 8; i++) head = head << 8 | (i < t->lengths[id] ? t->strings[t->string_at[id] + i] : 0);
+    for (uint32_t i = 0; i < 8; i++)
+        head = head << 8 | (i < t->string_lengths[id] ? t->strings[t->string_at[id] + i] : 0);
     return ~head;
+}
+
+/* For the shorter piece, and then the lesser string, to have the lower tie: characters (16) | the first 6 bytes. */
+static uint64_t tie_of_piece(const lf_bpe_trainer *t, uint64_t key) {
+    uint64_t tie = t->piece[key >> 32].n_characters + (uint64_t)t->piece[(uint32_t)key].n_characters;
+    for (uint32_t i = 0; i < 6; i++) tie = tie << 8 | byte_of_both(t, key, i);
+    return tie;
 }
 
 static lf_status push(lf_bpe_trainer *t, uint32_t which) {
@@ -219,6 +250,7 @@ static lf_status push(lf_bpe_trainer *t, uint32_t which) {
     candidate x = {p->count, p->key, which};
     if (t->rules.ties == LF_TIES_FIRST) x.tie = p->places[0];
     if (t->rules.ties == LF_TIES_LEXMAX) x.tie = tie_of_string(t, (uint32_t)(p->key >> 32));
+    if (t->rules.ties == LF_TIES_PIECES) x.tie = tie_of_piece(t, p->key);
     size_t at = t->n_heap++;
     for (; at && goes_first(t, &x, &t->heap[(at - 1) / 4]); at = (at - 1) / 4) t->heap[at] = t->heap[(at - 1) / 4];
     t->heap[at] = x;
@@ -227,30 +259,57 @@ static lf_status push(lf_bpe_trainer *t, uint32_t which) {
 
 /* Symbols. */
 
-static int may_join(const lf_bpe_trainer *t, uint64_t length, uint32_t a, uint32_t b) {
-    const int born = a >= t->rules.first_id || b >= t->rules.first_id || t->lengths[a] > 1 || t->lengths[b] > 1;
-    return !born || !t->rules.max_length || length < t->rules.max_length;
+static int may_join(const lf_bpe_trainer *t, uint32_t a, uint32_t b) {
+    if (t->piece) return lf_pieces_join(&t->rules.pieces, t->piece[a], t->piece[b]);
+    if (!t->rules.max_length) return 1;
+    const int born = a >= t->rules.first_id || b >= t->rules.first_id || t->units[a] > 1 || t->units[b] > 1;
+    return !born || (uint64_t)t->units[a] + t->units[b] < t->rules.max_length;
 }
 
-/* The id of what (a, b) makes: that of a reserved string, or the next one. */
-static lf_status new_symbol(lf_bpe_trainer *t, uint32_t a, uint32_t b, uint32_t *id) {
-    const size_t n = t->lengths[a], m = t->lengths[b];
-    *id = t->next_id;
-    if (t->rules.ties == LF_TIES_LEXMAX || (int64_t)(n + m) <= t->longest_reserved) {
-        if (grow((void **)&t->strings, &t->strings_room, t->n_strings + n + m, 1) != LF_OK) return LF_ENOMEM;
-        uint8_t *string = t->strings + t->n_strings;
-        memcpy(string, t->strings + t->string_at[a], n);
-        memcpy(string + n, t->strings + t->string_at[b], m);
-        for (size_t i = 0; i < t->rules.n_reserved; i++) {
-            const int64_t *at = t->rules.reserved_at + i;
-            if ((size_t)(at[1] - at[0]) == n + m && !memcmp(t->rules.reserved + at[0], string, n + m))
-                *id = t->rules.reserved_ids[i];
-        }
-        t->string_at[*id] = t->n_strings;
-        t->n_strings += n + m;
+static lf_status keep(lf_bpe_trainer *t, uint64_t key) {
+    if (!t->rules.keeps) return LF_OK;
+    if (grow((void **)&t->born, &t->born_room, t->n_born + 1, sizeof *t->born) != LF_OK) return LF_ENOMEM;
+    t->born[t->n_born++] = key;
+    return LF_OK;
+}
+
+/* Where the id of a string is in `named`, or would be. */
+static size_t place_of_name(const lf_bpe_trainer *t, const uint8_t *string, size_t n) {
+    const size_t mask = ((size_t)1 << t->named_bits) - 1;
+    uint64_t hash = n;
+    for (size_t i = 0; i < n; i++) hash = (hash ^ string[i]) * 0x9E3779B97F4A7C15u;
+    size_t at = (size_t)(hash ^ hash >> 32) & mask;
+    for (; t->named[at]; at = (at + 1) & mask) {
+        const uint32_t id = t->named[at] - 1;
+        if (t->string_lengths[id] == n && !memcmp(t->strings + t->string_at[id], string, n)) break;
     }
-    t->next_id += *id == t->next_id;
-    t->lengths[*id] = (uint32_t)(n + m);
+    return at;
+}
+
+/* Gives an id to the n bytes behind all strings. */
+static void name(lf_bpe_trainer *t, uint32_t id, size_t n) {
+    t->string_at[id] = t->n_strings;
+    t->string_lengths[id] = (uint32_t)n;
+    if (t->named) t->named[place_of_name(t, t->strings + t->n_strings, n)] = id + 1;
+    t->n_strings += n;
+}
+
+/* The id of what (a, b) makes: that of a string that has one, or the next one. */
+static lf_status new_symbol(lf_bpe_trainer *t, uint32_t a, uint32_t b, uint32_t *id) {
+    const size_t n = t->string_lengths[a], n_prefix = t->rules.n_prefix;
+    size_t m = t->string_lengths[b], skip = 0;
+    if (n_prefix && m >= n_prefix && !memcmp(t->strings + t->string_at[b], t->prefix, n_prefix)) skip = n_prefix;
+    m -= skip;
+    if (n + m > UINT32_MAX) return LF_ENOMEM;
+    if (grow((void **)&t->strings, &t->strings_room, t->n_strings + n + m, 1) != LF_OK) return LF_ENOMEM;
+    uint8_t *string = t->strings + t->n_strings;
+    memcpy(string, t->strings + t->string_at[a], n);
+    memcpy(string + n, t->strings + t->string_at[b] + skip, m);
+    const uint32_t known = t->named ? t->named[place_of_name(t, string, n + m)] : 0;
+    *id = known ? known - 1 : t->next_id++;
+    if (!known) name(t, *id, n + m);
+    if (!t->lengths[*id]) t->units[*id] = t->units[a] + t->units[b];
+    if (t->piece) t->piece[*id] = lf_piece_of(t->piece[a], t->piece[b]);
     return LF_OK;
 }
 
@@ -260,6 +319,14 @@ static inline uint32_t run_at(const lf_bpe_trainer *t, uint32_t run, uint32_t pl
     if (from > run) run = from;
     while (place >= t->run_starts[run + 1]) run++;
     return run;
+}
+
+/* The first run of each block of slots. */
+static void index_runs(lf_bpe_trainer *t) {
+    for (uint32_t b = 0, r = 0; b <= (t->n_slots - 1) >> RUN_BLOCK; b++) {
+        while (b << RUN_BLOCK >= t->run_starts[r + 1]) r++;
+        t->block_runs[b] = r;
+    }
 }
 
 #define SLOT uint16_t
@@ -276,21 +343,14 @@ static inline uint32_t run_at(const lf_bpe_trainer *t, uint32_t run, uint32_t pl
 
 /* Building. */
 
-typedef struct {
-    const uint8_t *blob;
-    const int64_t *offsets, *counts;
-    const lf_keyed *order; /* the words by falling count, or NULL for their own order */
-    size_t n_words;
-    const uint32_t *symbols; /* by byte */
-} words;
+/* The words by falling count, or where `order` is NULL in their own order. */
+static size_t word_at(const lf_keyed *order, size_t i) { return order ? (size_t)order[i].value : i; }
 
-static size_t word_at(const words *w, size_t i) { return w->order ? (size_t)w->order[i].value : i; }
-
-static lf_status layout(lf_bpe_trainer *t, const words *w, size_t n_slots) {
+static lf_status layout(lf_bpe_trainer *t, const lf_bpe_words *w, const lf_keyed *order, size_t n_slots) {
     size_t n_runs = 0;
     int64_t last = 0;
     for (size_t i = 0; i < w->n_words; i++) {
-        const int64_t count = w->counts[word_at(w, i)];
+        const int64_t count = w->counts[word_at(order, i)];
         n_runs += count != last;
         last = count;
     }
@@ -307,70 +367,68 @@ static lf_status layout(lf_bpe_trainer *t, const words *w, size_t n_slots) {
     t->run_weights[0] = 0;
     uint32_t at = t->wide ? separate_32(t->slots, 0) : separate_16(t->slots, 0);
     for (size_t i = 0; i < w->n_words; i++) {
-        const size_t word = word_at(w, i);
+        const size_t word = word_at(order, i);
         if (w->counts[word] != last) {
             last = w->counts[word];
             run += i > 0;
             t->run_starts[run] = i ? at : 0;
             t->run_weights[run] = (uint64_t)last;
         }
-        const uint8_t *p = w->blob + w->offsets[word], *end = w->blob + w->offsets[word + 1];
-        at = t->wide ? write_32(t->slots, at, p, end, w->symbols) : write_16(t->slots, at, p, end, w->symbols);
+        at = t->wide ? write_32(t->slots, at, w, word) : write_16(t->slots, at, w, word);
     }
     t->n_slots = at;
     t->run_starts[run + 1] = UINT32_MAX;
-    for (uint32_t b = 0, r = 0; b <= (at - 1) >> RUN_BLOCK; b++) {
-        while (b << RUN_BLOCK >= t->run_starts[r + 1]) r++;
-        t->block_runs[b] = r;
-    }
+    index_runs(t);
     return LF_OK;
 }
 
-/* The words by falling count, for the runs to be few. */
-static lf_status order_words(words *w, lf_keyed **room) {
+/* The words by falling count, for the runs to be few; in `room`, which is to be freed. */
+static lf_status order_words(const lf_bpe_words *w, lf_keyed **room, const lf_keyed **order) {
     uint64_t most = 0;
     lf_keyed *items = *room = malloc((2 * w->n_words + 1) * sizeof *items);
     if (!items) return LF_ENOMEM;
     for (size_t i = 0; i < w->n_words; i++)
         if ((uint64_t)w->counts[i] > most) most = (uint64_t)w->counts[i];
     for (size_t i = 0; i < w->n_words; i++) items[i] = (lf_keyed){most - (uint64_t)w->counts[i], i};
-    w->order = lf_radix_sort(items, items + w->n_words, w->n_words, most);
+    *order = lf_radix_sort(items, items + w->n_words, w->n_words, most);
     return LF_OK;
 }
 
-/* The tables by id, the bytes being symbols already. */
-static lf_status tables(lf_bpe_trainer *t, const words *w) {
-    const size_t n = (size_t)t->rules.n_ids + 1;
+/* The tables by id, and the strings that are given. */
+static lf_status tables(lf_bpe_trainer *t, const lf_bpe_rules *rules) {
+    const size_t n = (size_t)rules->n_ids + 1;
     t->lengths = calloc(n, sizeof *t->lengths);
+    t->units = calloc(n, sizeof *t->units);
     t->left = calloc(n, sizeof *t->left);
     t->right = calloc(n, sizeof *t->right);
     t->touched_left = malloc(n * sizeof *t->touched_left);
     t->touched_right = malloc(n * sizeof *t->touched_right);
     t->string_at = calloc(n, sizeof *t->string_at);
-    t->strings = malloc(256);
-    if (!t->lengths || !t->left || !t->right || !t->touched_left || !t->touched_right || !t->string_at || !t->strings)
+    t->string_lengths = calloc(n, sizeof *t->string_lengths);
+    t->prefix = malloc(rules->n_prefix + 1);
+    if (!t->lengths || !t->units || !t->left || !t->right || !t->touched_left || !t->touched_right || !t->string_at ||
+        !t->string_lengths || !t->prefix)
         return LF_ENOMEM;
-    t->strings_room = 256;
-    for (unsigned byte = 0; byte < 256; byte++) {
-        if (w->symbols[byte] == LF_NOT_A_SYMBOL) continue;
-        t->lengths[w->symbols[byte]] = 1;
-        t->string_at[w->symbols[byte]] = t->n_strings;
-        t->strings[t->n_strings++] = (uint8_t)byte;
+    if (rules->n_prefix) memcpy(t->prefix, rules->prefix, rules->n_prefix);
+    if (rules->pieces.max_characters && !(t->piece = calloc(n, sizeof *t->piece))) return LF_ENOMEM;
+    if (rules->repeats || rules->n_strings > rules->n_symbols) {
+        for (t->named_bits = 8; (size_t)1 << t->named_bits < 2 * n; t->named_bits++) continue;
+        if (!(t->named = calloc((size_t)1 << t->named_bits, sizeof *t->named))) return LF_ENOMEM;
     }
-    for (size_t i = 0; i < t->rules.n_reserved; i++) {
-        const int64_t length = t->rules.reserved_at[i + 1] - t->rules.reserved_at[i];
-        if (length > t->longest_reserved) t->longest_reserved = length;
+    for (size_t i = 0; i < rules->n_strings; i++) {
+        const size_t length = (size_t)(rules->string_at[i + 1] - rules->string_at[i]);
+        const uint32_t id = rules->string_ids[i];
+        if (grow((void **)&t->strings, &t->strings_room, t->n_strings + length + 1, 1) != LF_OK) return LF_ENOMEM;
+        if (length) memcpy(t->strings + t->n_strings, rules->strings + rules->string_at[i], length);
+        name(t, id, length);
+        if (i >= rules->n_symbols) continue;
+        t->lengths[id] = t->units[id] = 1;
+        if (t->piece) t->piece[id] = (lf_piece){1, rules->flags[i], rules->scripts[i], rules->scripts[i]};
     }
     return rehash(t, 12);
 }
 
-static lf_status check(const lf_bpe_rules *rules, const words *w, uint64_t *total, size_t *n_slots, size_t *where) {
-    *where = 0;
-    if (rules->first_id > rules->n_ids || rules->n_ids >= LF_NOT_A_SYMBOL - 1) return LF_EINDEX;
-    for (unsigned byte = 0; byte < 256; byte++)
-        if (w->symbols[byte] != LF_NOT_A_SYMBOL && w->symbols[byte] >= rules->first_id) return LF_EINDEX;
-    for (size_t i = 0; i < rules->n_reserved; i++)
-        if (rules->reserved_ids[i] >= rules->first_id) return LF_EINDEX;
+static lf_status check_words(const lf_bpe_words *w, uint64_t *total, size_t *n_slots, size_t *where) {
     *total = 0;
     *n_slots = 1;
     for (size_t i = 0; i < w->n_words; i++) {
@@ -383,6 +441,22 @@ static lf_status check(const lf_bpe_rules *rules, const words *w, uint64_t *tota
         *n_slots += (size_t)length + 1;
     }
     if (*n_slots >= UINT32_MAX - 1) return *where = w->n_words + 1, LF_EVALUE;
+    return LF_OK;
+}
+
+static lf_status check_ids(const lf_bpe_rules *rules) {
+    if (rules->first_id > rules->n_ids || rules->n_ids >= LF_A_BREAK - 1) return LF_EINDEX;
+    for (size_t i = 0; i < rules->n_strings; i++)
+        if (rules->string_ids[i] >= rules->first_id) return LF_EINDEX;
+    return LF_OK;
+}
+
+/* Whether the words have nothing but symbols. */
+static lf_status check_symbols(const lf_bpe_trainer *t, const lf_bpe_words *w) {
+    const uint32_t *ids = w->symbols ? w->symbols : w->blob;
+    const int64_t n = w->symbols ? 256 : w->n_words ? w->offsets[w->n_words] : 0;
+    for (int64_t i = w->symbols || !w->n_words ? 0 : w->offsets[0]; i < n; i++)
+        if (ids[i] < LF_A_BREAK && (ids[i] >= t->rules.first_id || !t->lengths[ids[i]])) return LF_EINDEX;
     return LF_OK;
 }
 
@@ -410,29 +484,30 @@ static lf_status seed(lf_bpe_trainer *t, size_t *where) {
     return status;
 }
 
-lf_status lf_bpe_trainer_new(lf_bpe_trainer **trainer, const lf_bpe_rules *rules, const uint8_t *blob,
-                             const int64_t *offsets, const int64_t *counts, size_t n_words, const uint32_t symbols[256],
+lf_status lf_bpe_trainer_new(lf_bpe_trainer **trainer, const lf_bpe_rules *rules, const lf_bpe_words *words,
                              size_t *where) {
-    words w = {.blob = blob, .offsets = offsets, .counts = counts, .n_words = n_words, .symbols = symbols};
     uint64_t total;
     size_t n_slots;
     *trainer = NULL;
-    lf_status status = check(rules, &w, &total, &n_slots, where);
+    *where = 0;
+    lf_status status = check_ids(rules);
+    if (status == LF_OK) status = check_words(words, &total, &n_slots, where);
     if (status != LF_OK) return status;
     lf_bpe_trainer *t = calloc(1, sizeof *t);
     if (!t) return LF_ENOMEM;
     t->rules = *rules;
-    memcpy(t->symbols, symbols, sizeof t->symbols);
     if (!t->rules.min_count) t->rules.min_count = 1;
     t->wide = rules->n_ids >= 0xFFFF;
     t->next_id = rules->first_id;
     t->floor = total / FLOOR_SHARE / (rules->n_ids + (uint64_t)1);
-    if (t->floor < t->rules.min_count) t->floor = t->rules.min_count;
+    if (t->floor < t->rules.min_count || rules->keeps) t->floor = t->rules.min_count;
     lf_keyed *room = NULL;
-    if (rules->ties != LF_TIES_FIRST) status = order_words(&w, &room);
-    if (status == LF_OK) status = layout(t, &w, n_slots);
+    const lf_keyed *order = NULL;
+    status = tables(t, rules);
+    if (status == LF_OK) status = check_symbols(t, words);
+    if (status == LF_OK && rules->ties != LF_TIES_FIRST) status = order_words(words, &room, &order);
+    if (status == LF_OK) status = layout(t, words, order, n_slots);
     free(room);
-    if (status == LF_OK) status = tables(t, &w);
     if (status == LF_OK && rules->n_seeds) status = seed(t, where);
     if (status == LF_OK) status = scan(t);
     if (status != LF_OK) return lf_bpe_trainer_free(t), status;
@@ -444,10 +519,12 @@ void lf_bpe_trainer_free(lf_bpe_trainer *trainer) {
     if (!trainer) return;
     free_blocks(trainer);
     lf_pages_free(trainer->slots, trainer->slots_bytes);
-    void *const arrays[] = {trainer->run_starts,    trainer->run_weights, trainer->block_runs, trainer->pairs,
-                            trainer->table,         trainer->heap,        trainer->lengths,    trainer->strings,
-                            trainer->string_at,     trainer->left,        trainer->right,      trainer->touched_left,
-                            trainer->touched_right, trainer->occurrences, trainer->merges};
+    void *const arrays[] = {trainer->run_starts,     trainer->run_weights, trainer->block_runs, trainer->pairs,
+                            trainer->table,          trainer->heap,        trainer->lengths,    trainer->strings,
+                            trainer->string_at,      trainer->left,        trainer->right,      trainer->touched_left,
+                            trainer->touched_right,  trainer->occurrences, trainer->merges,     trainer->units,
+                            trainer->string_lengths, trainer->named,       trainer->piece,      trainer->born,
+                            trainer->prefix};
     for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++) free(arrays[i]);
     free(trainer);
 }
@@ -475,33 +552,34 @@ size_t lf_bpe_trainer_vocab_size(const lf_bpe_trainer *t, size_t *n_bytes) {
     *n_bytes = 0;
     for (size_t id = 0; id < t->next_id; id++) {
         n += t->lengths[id] > 0;
-        *n_bytes += t->lengths[id];
+        *n_bytes += t->lengths[id] ? t->string_lengths[id] : 0;
     }
     return n;
 }
 
-lf_status lf_bpe_trainer_vocab(const lf_bpe_trainer *t, uint8_t *blob, int64_t *offsets, uint32_t *ids) {
-    int64_t *at = malloc((t->next_id + (size_t)1) * sizeof *at), end = 0;
-    if (!at) return LF_ENOMEM;
+void lf_bpe_trainer_vocab(const lf_bpe_trainer *t, uint8_t *blob, int64_t *offsets, uint32_t *ids) {
+    int64_t end = 0;
     for (uint32_t id = 0; id < t->next_id; id++) {
         if (!t->lengths[id]) continue;
-        at[id] = *offsets++ = end;
+        *offsets++ = end;
         *ids++ = id;
-        end += t->lengths[id];
+        memcpy(blob + end, t->strings + t->string_at[id], t->string_lengths[id]);
+        end += t->string_lengths[id];
     }
     *offsets = end;
-    for (unsigned byte = 0; byte < 256; byte++)
-        if (t->symbols[byte] != LF_NOT_A_SYMBOL) blob[at[t->symbols[byte]]] = (uint8_t)byte;
-    for (size_t i = 0; i < t->n_merges; i++) {
-        const lf_bpe_merge *m = &t->merges[i];
-        memcpy(blob + at[m->id], blob + at[m->left], t->lengths[m->left]);
-        memcpy(blob + at[m->id] + t->lengths[m->left], blob + at[m->right], t->lengths[m->right]);
-    }
-    free(at);
-    return LF_OK;
 }
 
 const lf_bpe_merge *lf_bpe_trainer_merges(const lf_bpe_trainer *trainer, size_t *n_merges) {
     *n_merges = trainer->n_merges;
     return trainer->merges;
+}
+
+const uint8_t *lf_bpe_trainer_token(const lf_bpe_trainer *trainer, uint32_t id, size_t *n) {
+    *n = trainer->string_lengths[id];
+    return trainer->strings + trainer->string_at[id];
+}
+
+const uint64_t *lf_bpe_trainer_born(const lf_bpe_trainer *trainer, size_t *n_pairs) {
+    *n_pairs = trainer->n_born;
+    return trainer->born;
 }

@@ -17,6 +17,9 @@
  * born below a floor can be forgotten, as long as the best of the others is not below it; when none is left, the floor is
  * lowered and the slots are read anew. The queue is a heap of upper bounds, put right as they come to its top.
  *
+ * Where a pair makes a symbol that there is already, its spans would have two lengths. Then all slots are written anew, one for
+ * each symbol, and all pairs are counted anew; this happens with affixes only, and seldom.
+ *
  * A merge adds up its effects by neighbour in two dense arrays, so that pairs are looked up once a neighbour instead of once
  * an occurrence.
  *
@@ -28,43 +31,65 @@
 #define LF_TEXT_BPE_TRAIN_H
 
 #include "lf.h"
+#include "text/piece_rules.h"
 
 /* Which of two equally frequent pairs is merged first. */
 typedef enum {
     LF_TIES_IDS,    /* the lower pair of ids: tokenizers, rustbpe                                        */
     LF_TIES_FIRST,  /* the one that stands first in the words in their order: minbpe, tiktoken._educational */
     LF_TIES_LEXMAX, /* the greater pair of byte strings: subword-nmt                                     */
+    LF_TIES_PIECES, /* the one that makes the shorter piece in characters, then the lesser string: sentencepiece */
 } lf_ties;
 
 typedef struct {
     lf_ties ties;
-    uint64_t min_count; /* pairs below it are not merged; at least 1                                              */
+    uint64_t min_count; /* pairs below it are not merged; at least 1                                                */
     uint32_t
         max_length;    /* symbols that a merge of a symbol made by merging may have in initial symbols; 0: any number */
-    uint32_t first_id; /* what a merge makes is numbered from here on                                            */
-    uint32_t n_ids;    /* ends when all ids below are given                                                      */
-    /* Strings that have ids already: a merge that makes string i, reserved[reserved_at[i] .. reserved_at[i + 1]), makes
-     * reserved_ids[i], and no new id is given. */
-    const uint8_t *reserved;
-    const int64_t *reserved_at;
-    const uint32_t *reserved_ids;
-    size_t n_reserved;
-    /* Merges to begin with, as pairs of ids, whether they occur or not; not needed later. */
+    uint32_t first_id; /* what a merge makes is numbered from here on                                              */
+    uint32_t n_ids;    /* ends when all ids below are given                                                        */
+    /* Strings that have ids below first_id: string i, strings[string_at[i] .. string_at[i + 1]), has string_ids[i]. The first
+     * n_symbols are the initial symbols; a merge that makes one of the others makes its id, and no new one is given. */
+    const uint8_t *strings;
+    const int64_t *string_at;
+    const uint32_t *string_ids;
+    size_t n_strings, n_symbols;
+    /* Where the second symbol of a pair begins with this string of bytes, the string that the pair makes lacks it. */
+    const uint8_t *prefix;
+    size_t n_prefix;
+    /* Symbols may have strings that others make, as is possible with affixes: the pair makes that symbol again. */
+    int repeats;
+    /* With pieces.max_characters only what these rules allow is merged; symbol i, a character, has flags[i] and scripts[i]. */
+    lf_piece_rules pieces;
+    const uint8_t *flags, *scripts;
+    /* Keeps all pairs that there ever were, for lf_bpe_trainer_born. */
+    int keeps;
+    /* Merges to begin with, as pairs of ids, whether they occur or not. */
     const uint32_t *seeds;
     size_t n_seeds;
 } lf_bpe_rules;
 
+/* Word i is blob[offsets[i] .. offsets[i + 1]) and occurs counts[i] > 0 times. It is of bytes, symbols[b] being the id of byte
+ * b, or where symbols is NULL, of uint32_t ids. */
+typedef struct {
+    const void *blob;
+    const int64_t *offsets, *counts;
+    size_t n_words;
+    const uint32_t *symbols;
+} lf_bpe_words;
+
+/* Instead of an id: what has it is left out of the words, and its neighbours become neighbours; or it keeps them apart. */
 #define LF_NOT_A_SYMBOL 0xFFFFFFFFu
+#define LF_A_BREAK 0xFFFFFFFEu
 
 typedef struct lf_bpe_trainer lf_bpe_trainer;
 
-/* A trainer for words: word i is blob[offsets[i] .. offsets[i + 1]) and occurs counts[i] > 0 times. symbols[b] is the id of
- * byte b, below first_id; bytes that are LF_NOT_A_SYMBOL are left out of the words, and their neighbours become
- * neighbours. The words and rules may be freed afterwards, but for the reserved strings.
+/* A trainer for words. All that is given here may be freed afterwards.
  * LF_EVALUE: counts[*where] is below 1, or all counts times their lengths reach 2^63 (*where = n_words), or the words have
- * 2^32 - 2 slots or more (*where = n_words + 1). LF_EINDEX: a symbol, a reserved id or first_id is out of range (*where = 0), or seed *where - 1 names an id that is no symbol yet, or has no id left for what it makes. */
-lf_status lf_bpe_trainer_new(lf_bpe_trainer **trainer, const lf_bpe_rules *rules, const uint8_t *blob,
-                             const int64_t *offsets, const int64_t *counts, size_t n_words, const uint32_t symbols[256],
+ * 2^32 - 2 slots or more (*where = n_words + 1). LF_EINDEX: an id in a word is no initial symbol's, or the id of a string or
+ * first_id is out of range (*where = 0), or seed *where - 1 names an id that is no symbol yet, or has no id left for what it
+ * makes. */
+lf_status lf_bpe_trainer_new(lf_bpe_trainer **trainer, const lf_bpe_rules *rules, const lf_bpe_words *words,
                              size_t *where);
 void lf_bpe_trainer_free(lf_bpe_trainer *trainer);
 
@@ -81,10 +106,16 @@ typedef struct {
 /* All merges so far. They stay the trainer's and move as it goes on. */
 const lf_bpe_merge *lf_bpe_trainer_merges(const lf_bpe_trainer *trainer, size_t *n_merges);
 
-/* How many tokens there are, single bytes and what merges made, and how many bytes they have. */
+/* With rules.keeps: every pair that ever occurred and may be merged, as left (32) | right (32), in the order of their births. */
+const uint64_t *lf_bpe_trainer_born(const lf_bpe_trainer *trainer, size_t *n_pairs);
+
+/* The string of an id that has one, n bytes. */
+const uint8_t *lf_bpe_trainer_token(const lf_bpe_trainer *trainer, uint32_t id, size_t *n);
+
+/* How many tokens there are, symbols and what merges made, and how many bytes they have. */
 size_t lf_bpe_trainer_vocab_size(const lf_bpe_trainer *trainer, size_t *n_bytes);
 
 /* Writes them by rising id: token i, whose id is ids[i], is blob[offsets[i] .. offsets[i + 1]). */
-lf_status lf_bpe_trainer_vocab(const lf_bpe_trainer *trainer, uint8_t *blob, int64_t *offsets, uint32_t *ids);
+void lf_bpe_trainer_vocab(const lf_bpe_trainer *trainer, uint8_t *blob, int64_t *offsets, uint32_t *ids);
 
 #endif

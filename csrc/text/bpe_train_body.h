@@ -7,10 +7,18 @@ static uint32_t NAME(separate)(SLOT *slots, uint32_t at) {
 }
 
 /* Writes a word and what separates it from the next. One symbol alone has no pair and is left out. */
-static uint32_t NAME(write)(SLOT *slots, uint32_t at, const uint8_t *p, const uint8_t *end, const uint32_t *symbols) {
-    const uint32_t start = at;
-    for (; p < end; p++)
-        if (symbols[*p] != LF_NOT_A_SYMBOL) slots[at++] = (SLOT)symbols[*p];
+static uint32_t NAME(write)(SLOT *slots, uint32_t at, const lf_bpe_words *w, size_t word) {
+    const uint8_t *bytes = w->blob;
+    const uint32_t *ids = w->blob;
+    uint32_t start = at;
+    for (int64_t i = w->offsets[word]; i < w->offsets[word + 1]; i++) {
+        const uint32_t id = w->symbols ? w->symbols[bytes[i]] : ids[i];
+        if (id < LF_A_BREAK) {
+            slots[at++] = (SLOT)id;
+        } else if (id == LF_A_BREAK) {
+            start = at = at - start < 2 ? start : NAME(separate)(slots, at);
+        }
+    }
     return at - start < 2 ? start : NAME(separate)(slots, at);
 }
 
@@ -37,9 +45,10 @@ static lf_status NAME(scan)(lf_bpe_trainer *t) {
             uint32_t which = small ? front[a * FRONT + b] - 1 : find_pair(t, (uint64_t)a << 32 | b);
             if (pass == 0) {
                 if (which == NO_PAIR) {
-                    if (!may_join(t, (uint64_t)lengths[a] + lengths[b], a, b)) continue;
+                    if (!may_join(t, a, b)) continue;
                     which = t->n_pairs;
                     if ((status = new_pair(t, (uint64_t)a << 32 | b, 0, 0, NULL)) != LF_OK) break;
+                    if ((status = keep(t, (uint64_t)a << 32 | b)) != LF_OK) break;
                     if (small) front[a * FRONT + b] = which + 1;
                 }
                 while (at >= t->run_starts[run + 1]) run++;
@@ -114,9 +123,43 @@ static lf_status NAME(settle)(lf_bpe_trainer *t, delta *d, uint64_t old, uint64_
     if (which != NO_PAIR && t->pairs[which].count) t->pairs[which].count -= weight;
     const uint32_t a = (uint32_t)(new >> 32), b = (uint32_t)new;
     d->cursor = NULL;
-    if (!d->n || weight < t->floor || !may_join(t, (uint64_t)t->lengths[a] + t->lengths[b], a, b)) return LF_OK;
+    if (!t->rules.keeps && (!d->n || weight < t->floor)) return LF_OK;
+    if (!may_join(t, a, b)) return LF_OK;
+    if (keep(t, new) != LF_OK) return LF_ENOMEM;
+    if (!d->n || weight < t->floor) return LF_OK;
     d->cursor = new_places(t, d->n);
     return d->cursor ? new_pair(t, new, weight, d->n, d->cursor) : LF_ENOMEM;
+}
+
+/* The slots written anew, one for each symbol; places that hold n_ids get `id`. */
+static void NAME(compact)(lf_bpe_trainer *t, uint32_t id) {
+    SLOT *slots = t->slots;
+    uint32_t to = 0, run = 0;
+    for (uint32_t at = 0; at < t->n_slots;) {
+        while (at >= t->run_starts[run + 1]) t->run_starts[++run] = to;
+        const uint32_t a = slots[at];
+        at += a == SEP ? 1 : t->lengths[a];
+        slots[to++] = (SLOT)(a == t->rules.n_ids ? id : a);
+    }
+    while (t->run_starts[run + 1] != UINT32_MAX) t->run_starts[++run] = to;
+    t->n_slots = to;
+    for (uint32_t i = 0; i < t->next_id; i++) t->lengths[i] = t->lengths[i] > 0;
+}
+
+/* Makes a symbol that there is already. */
+static lf_status NAME(repeat)(lf_bpe_trainer *t, pair p, uint32_t id) {
+    SLOT *slots = t->slots;
+    const uint32_t a = (uint32_t)(p.key >> 32), b = (uint32_t)p.key;
+    const uint32_t length = t->lengths[a], both = length + t->lengths[b];
+    t->lengths[t->rules.n_ids] = both;
+    for (uint32_t i = 0; i < p.n_places; i++) {
+        const uint32_t at = p.places[i];
+        if (NAME(holds)(slots, at, a, b, length)) slots[at] = slots[at + both - 1] = (SLOT)t->rules.n_ids;
+    }
+    NAME(compact)(t, id);
+    t->lengths[t->rules.n_ids] = 0;
+    index_runs(t);
+    return NAME(scan)(t);
 }
 
 static lf_status NAME(merge)(lf_bpe_trainer *t, uint32_t which) {
@@ -129,6 +172,8 @@ static lf_status NAME(merge)(lf_bpe_trainer *t, uint32_t which) {
     if (grow((void **)&t->merges, &t->merges_room, t->n_merges + 1, sizeof *t->merges) != LF_OK) return LF_ENOMEM;
     if (new_symbol(t, a, b, &id) != LF_OK) return LF_ENOMEM;
     t->merges[t->n_merges++] = (lf_bpe_merge){a, b, id, (int64_t)p.count};
+    if (t->lengths[id]) return NAME(repeat)(t, p, id);
+    t->lengths[id] = both;
     t->pairs[which].count = 0;
     t->pairs[which].n_places = 0;
 

@@ -5,15 +5,15 @@
  * is found: one compare, one 16-byte store of up to four ids, and the next piece. The others take the slow path: look
  * further, cut where no merge can cross, merge, remember.
  *
- *     a line of the first table, 64 bytes, for pieces of 1..15 bytes and up to 4 ids
- *     | bytes of piece 0 ........ length | bytes of piece 1 ........ length | id id id n+id | id id id n+id |
- *     0                                 16                                 32              48             64
+ *     a line of the first table, 64 bytes, for pieces of 1..15 bytes: up to 4 ids, or where in the ring they are
+ *     | bytes of piece 0 ........ length | bytes of piece 1 ........ length | id id id n+id | at at n 15 |
+ *     0                                 16                                 32              48           64
  *
- *     a line of the second table, for pieces of 16..31 bytes or 5..7 ids
+ *     a line of the second table, for pieces of 16..31 bytes: up to 7 ids, or likewise
  *     | first 16 bytes of the piece ... | last 16 bytes .................. | id id id id id id id | n, length |
- *     0                                16                                 32                      60        64
+ *     0                                16                                 32                      60         64
  *
- *     the third table: records of longer pieces or more ids in a ring, the oldest overwritten first
+ *     the ring: ids of those that have more, and records of longer pieces; the oldest overwritten first
  *
  * A line's place is the hash of the key; a key may also stand in the lines that follow (PROBES in all). Where all of
  * them are full, a key that comes twice takes the place of an old one, so the tables never grow. README.md tells the
@@ -48,7 +48,7 @@ typedef struct lf_text_workspace lf_text_workspace;
 
 typedef struct {
     lf_isa isa;
-    /* A workspace for one tokenizer, with tables of about `cache_bytes` bytes. */
+    /* A workspace for one tokenizer, with tables of `cache_bytes` bytes. */
     lf_status (*workspace_new)(lf_text_workspace **w, const lf_text *text, size_t cache_bytes);
     void (*workspace_free)(lf_text_workspace *w);
     /* The ids of one document. `ids` has room for lf_text_bound(text, n). */

@@ -61,6 +61,7 @@ static size_t merged_16(const lf_bpe *model, const uint8_t *p, size_t n, uint32_
     for (;;) {
         const uint32_t best = _mm512_reduce_min_epu32(rank);
         if (best == LF_NO_SYMBOL) break;
+        __builtin_prefetch(&model->symbol_ids[best]);
         const __m512i all = _mm512_set1_epi32((int)best);
         const unsigned at = (unsigned)__builtin_ctz(_mm512_cmpeq_epi32_mask(rank, all));
         const __mmask16 here = (__mmask16)(1u << at), kept = (__mmask16) ~(2u << at);
@@ -68,6 +69,7 @@ static size_t merged_16(const lf_bpe *model, const uint8_t *p, size_t n, uint32_
         rank = _mm512_mask_compress_epi32(_mm512_set1_epi32(-1), kept, rank);
         n--;
         _mm512_storeu_si512(symbols, symbol);
+        if (at) lf_bpe_pair_prefetch(model, symbols[at - 1], best);
         const uint32_t next = at + 1 < n ? lf_bpe_pair(model, best, symbols[at + 1]) : LF_NO_SYMBOL;
         rank = _mm512_mask_set1_epi32(rank, here, (int)next);
         if (at) rank = _mm512_mask_set1_epi32(rank, here >> 1, (int)lf_bpe_pair(model, symbols[at - 1], best));
@@ -109,7 +111,7 @@ static size_t compute(lf_text_workspace *w, const uint8_t *p, size_t n, const ui
     return merged(w, p, n, ids);
 }
 
-/* What does not fit the first two tables: longer pieces, and short ones of many ids. */
+/* Pieces too long for the tables. */
 static size_t look_up_record(lf_text_workspace *w, const uint8_t *p, size_t n, const uint8_t *end, part kind,
                              uint32_t *ids) {
     int keep = 1;
@@ -127,22 +129,14 @@ static size_t look_up(lf_text_workspace *w, const uint8_t *p, size_t n, const ui
     if (n > RECORD_MOST) return compute(w, p, n, end, kind, &keep, ids);
     if (n > LONG_KEY) return look_up_record(w, p, n, end, kind, ids);
     const key32 key = key32_of(p, n, end);
-    const uint64_t short_hash = hash16(key.half[0]), long_hash = hash32(key, n);
-    size_t n_ids = SEE_LONG;
-    if (n <= SHORT_KEY && (n_ids = find_short(&w->tables, key.half[0], short_hash, ids)) && n_ids != SEE_LONG)
-        return n_ids;
-    const int seen = n_ids == SEE_LONG;
-    if (seen && (n_ids = find_long(&w->tables, &key, n, long_hash, ids))) {
-        if (n_ids == SEE_RECORD) return look_up_record(w, p, n, end, kind, ids);
-        return n_ids;
-    }
+    const uint64_t hash = n <= SHORT_KEY ? hash16(key.half[0]) : hash32(key, n);
+    size_t n_ids =
+        n <= SHORT_KEY ? find_short(&w->tables, key.half[0], hash, ids) : find_long(&w->tables, &key, n, hash, ids);
+    if (n_ids && n_ids != LOST) return n_ids;
     n_ids = compute(w, p, n, end, kind, &keep, ids);
     if (!keep || !n_ids) return n_ids;
-    if (n <= SHORT_KEY && n_ids <= SHORT_IDS)
-        return remember_short(&w->tables, key.half[0], short_hash, ids, (unsigned)n_ids), n_ids;
-    remember_long(&w->tables, &key, n, long_hash, ids, n_ids <= LONG_IDS ? n_ids : SEE_RECORD);
-    if (n_ids > LONG_IDS) remember_record(&w->tables, p, n, hash_record(p, n), ids, n_ids);
-    if (n <= SHORT_KEY && !seen) remember_short(&w->tables, key.half[0], short_hash, ids, SEE_LONG);
+    if (n <= SHORT_KEY) remember_short(&w->tables, key.half[0], hash, ids, (unsigned)n_ids);
+    else remember_long(&w->tables, &key, n, hash, ids, n_ids);
     return n_ids;
 }
 
@@ -166,8 +160,7 @@ static size_t cut_batch(lf_text_workspace *w, const uint8_t *base, size_t n_piec
         if (LF_LIKELY(length <= SHORT_KEY || length > CUT_MOST)) continue;
         if (length <= LONG_KEY && p[lf_utf8_before(p, length)] < 0xE0) continue; /* a word: better kept whole */
         const size_t first = n - 1;
-        for (size_t at = 0; (at = lf_bpe_next_cut(model, p, length, at)) < length;)
-            w->cuts[n++] = w->bounds[i] + (uint32_t)at;
+        n += lf_bpe_cuts(model, p, length, w->bounds[i], w->cuts + n);
         for (size_t k = first; n - first > 1 && k < n; k++) w->segments[k / 8] |= (uint8_t)(1u << k % 8);
     }
     w->cuts[n] = w->bounds[n_pieces];
@@ -178,7 +171,7 @@ static size_t cut_batch(lf_text_workspace *w, const uint8_t *base, size_t n_piec
 
 static inline void prefetch_long(const lf_text_workspace *w, const uint8_t *p, size_t n) {
     if (n > SHORT_KEY && n <= LONG_KEY)
-        __builtin_prefetch(&w->tables.long_lines[hash32(key32_of(p, n, p + n), n) & w->tables.long_mask]);
+        __builtin_prefetch(&w->tables.long_lines[long_home_of(&w->tables, hash32(key32_of(p, n, p + n), n))]);
 }
 
 #if defined(__VAES__)
@@ -202,9 +195,10 @@ static inline void key_four(lf_text_workspace *w, const uint32_t *bounds, const 
     _mm512_storeu_si512(w->keys + i, v);
     __m512i h = _mm512_aesenc_epi128(v, _mm512_broadcast_i32x4(AES_KEY_1));
     h = _mm512_aesenc_epi128(h, _mm512_broadcast_i32x4(AES_KEY_2));
-    const __m512i firsts = _mm512_set_epi32(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 12, 8, 4, 0);
-    const __m128i line = _mm512_castsi512_si128(_mm512_permutexvar_epi32(firsts, h));
-    _mm_storeu_si128((void *)(w->at + i), _mm_and_si128(line, _mm_set1_epi32((int)w->tables.line_mask)));
+    const __m512i firsts = _mm512_set_epi32(0, 0, 0, 0, 0, 0, 0, 0, 0, 12, 0, 8, 0, 4, 0, 0);
+    const __m256i hashes = _mm512_castsi512_si256(_mm512_permutexvar_epi32(firsts, h));
+    const __m256i lines = _mm256_mul_epu32(hashes, _mm256_set1_epi64x((long long)w->tables.n_lines)); /* home_of */
+    _mm_storeu_si128((void *)(w->at + i), _mm256_cvtepi64_epi32(_mm256_srli_epi64(lines, 32)));
     for (size_t k = i; k < i + 4; k++) __builtin_prefetch(&w->tables.lines[w->at[k]]);
     const unsigned longer = _mm_cmpgt_epi32_mask(lengths, _mm_set1_epi32(SHORT_KEY));
     if (LF_UNLIKELY(longer))
@@ -222,7 +216,7 @@ static void key_batch(lf_text_workspace *w, const uint32_t *bounds, const uint8_
     for (; i < n_pieces; i++) {
         const key16 key = key16_of(base + bounds[i], bounds[i + 1] - bounds[i], end);
         w->keys[i] = key;
-        w->at[i] = (uint32_t)(hash16(key) & w->tables.line_mask);
+        w->at[i] = (uint32_t)home_of(&w->tables, hash16(key));
         __builtin_prefetch(&w->tables.lines[w->at[i]]);
         prefetch_long(w, base + bounds[i], bounds[i + 1] - bounds[i]);
     }
@@ -246,16 +240,21 @@ static inline size_t emit_batch(lf_text_workspace *w, const uint32_t *bounds, co
     size_t n_ids = 0;
     for (size_t i = 0; i < n_pieces; i++) {
         const ids4 *found = probe(&w->tables.lines[w->at[i]], &w->keys[i]);
-        const unsigned n_found = found ? (*found)[3] >> COUNT_SHIFT : SEE_LONG;
-        if (LF_LIKELY(n_found != SEE_LONG)) {
-            if (ids) take4(*found, ids + n_ids);
+        const unsigned n_found = found ? (*found)[3] >> COUNT_SHIFT : SEE_TAIL;
+        if (LF_LIKELY(n_found != SEE_TAIL)) {
+            if (ids) take_four(*found, ids + n_ids);
             n_ids += n_found;
-        } else {
-            const uint8_t *p = base + bounds[i];
-            const size_t n = bounds[i + 1] - bounds[i], k = first + i;
-            const part kind = segments && segments[k / 8] >> k % 8 & 1 ? SEGMENT : PIECE;
-            n_ids += ids ? look_up(w, p, n, end, kind, ids + n_ids) : look_up_count(w, p, n, end, kind);
+            continue;
         }
+        const unsigned n_tail = found ? take_tail(&w->tables, (const uint32_t *)found, ids ? ids + n_ids : NULL) : LOST;
+        if (n_tail != LOST) {
+            n_ids += n_tail;
+            continue;
+        }
+        const uint8_t *p = base + bounds[i];
+        const size_t n = bounds[i + 1] - bounds[i], k = first + i;
+        const part kind = segments && segments[k / 8] >> k % 8 & 1 ? SEGMENT : PIECE;
+        n_ids += ids ? look_up(w, p, n, end, kind, ids + n_ids) : look_up_count(w, p, n, end, kind);
     }
     return n_ids;
 }
@@ -364,8 +363,8 @@ static void seed(lf_text_workspace *w) {
             if (n > LONG_KEY || !lf_bpe_forms(m, k) || (*p >= 'a' && *p <= 'z' && n > 3)) continue;
             const key32 key = key32_of(p, n, end);
             const uint64_t hash = n <= SHORT_KEY ? hash16(key.half[0]) : hash32(key, n);
-            if (!write && n <= SHORT_KEY) __builtin_prefetch(&w->tables.lines[hash & w->tables.line_mask], 1);
-            else if (!write) __builtin_prefetch(&w->tables.long_lines[hash & w->tables.long_mask], 1);
+            if (!write && n <= SHORT_KEY) __builtin_prefetch(&w->tables.lines[home_of(&w->tables, hash)], 1);
+            else if (!write) __builtin_prefetch(&w->tables.long_lines[long_home_of(&w->tables, hash)], 1);
             else if (n <= SHORT_KEY) remember_short(&w->tables, key.half[0], hash, &m->ids[k], 1);
             else remember_long(&w->tables, &key, n, hash, &m->ids[k], 1);
         }
@@ -384,7 +383,10 @@ static lf_status workspace_new(lf_text_workspace **workspace, const lf_text *tex
     if (!w) return LF_ENOMEM;
     memset(w, 0, sizeof *w);
     w->text = text;
-    if (!tables_new(&w->tables, cache_bytes)) return free(w), LF_ENOMEM;
+    uint32_t largest = 0;
+    for (size_t t = 0; t < text->model->n_tokens; t++)
+        if (text->model->ids[t] > largest) largest = text->model->ids[t];
+    if (!tables_new(&w->tables, cache_bytes, largest)) return free(w), LF_ENOMEM;
     seed(w);
     *workspace = w;
     return LF_OK;

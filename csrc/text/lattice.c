@@ -9,10 +9,10 @@
 #include "text/piece_kinds.h"
 
 enum {
-    SEARCH_MOST = 500000,      /* hypotheses, after which only the best path is given */
-    AGENDA_MOST = 10000,       /* hypotheses that wait, after which only the best stay ... */
-    AGENDA_LEAST = 512,        /* ... so many at most */
-    HYPOTHESES_MOST = 100000,  /* hypotheses between two such times */
+    SEARCH_MOST = 500000,     /* hypotheses, after which only the best path is given */
+    AGENDA_MOST = 10000,      /* hypotheses that wait, after which only the best stay ... */
+    AGENDA_LEAST = 512,       /* ... so many at most */
+    HYPOTHESES_MOST = 100000, /* hypotheses between two such times */
     SHRINKS_MOST = 10,
 };
 #define NOTHING 0xFFFFFFFFu
@@ -49,7 +49,8 @@ static int add_nodes(lf_lattice *l, size_t *room, const lf_sp *m, const uint8_t 
         alone |= end - at == width;
     }
     if (alone) return 1;
-    return add_node(l, room, (lf_lattice_node){(uint32_t)at, (uint32_t)width, LF_PIECE_UNKNOWN, (float)m->unigram.unknown});
+    return add_node(l, room,
+                    (lf_lattice_node){(uint32_t)at, (uint32_t)width, LF_PIECE_UNKNOWN, (float)m->unigram.unknown});
 }
 
 static size_t end_of(const lf_lattice *l, size_t node) { return l->nodes[node].begin + l->nodes[node].length; }
@@ -400,7 +401,8 @@ lf_status lf_lattice_marginals(const lf_lattice *l, double alpha, double *log_pr
         after[node->begin] = log_add(after[node->begin], alpha * node->score + after[end_of(l, i)]);
     }
     for (size_t i = 0; i < l->n_nodes; i++)
-        log_probabilities[i] = l->sums[l->nodes[i].begin] + alpha * l->nodes[i].score + after[end_of(l, i)] - l->sums[l->n];
+        log_probabilities[i] =
+            l->sums[l->nodes[i].begin] + alpha * l->nodes[i].score + after[end_of(l, i)] - l->sums[l->n];
     free(after);
     return LF_OK;
 }

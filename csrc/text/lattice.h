@@ -55,7 +55,8 @@ lf_status lf_lattice_sample(const lf_lattice *lattice, double alpha, uint64_t *s
 /* k different random paths, as if drawn one after another without replacement (Gumbel top k, drawn from the top down; Kool,
  * van Hoof and Welling 2019). Scores are the perturbed log-probabilities, which fall; there are fewer than k where there
  * are no more paths. */
-lf_status lf_lattice_sample_different(const lf_lattice *lattice, double alpha, size_t k, uint64_t *state, lf_paths *paths);
+lf_status lf_lattice_sample_different(const lf_lattice *lattice, double alpha, size_t k, uint64_t *state,
+                                      lf_paths *paths);
 
 /* The log-probability of path i. */
 double lf_lattice_log_probability(const lf_lattice *lattice, double alpha, const lf_paths *paths, size_t i);
@@ -68,7 +69,7 @@ lf_status lf_lattice_marginals(const lf_lattice *lattice, double alpha, double *
 
 /* The ids of path i as encoding gives them: unknown characters become bytes, or a run of them one id. `ids` has room for
  * the bytes of the text. Returns how many; SIZE_MAX where an unknown character has no id. */
-size_t lf_lattice_ids(const lf_lattice *lattice, const lf_sp *model, const uint8_t *text, const lf_paths *paths, size_t i,
-                      uint32_t *ids);
+size_t lf_lattice_ids(const lf_lattice *lattice, const lf_sp *model, const uint8_t *text, const lf_paths *paths,
+                      size_t i, uint32_t *ids);
 
 #endif

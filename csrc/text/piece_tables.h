@@ -1,4 +1,4 @@
-/* piece_tables.h - pieces and the ids they are known to have: three tables of fixed size; encode.h draws them. Included by
+/* piece_tables.h - pieces and the ids they are known to have: two tables and a ring of fixed size; encode.h draws them. Included by
  * encode_body.h, since keys and hashes are made with the registers of the instruction set.
  *
  * Exactness: a key holds all bytes of its piece, or leads to a record that does, so what is found is what was put in.
@@ -13,14 +13,14 @@
 #endif
 
 enum {
-    PROBES = 4,        /* lines a key may stand in */
+    PROBES = 8,        /* lines a key may stand in */
     SHORT_KEY = 15,    /* bytes of a piece in the first table */
     LONG_KEY = 31,     /* ... and in the second */
     SHORT_IDS = 4,     /* ids of a piece in the first table */
     LONG_IDS = 7,      /* ... and in the second */
-    SEE_LONG = 15,     /* the number of ids of a key whose ids are in the second table */
-    SEE_RECORD = 8,    /* ... and of one whose ids are in the third */
-    RECORD_MOST = 512, /* bytes of a piece in the third table */
+    SEE_TAIL = 15,     /* the number of ids of an entry whose ids are in the ring */
+    LOST = 16,         /* what a finder returns for such an entry whose ids have been overwritten */
+    RECORD_MOST = 512, /* bytes of a piece in the ring */
     COUNT_SHIFT = 28,  /* the top four bits of a line's last id hold how many there are */
     ID_MASK = (1 << COUNT_SHIFT) - 1,
 };
@@ -46,12 +46,14 @@ typedef struct {
     short_line *lines;
     long_line *long_lines;
     uint8_t *ring;
-    uint64_t *slots;                                   /* of records, by hash */
-    size_t line_mask, long_mask, ring_mask, slot_mask; /* one less than how many there are: powers of two */
-    uint64_t ring_head;    /* where the next record goes, counted from the beginning of all */
-    uint32_t turn;         /* counts: which of several places is taken next */
-    uint32_t n_seen;       /* bits set in seen */
-    uint8_t seen[1 << 15]; /* see comes_again */
+    uint64_t *slots;             /* of records, by hash */
+    size_t n_lines, n_long;      /* home lines; a few more follow for keys that are probed past the last */
+    size_t ring_mask, slot_mask; /* one less than how many bytes and slots: powers of two */
+    uint64_t ring_head;          /* where the next record or tail goes, counted from the beginning of all */
+    int narrow;                  /* no id has more than 16 bits */
+    uint32_t turn;               /* counts: which of several places is taken next */
+    uint32_t n_seen;             /* bits set in seen */
+    uint8_t seen[1 << 15];       /* see comes_again */
 } tables;
 
 /* Keys. */
@@ -118,19 +120,63 @@ static inline int is_free(const key16 *key) { return (*key)[1] == 0; } /* a key 
 
 /* Tables: finding and remembering. The finders return how many ids they wrote, 0 if the key is not there. */
 
-static inline unsigned take4(ids4 line, uint32_t *ids) {
-    const unsigned n = line[3] >> COUNT_SHIFT;
-    line &= (uint32_t)ID_MASK;
-    memcpy(ids, &line, sizeof line);
+/* Where a key belongs: its hash scaled to the number of lines, which need be no power of two. */
+static inline size_t home_of(const tables *t, uint64_t hash) { return (hash & 0xFFFFFFFF) * t->n_lines >> 32; }
+static inline size_t long_home_of(const tables *t, uint64_t hash) { return (hash >> 32) * t->n_long >> 32; }
+
+/* Room for `size` bytes in the ring, all in one stretch; *position is what at_position will know them by. */
+static uint8_t *ring_room(tables *t, size_t size, uint64_t *position) {
+    const size_t room = t->ring_mask + 1 - (t->ring_head & t->ring_mask);
+    if (size > room) t->ring_head += room;
+    *position = t->ring_head;
+    t->ring_head += size;
+    return t->ring + (*position & t->ring_mask);
+}
+
+/* What was put there, NULL where it has been overwritten. */
+static inline const uint8_t *at_position(const tables *t, uint64_t position) {
+    return position + t->ring_mask + 1 < t->ring_head ? NULL : t->ring + (position & t->ring_mask);
+}
+
+/* Tails: the ids of an entry that has more of them than fit, 16 bits each where no id of the vocabulary has more. The entry
+ * has the position and the number instead. */
+
+static void put_tail(tables *t, const uint32_t *ids, size_t n, uint32_t *entry) {
+    uint64_t position;
+    uint8_t *tail = ring_room(t, (n * (t->narrow ? 2 : 4) + 3) & ~(size_t)3, &position);
+    for (size_t i = 0; t->narrow && i < n; i++) memcpy(tail + 2 * i, &(uint16_t){(uint16_t)ids[i]}, 2);
+    if (!t->narrow) memcpy(tail, ids, n * sizeof *ids);
+    entry[0] = (uint32_t)position, entry[1] = (uint32_t)(position >> 32), entry[2] = (uint32_t)n;
+}
+
+/* Writes the ids, up to three more after them, and returns how many; LOST where they are gone. */
+static inline unsigned take_tail(const tables *t, const uint32_t *entry, uint32_t *ids) {
+    typedef uint16_t narrow4 __attribute__((vector_size(8)));
+    const uint8_t *tail = at_position(t, entry[0] | (uint64_t)entry[1] << 32);
+    const unsigned n = entry[2];
+    if (LF_UNLIKELY(!tail)) return LOST;
+    if (!ids) return n;
+    for (unsigned i = 0; i < n; i += 4) {
+        ids4 four;
+        narrow4 narrow;
+        if (t->narrow) memcpy(&narrow, tail + 2 * i, sizeof narrow), four = __builtin_convertvector(narrow, ids4);
+        else memcpy(&four, tail + 4 * i, sizeof four);
+        memcpy(ids + i, &four, sizeof four);
+    }
     return n;
 }
 
-/* SEE_LONG: the piece has more ids than fit here and is in the second table. A key found away from its home line changes
- * places with one there, so keys that are asked for often come to stand where one look finds them. */
+static inline void take_four(ids4 entry, uint32_t *ids) {
+    entry &= (uint32_t)ID_MASK;
+    memcpy(ids, &entry, sizeof entry);
+}
+
+/* A key found away from its home line changes places with one there, so keys that are asked for often come to stand where
+ * one look finds them. */
 static unsigned find_short(tables *t, key16 key, uint64_t hash, uint32_t *ids) {
-    short_line *home = &t->lines[hash & t->line_mask];
+    short_line *home = &t->lines[home_of(t, hash)];
     for (size_t i = 0; i < PROBES; i++) {
-        short_line *line = &t->lines[(hash + i) & t->line_mask];
+        short_line *line = home + i;
         for (unsigned s = 0; s < 2; s++)
             if (same16(line->key[s], key)) {
                 const ids4 found = line->ids[s];
@@ -139,7 +185,9 @@ static unsigned find_short(tables *t, key16 key, uint64_t hash, uint32_t *ids) {
                     line->key[s] = home->key[other], line->ids[s] = home->ids[other];
                     home->key[other] = key, home->ids[other] = found;
                 }
-                return take4(found, ids);
+                const unsigned n = found[3] >> COUNT_SHIFT;
+                if (n == SEE_TAIL) return take_tail(t, (const uint32_t *)&found, ids);
+                return take_four(found, ids), n;
             }
         if (is_free(&line->key[1])) return 0;
     }
@@ -157,58 +205,63 @@ static int comes_again(tables *t, uint64_t hash) {
     return again;
 }
 
+/* No place is free before the one where a key stands, so the first that is free or its own is right. */
 static void remember_short(tables *t, key16 key, uint64_t hash, const uint32_t *ids, unsigned n) {
+    short_line *line = &t->lines[home_of(t, hash)];
     size_t i = 0;
     unsigned slot = 0;
     for (; i < PROBES; i++) {
-        const short_line *line = &t->lines[(hash + i) & t->line_mask];
-        if (is_free(&line->key[slot = 0]) || is_free(&line->key[slot = 1])) break;
+        const key16 *keys = line[i].key;
+        if (is_free(&keys[slot = 0]) || same16(keys[0], key) || is_free(&keys[slot = 1]) || same16(keys[1], key)) break;
     }
     if (i == PROBES) {
         if (!comes_again(t, hash)) return;
         i = t->turn / 2 % PROBES, slot = t->turn++ % 2;
     }
-    short_line *line = &t->lines[(hash + i) & t->line_mask];
-    line->key[slot] = key;
-    line->ids[slot] = (ids4){ids[0], n > 1 ? ids[1] : 0, n > 2 ? ids[2] : 0, (n > 3 ? ids[3] : 0) | n << COUNT_SHIFT};
+    uint32_t entry[SHORT_IDS] = {0};
+    if (n > SHORT_IDS) put_tail(t, ids, n, entry), n = SEE_TAIL;
+    else memcpy(entry, ids, n * sizeof *ids);
+    entry[3] |= (uint32_t)n << COUNT_SHIFT;
+    line[i].key[slot] = key;
+    memcpy(&line[i].ids[slot], entry, sizeof entry);
 }
 
 static unsigned find_long(const tables *t, const key32 *key, size_t length, uint64_t hash, uint32_t *ids) {
-    for (size_t i = 0; i < PROBES; i++) {
-        const long_line *line = &t->long_lines[(hash + i) & t->long_mask];
-        if (line->length == length && same32(&line->key, key))
+    const long_line *line = &t->long_lines[long_home_of(t, hash)];
+    for (size_t i = 0; i < PROBES; i++, line++) {
+        if (line->length == length && same32(&line->key, key)) {
+            if (line->n_ids > LONG_IDS) return take_tail(t, line->ids, ids);
             return memcpy(ids, line->ids, sizeof line->ids), line->n_ids;
+        }
         if (line->n_ids == 0) return 0;
     }
     return 0;
 }
 
 static void remember_long(tables *t, const key32 *key, size_t length, uint64_t hash, const uint32_t *ids, size_t n) {
+    long_line *line = &t->long_lines[long_home_of(t, hash)];
     size_t i = 0;
-    while (i < PROBES && t->long_lines[(hash + i) & t->long_mask].n_ids) i++;
+    while (i < PROBES && line[i].n_ids && !(line[i].length == length && same32(&line[i].key, key))) i++;
     if (i == PROBES) {
         if (!comes_again(t, hash)) return;
         i = t->turn++ % PROBES;
     }
-    long_line *line = &t->long_lines[(hash + i) & t->long_mask];
+    line += i;
     line->key = *key;
-    memcpy(line->ids, ids, n == SEE_RECORD ? 0 : n * sizeof *ids);
+    if (n > LONG_IDS) put_tail(t, ids, n, line->ids);
+    else memcpy(line->ids, ids, n * sizeof *ids);
     line->n_ids = (uint16_t)n;
     line->length = (uint16_t)length;
 }
 
-/* The third table: records of any length in a ring, the oldest overwritten first, found through slots by hash.
+/* Records: longer pieces and their ids in the ring, found through slots by hash.
  *
  *     a slot: position in the ring, counted from the beginning (40 bits) | hash (24)
  *     a record: bytes of the piece (4), number of ids (4), the piece, padding to 4, the ids */
-static const uint8_t *record_at(const tables *t, uint64_t slot, uint64_t hash) {
-    const uint64_t position = slot >> 24;
-    if ((slot ^ hash) & 0xFFFFFF || !slot || position + t->ring_mask + 1 < t->ring_head) return NULL;
-    return t->ring + (position & t->ring_mask);
-}
-
 static size_t find_record(const tables *t, const uint8_t *p, size_t n, uint64_t hash, uint32_t *ids) {
-    const uint8_t *record = record_at(t, t->slots[hash >> 32 & t->slot_mask], hash);
+    const uint64_t slot = t->slots[hash >> 32 & t->slot_mask];
+    if ((slot ^ hash) & 0xFFFFFF || !slot) return 0;
+    const uint8_t *record = at_position(t, slot >> 24);
     uint32_t head[2];
     if (!record || (memcpy(head, record, 8), head[0] != n) || memcmp(record + 8, p, n)) return 0;
     memcpy(ids, record + 8 + (n + 3) / 4 * 4, head[1] * sizeof *ids);
@@ -216,16 +269,14 @@ static size_t find_record(const tables *t, const uint8_t *p, size_t n, uint64_t 
 }
 
 static void remember_record(tables *t, const uint8_t *p, size_t n, uint64_t hash, const uint32_t *ids, size_t n_ids) {
-    const size_t padded = (n + 3) / 4 * 4, size = 8 + padded + n_ids * sizeof *ids;
-    const size_t room = t->ring_mask + 1 - (t->ring_head & t->ring_mask);
-    if (size > room) t->ring_head += room; /* a record does not go around the end */
-    uint8_t *record = t->ring + (t->ring_head & t->ring_mask);
+    const size_t padded = (n + 3) / 4 * 4;
     const uint32_t head[2] = {(uint32_t)n, (uint32_t)n_ids};
+    uint64_t position;
+    uint8_t *record = ring_room(t, 8 + padded + n_ids * sizeof *ids, &position);
     memcpy(record, head, 8);
     memcpy(record + 8, p, n);
     memcpy(record + 8 + padded, ids, n_ids * sizeof *ids);
-    t->slots[hash >> 32 & t->slot_mask] = t->ring_head << 24 | (hash & 0xFFFFFF);
-    t->ring_head += size;
+    t->slots[hash >> 32 & t->slot_mask] = position << 24 | (hash & 0xFFFFFF);
 }
 
 static uint64_t hash_record(const uint8_t *p, size_t n) {
@@ -250,26 +301,29 @@ static size_t power_of_two_below(size_t n) {
     return p;
 }
 
+enum { RING_SLACK = 16 }; /* bytes that may be read past the end of the ring */
+
 static void tables_free(tables *t) {
-    lf_pages_free(t->lines, (t->line_mask + 1) * sizeof *t->lines);
-    lf_pages_free(t->long_lines, (t->long_mask + 1) * sizeof *t->long_lines);
-    lf_pages_free(t->ring, t->ring_mask + 1);
+    lf_pages_free(t->lines, (t->n_lines + PROBES - 1) * sizeof *t->lines);
+    lf_pages_free(t->long_lines, (t->n_long + PROBES - 1) * sizeof *t->long_lines);
+    lf_pages_free(t->ring, t->ring_mask + 1 + RING_SLACK);
     lf_pages_free(t->slots, (t->slot_mask + 1) * sizeof *t->slots);
 }
 
-/* Empty tables of about `bytes` bytes in all, at least 64 KB: two thirds for the first, a third for the second, and a
- * tenth more for the third. Returns 0 if there is no memory. */
-static int tables_new(tables *t, size_t bytes) {
-    const size_t n_lines = power_of_two_below(bytes / sizeof(short_line) * 2 / 3), n_ring = n_lines * 8;
-    t->line_mask = n_lines - 1;
-    t->long_mask = n_lines / 2 - 1;
+/* Empty tables of `bytes` bytes in all, at least 64 KB: two thirds for the first, an eighth for the second and a sixth or
+ * less for the ring and its slots. Returns 0 if there is no memory. */
+static int tables_new(tables *t, size_t bytes, uint32_t largest_id) {
+    const size_t n_ring = power_of_two_below(bytes / 6);
+    t->n_lines = bytes / sizeof *t->lines * 2 / 3 - PROBES;
+    t->n_long = bytes / sizeof *t->long_lines / 8 - PROBES;
+    t->narrow = largest_id <= UINT16_MAX;
     t->ring_mask = n_ring - 1;
-    t->slot_mask = n_ring / 32 - 1;
-    t->ring_head = 1; /* so that no slot in use is 0 */
-    t->lines = lf_pages_new(n_lines * sizeof *t->lines);
-    t->long_lines = lf_pages_new(n_lines / 2 * sizeof *t->long_lines);
-    t->ring = lf_pages_new(n_ring);
-    t->slots = lf_pages_new(n_ring / 32 * sizeof *t->slots);
+    t->slot_mask = n_ring / 64 - 1;
+    t->ring_head = 1 << 2; /* so that no slot in use is 0; tails stand on whole ids */
+    t->lines = lf_pages_new((t->n_lines + PROBES - 1) * sizeof *t->lines);
+    t->long_lines = lf_pages_new((t->n_long + PROBES - 1) * sizeof *t->long_lines);
+    t->ring = lf_pages_new(n_ring + RING_SLACK);
+    t->slots = lf_pages_new(n_ring / 64 * sizeof *t->slots);
     if (t->lines && t->long_lines && t->ring && t->slots) return 1;
     tables_free(t);
     return 0;

@@ -95,8 +95,8 @@ static size_t ways(lf_scored_bpe *m, const uint8_t *p, size_t n, uint32_t symbol
 static void note_neighbours(lf_scored_bpe *m, const uint8_t *p, size_t n) {
     for (size_t at = 0, width = lf_sp_width(p, n); at + width < n;) {
         const size_t right = at + width, right_width = lf_sp_width(p + right, n - right);
-        const uint32_t bit = lf_scored_cut_bit(lf_scored_character(p + at, width),
-                                               lf_scored_character(p + right, right_width));
+        const uint32_t bit =
+            lf_scored_cut_bit(lf_scored_character(p + at, width), lf_scored_character(p + right, right_width));
         m->joined[bit / 8] |= (uint8_t)(1u << bit % 8);
         at = right, width = right_width;
     }
@@ -342,8 +342,8 @@ static lf_status find_last(lf_scored_bpe *m, const uint8_t *blob, const int64_t 
             break;
         }
         const size_t n_nodes = begin(m, blob + offsets[id], n, s.nodes);
-        const uint64_t last = n_nodes <= FEW ? merge_few(m, &m->all, s.nodes, n_nodes)
-                                             : merge_many(m, &m->all, &s, n_nodes, NULL);
+        const uint64_t last =
+            n_nodes <= FEW ? merge_few(m, &m->all, s.nodes, n_nodes) : merge_many(m, &m->all, &s, n_nodes, NULL);
         if (n_nodes > 1 && s.nodes[0].symbol == id) put_pair(&m->last, (uint32_t)(last >> 32), (uint32_t)last, id);
     }
     lf_scored_scratch_free(&s);

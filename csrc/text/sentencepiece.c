@@ -39,7 +39,8 @@ static int in_text(const lf_sp *m, uint32_t id) {
 }
 
 /* A double array of the pieces that `takes` takes. */
-static lf_status array_of(const lf_sp *m, int (*takes)(const lf_sp *, uint32_t), lf_double_array *array, size_t *where) {
+static lf_status array_of(const lf_sp *m, int (*takes)(const lf_sp *, uint32_t), lf_double_array *array,
+                          size_t *where) {
     lf_trie trie;
     lf_status status = lf_trie_new(&trie, (size_t)m->parts.offsets[m->parts.n_ids] + 2);
     if (status == LF_EVALUE) *where = LF_SP_NO_ID - 1;
@@ -215,8 +216,7 @@ static void find_words(lf_sp *m) {
     for (int c = 0; c < LF_SP_CLASSES; c++)
         for (int d = 0; d < LF_SP_CLASSES; d++) m->cuts[c][d] = c != d && may_cut(m, &notes, c, d) ? UINT64_MAX : 0;
     m->by_words = notes.well_formed && is_known(m, z->marker, z->n_marker) && m->is_space[' '] &&
-                  !z->options.treat_whitespace_as_suffix && !m->bpe.ambiguous &&
-                  m->parts.rule == LF_RULE_SENTENCEPIECE;
+                  !z->options.treat_whitespace_as_suffix && !m->bpe.ambiguous && m->parts.rule == LF_RULE_SENTENCEPIECE;
 }
 
 /* Ids for a byte of text: a space becomes a marker, an ill-formed byte U+FFFD, a rule's bytes its replacement. Each has
@@ -225,7 +225,8 @@ static void find_growth(lf_sp *m) {
     const lf_sp_normalizer *z = &m->normalizer;
     const int in_bytes = m->has_bytes;
     m->growth = 1;
-    if (in_bytes && !(is_known(m, z->marker, z->n_marker) && is_known(m, (const uint8_t *)"\xEF\xBF\xBD", 3))) m->growth = 3;
+    if (in_bytes && !(is_known(m, z->marker, z->n_marker) && is_known(m, (const uint8_t *)"\xEF\xBF\xBD", 3)))
+        m->growth = 3;
     if (!m->charsmap) return;
     const size_t rules = in_bytes ? 3 * m->charsmap->growth : m->charsmap->characters;
     if (rules > m->growth) m->growth = rules;

@@ -108,8 +108,8 @@ typedef struct {
     lf_status (*encode_traced)(lf_sp_workspace *w, const uint8_t *text, size_t n, uint32_t *ids, int64_t *spans,
                                size_t *n_ids);
     /* BPE with dropout: each merge is passed over with that probability. */
-    lf_status (*encode_dropout)(lf_sp_workspace *w, const uint8_t *text, size_t n, lf_scored_chance *chance, uint32_t *ids,
-                                size_t *n_ids);
+    lf_status (*encode_dropout)(lf_sp_workspace *w, const uint8_t *text, size_t n, lf_scored_chance *chance,
+                                uint32_t *ids, size_t *n_ids);
 } lf_sp_ops;
 
 /* The functions for an instruction set, NULL where this build has none. */

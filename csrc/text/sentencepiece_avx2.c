@@ -1,2 +1,3 @@
+/* The AVX2 encoder of sentencepiece models; see sentencepiece.h. */
 #define LF_ISA avx2
 #include "text/sentencepiece_body.h"

@@ -14,9 +14,9 @@
 #define LF_CAT(a, b) LF_CAT_(a, b)
 
 enum {
-    BATCH = 256,         /* words that are keyed before the first is looked up */
-    DEPTH_MOST = 100,    /* how often an unused piece is taken apart */
-    FUSED = 1 << 31,     /* an id in the cache that is none: so many unknown characters more than the ids tell */
+    BATCH = 256,      /* words that are keyed before the first is looked up */
+    DEPTH_MOST = 100, /* how often an unused piece is taken apart */
+    FUSED = 1 << 31,  /* an id in the cache that is none: so many unknown characters more than the ids tell */
     RUNS = 1 << 27,   /* a bit of a note: there are such ids */
 };
 
@@ -29,8 +29,8 @@ struct lf_sp_workspace {
     lf_scored_scratch scratch;
     lf_sp_text normalized;
     lf_unigram_node *nodes;
-    uint32_t *ids;     /* of one word */
-    size_t n_nodes, n_ids; /* bytes of these two */
+    uint32_t *ids;                 /* of one word */
+    size_t n_nodes, n_ids;         /* bytes of these two */
     uint8_t first[WORD_MOST + 16]; /* the first word, with the space that is put before it */
     size_t at[BATCH];              /* hashes of a batch of words ... */
     word_key keys[BATCH];          /* ... and their keys */
@@ -140,8 +140,8 @@ static void merge(lf_sp_workspace *w, const uint8_t *text, size_t from, size_t t
 /* A segment from the cache, where its ids lie as if it stood alone; the note says whether it begins or ends unknown. */
 static void segment(lf_sp_workspace *w, const uint8_t *text, size_t from, size_t to, const uint8_t *end, sink *s) {
     const size_t n = to - from, first = s->n;
-    const word_found found = n <= WORD_MOST && !s->spans ? words_find(&w->segments, text + from, n, end)
-                                                         : (word_found){NULL, 0, 0};
+    const word_found found =
+        n <= WORD_MOST && !s->spans ? words_find(&w->segments, text + from, n, end) : (word_found){NULL, 0, 0};
     if (found.ids) {
         const unsigned fused = s->after_unknown && found.note & 1;
         memcpy(s->ids + s->n, found.ids + fused, (found.n_ids - fused) * sizeof *s->ids);
@@ -359,7 +359,8 @@ static inline classes classes_of(const lf_sp *m, const uint8_t *p) {
     uint64_t printable = 0;
 #if defined(__AVX512BW__)
     const __m512i v = _mm512_loadu_si512(p), lower = _mm512_or_si512(v, _mm512_set1_epi8(32));
-    for (size_t k = 0; k < m->n_spaces; k++) c.spaces |= _mm512_cmpeq_epi8_mask(v, _mm512_set1_epi8((char)m->spaces[k]));
+    for (size_t k = 0; k < m->n_spaces; k++)
+        c.spaces |= _mm512_cmpeq_epi8_mask(v, _mm512_set1_epi8((char)m->spaces[k]));
     c.letters = _mm512_cmplt_epu8_mask(_mm512_sub_epi8(lower, _mm512_set1_epi8('a')), _mm512_set1_epi8(26));
     c.digits = _mm512_cmplt_epu8_mask(_mm512_sub_epi8(v, _mm512_set1_epi8('0')), _mm512_set1_epi8(10));
     c.high = _mm512_movepi8_mask(v);
@@ -397,7 +398,7 @@ static inline classes classes_of(const lf_sp *m, const uint8_t *p) {
 static inline uint64_t cuts_of(const lf_sp *m, classes c, classes before) {
     const uint64_t letters = c.letters << 1 | before.letters, digits = c.digits << 1 | before.digits,
                    others = c.others << 1 | before.others;
-    const uint64_t(*cuts)[LF_SP_CLASSES] = m->cuts;
+    const uint64_t (*cuts)[LF_SP_CLASSES] = m->cuts;
     return (c.letters & ((digits & cuts[LF_SP_DIGIT][LF_SP_LETTER]) | (others & cuts[LF_SP_OTHER][LF_SP_LETTER]))) |
            (c.digits & ((letters & cuts[LF_SP_LETTER][LF_SP_DIGIT]) | (others & cuts[LF_SP_OTHER][LF_SP_DIGIT]))) |
            (c.others & ((letters & cuts[LF_SP_LETTER][LF_SP_OTHER]) | (digits & cuts[LF_SP_DIGIT][LF_SP_OTHER])));
@@ -473,8 +474,8 @@ static inline size_t emit_batch(lf_sp_workspace *w, const uint8_t *text, const u
                 continue;
             }
         }
-        const size_t more = look_up(w, text + w->bounds[stride * i],
-                                    w->bounds[stride * i + 1] - w->bounds[stride * i], end, ids + n);
+        const size_t more =
+            look_up(w, text + w->bounds[stride * i], w->bounds[stride * i + 1] - w->bounds[stride * i], end, ids + n);
         if (more == ODD) break;
         n += more;
     }
@@ -506,7 +507,8 @@ static size_t encode_words(lf_sp_workspace *w, const uint8_t *text, size_t n, ui
     const size_t stride = collapse ? 2 : 1;
     size_t n_ids = 0, at = 0;
     if (collapse && !dummy) n_ids = stretch(w, text, n, &at, ids);
-    int first = dummy && !(collapse && w->model->is_space[text[0]]); /* the next word is one that a space is put before */
+    int first =
+        dummy && !(collapse && w->model->is_space[text[0]]); /* the next word is one that a space is put before */
     while (at < n && w->status == LF_OK) {
         const size_t n_words = cut(w, text, n, at);
         if (!n_words) break;
@@ -553,15 +555,26 @@ static lf_status normalized(lf_sp_workspace *w, const uint8_t *text, size_t n, i
     return status == LF_OK && w->normalized.n > LF_SP_MOST ? LF_EVALUE : status;
 }
 
-static lf_status encode(lf_sp_workspace *w, const uint8_t *text, size_t n, uint32_t *ids, size_t *n_ids) {
+/* A whole text. By the rule of tokenizers texts are words already, and the ids depend on nothing but the bytes. */
+static size_t encode_whole(lf_sp_workspace *w, const uint8_t *text, size_t n, uint32_t *ids) {
+    const int is_word = w->model->parts.rule == LF_RULE_TOKENIZERS && n <= WORD_MOST;
     sink s = {ids, NULL, 0, 0};
+    if (is_word) {
+        const word_found found = words_find(&w->words, text, n, text + n);
+        if (found.n_ids) return memcpy(ids, found.ids, found.n_ids * sizeof *ids), found.n_ids;
+    }
+    w->status = normalized(w, text, n, 0);
+    if (w->status != LF_OK) return 0;
+    model(w, w->normalized.bytes, w->normalized.n, &s);
+    if (is_word && s.n && w->status == LF_OK) words_put(&w->words, text, n, text + n, ids, s.n, 0);
+    return s.n;
+}
+
+static lf_status encode(lf_sp_workspace *w, const uint8_t *text, size_t n, uint32_t *ids, size_t *n_ids) {
     *n_ids = 0;
     if (n == 0) return LF_OK;
     if (!w->model->by_words || n > LF_SP_MOST) {
-        const lf_status status = normalized(w, text, n, 0);
-        if (status != LF_OK) return status;
-        model(w, w->normalized.bytes, w->normalized.n, &s);
-        *n_ids = s.n;
+        *n_ids = encode_whole(w, text, n, ids);
     } else {
         w->sum = 0;
         *n_ids = encode_words(w, text, n, ids);

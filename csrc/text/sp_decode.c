@@ -12,8 +12,8 @@ static size_t length_of(const lf_sp *m, uint32_t id) {
     return (size_t)(m->parts.offsets[id + 1] - m->parts.offsets[id]);
 }
 
-lf_status lf_sp_decode_bound(const lf_sp *m, const lf_sp_surface *surface, const uint32_t *ids, size_t n, size_t *n_bytes,
-                             size_t *where) {
+lf_status lf_sp_decode_bound(const lf_sp *m, const lf_sp_surface *surface, const uint32_t *ids, size_t n,
+                             size_t *n_bytes, size_t *where) {
     size_t total = 0;
     for (size_t i = 0; i < n; i++) {
         if (ids[i] >= m->parts.n_ids || m->parts.kinds[ids[i]] == LF_NO_PIECE) return *where = i, LF_EINDEX;

@@ -16,8 +16,8 @@ void lf_sp_normalizer_init(lf_sp_normalizer *z, const lf_charsmap *charsmap, con
     memcpy(z->marker, options.escape_whitespaces ? "\xE2\x96\x81" : " ", z->n_marker);
     for (unsigned b = 0; b < 128; b++) {
         uint64_t node = symbols ? symbols->root : 0;
-        z->plain[b] = b != ' ' && !(charsmap && charsmap->begins[b]) &&
-                      !(symbols && lf_unit_step(symbols, &node, (uint8_t)b));
+        z->plain[b] =
+            b != ' ' && !(charsmap && charsmap->begins[b]) && !(symbols && lf_unit_step(symbols, &node, (uint8_t)b));
     }
 }
 

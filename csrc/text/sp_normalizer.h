@@ -21,8 +21,8 @@ typedef struct {
     const lf_charsmap *charsmap;    /* NULL: no rules */
     const lf_double_array *symbols; /* NULL: no user-defined symbols */
     lf_sp_options options;
-    uint8_t marker[3]; /* what a space becomes ... */
-    size_t n_marker;   /* ... and its bytes, 1 or 3 */
+    uint8_t marker[3];  /* what a space becomes ... */
+    size_t n_marker;    /* ... and its bytes, 1 or 3 */
     uint8_t plain[256]; /* bytes that stay as they are, whatever follows */
 } lf_sp_normalizer;
 
@@ -34,6 +34,7 @@ typedef struct {
     int traced;
 } lf_sp_text;
 
+/* Prepares a normalizer, which owns nothing: the map and the symbols must outlive it. */
 void lf_sp_normalizer_init(lf_sp_normalizer *z, const lf_charsmap *charsmap, const lf_double_array *symbols,
                            lf_sp_options options);
 
@@ -47,6 +48,7 @@ lf_status lf_sp_normalize_part(const lf_sp_normalizer *z, const uint8_t *text, s
 lf_status lf_sp_mark(const lf_sp_normalizer *z, size_t at, lf_sp_text *out);
 int lf_sp_ends_with_marker(const lf_sp_normalizer *z, const lf_sp_text *out);
 
+/* Gives the text's memory back; it is as at its begin. */
 void lf_sp_text_free(lf_sp_text *text);
 
 /* The bytes of a character as sentencepiece counts them: by its first byte alone, but not past the end. */

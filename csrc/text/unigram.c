@@ -71,7 +71,8 @@ double lf_unigram_best(const lf_unigram *m, const uint8_t *text, size_t n, doubl
 }
 
 /* Another way to a node: the sums of its best and its next best path. */
-static inline void offer_two(lf_unigram_node *to, const lf_unigram_node *from, double score, size_t length, uint32_t id) {
+static inline void offer_two(lf_unigram_node *to, const lf_unigram_node *from, double score, size_t length,
+                             uint32_t id) {
     const double first = from->score + score, second = from->second + score;
     if (!to->length || first > to->score) {
         to->second = to->length && to->score > second ? to->score : second;

@@ -4,7 +4,7 @@
  * of characters. A character that is no piece on its own may also be an unknown one, at the least score minus 10. Of
  * equal sums the one found first stays: smaller i, so the longer last piece.
  *
- * Two arithmetics make two rules, which differ where sums are almost equal:
+ * Two ways of adding up make two rules, which differ where sums are almost equal:
  *   - sentencepiece 0.2.3 (unigram_model.cc, EncodeOptimized) adds in float32 from the begin of the line, and when a sum
  *     leaves +-100000 takes it off all sums. A user-defined piece of n bytes scores 0.1 (n - 1).
  *   - tokenizers 0.23.3 (models/unigram/model.rs, encode_optimized) adds in float64 from the begin of the word.

@@ -21,8 +21,8 @@
 #include "text/pages.h"
 
 enum {
-    WORD_SHORT = 15,  /* bytes of a word in the first table */
-    WORD_IDS = 3,     /* ids of a word in the first table */
+    WORD_SHORT = 15, /* bytes of a word in the first table */
+    WORD_IDS = 3,    /* ids of a word in the first table */
     WORD_MOST = 128, /* bytes of a word, and ids of a word, in the second: longer ones hardly come twice */
     WORD_NOTE = (1 << 28) - 1,
 };
@@ -60,8 +60,9 @@ typedef struct {
      n > 8 ? 255 : 0,  n > 9 ? 255 : 0,  n > 10 ? 255 : 0, n > 11 ? 255 : 0,                                           \
      n > 12 ? 255 : 0, n > 13 ? 255 : 0, n > 14 ? 255 : 0, 0}
 static const uint8_t WORD_KEPT[16][16] __attribute__((aligned(16))) = {
-    WORD_UPTO(0), WORD_UPTO(1), WORD_UPTO(2),  WORD_UPTO(3),  WORD_UPTO(4),  WORD_UPTO(5),  WORD_UPTO(6),  WORD_UPTO(7),
-    WORD_UPTO(8), WORD_UPTO(9), WORD_UPTO(10), WORD_UPTO(11), WORD_UPTO(12), WORD_UPTO(13), WORD_UPTO(14), WORD_UPTO(15)};
+    WORD_UPTO(0),  WORD_UPTO(1),  WORD_UPTO(2),  WORD_UPTO(3), WORD_UPTO(4),  WORD_UPTO(5),
+    WORD_UPTO(6),  WORD_UPTO(7),  WORD_UPTO(8),  WORD_UPTO(9), WORD_UPTO(10), WORD_UPTO(11),
+    WORD_UPTO(12), WORD_UPTO(13), WORD_UPTO(14), WORD_UPTO(15)};
 #undef WORD_UPTO
 
 static inline uint64_t word_mix(uint64_t a, uint64_t b) {
@@ -194,7 +195,8 @@ static inline void words_put_short(word_cache *c, word_key key, const uint32_t *
         line = &c->lines[hash & c->line_mask], at = c->turn++ % 2;
     }
     line->keys[at] = key;
-    line->ids[at] = (word_ids){ids[0], n_ids > 1 ? ids[1] : c->pad, n_ids > 2 ? ids[2] : c->pad, (uint32_t)n_ids << 28 | note};
+    line->ids[at] =
+        (word_ids){ids[0], n_ids > 1 ? ids[1] : c->pad, n_ids > 2 ? ids[2] : c->pad, (uint32_t)n_ids << 28 | note};
 }
 
 /* Puts a word of 1 to WORD_MOST bytes in. A count of 15 in the first table says: see the second. */

@@ -348,6 +348,30 @@ size_t lf_words_cut(lf_split split, const lf_unicode *unicode, const uint8_t *te
     return 0;
 }
 
+/* 0 for white space, 1 for a word character, 2 for another one. */
+static unsigned kind_at(const lf_unicode *unicode, const uint8_t *p, const uint8_t *end, unsigned *width) {
+    uint32_t c;
+    *width = lf_utf8_read(p, end, &c);
+    const unsigned class = c == LF_NO_CHARACTER ? 0 : lf_class_of(unicode, c);
+    return class & LF_WORD ? 1u : class & LF_SPACE ? 0u : 2u;
+}
+
+size_t lf_words_whitespace(const lf_unicode *unicode, const uint8_t *text, size_t stop, size_t *at, int64_t *spans,
+                           size_t n_most) {
+    size_t n = 0, i = *at;
+    while (i < stop && n < n_most) {
+        unsigned width;
+        const unsigned kind = kind_at(unicode, text + i, text + stop, &width);
+        const size_t start = i;
+        for (i += width; i < stop && kind_at(unicode, text + i, text + stop, &width) == kind; i += width) continue;
+        if (!kind) continue;
+        spans[2 * n] = (int64_t)start;
+        spans[2 * n++ + 1] = (int64_t)i;
+    }
+    *at = i;
+    return n;
+}
+
 size_t lf_words_spans(const uint8_t *text, size_t n, const uint8_t *separator, size_t n_separator, int64_t *spans,
                       size_t n_most, size_t *n_spans) {
     size_t start = 0, at = 0, found = 0;

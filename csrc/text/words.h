@@ -59,6 +59,11 @@ void lf_words_gather(const uint8_t *blob, const int64_t *offsets, const int64_t 
  * comes before and after; 0 if there is none. It lies between a letter or number and what can belong to neither. */
 size_t lf_words_cut(lf_split split, const lf_unicode *unicode, const uint8_t *text, size_t n);
 
+/* The matches of \w+|[^\w\s]+ in text[start .. stop) from *at on, as pairs (start, stop), at most n_most; their number. *at is
+ * where the search goes on, `stop` when there are no more. */
+size_t lf_words_whitespace(const lf_unicode *unicode, const uint8_t *text, size_t stop, size_t *at, int64_t *spans,
+                           size_t n_most);
+
 /* The documents of a text between separators of n_separator > 0 bytes, found from the left, as pairs (start, stop), at most
  * n_most; *n_spans is their number. The last one reaches to the end of the text. Returns where it begins: the end of the
  * last separator found. */

@@ -3,8 +3,8 @@
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stddef cimport size_t
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
-from libc.string cimport memcpy
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memcpy, memset
 
 import numpy as np
 
@@ -52,26 +52,112 @@ cdef extern from "text/words.h" nogil:
     void lf_words_gather(const uint8_t *blob, const int64_t *offsets, const int64_t *order, size_t n_words, uint8_t *out,
                          int64_t *out_offsets)
     size_t lf_words_cut(lf_split split, const lf_unicode *unicode, const uint8_t *text, size_t n)
+    size_t lf_words_whitespace(const lf_unicode *unicode, const uint8_t *text, size_t stop, size_t *at, int64_t *spans,
+                               size_t n_most)
     size_t lf_words_spans(const uint8_t *text, size_t n, const uint8_t *separator, size_t n_separator, int64_t *spans,
                           size_t n_most, size_t *n_spans)
+
+cdef extern from "text/trie.h" nogil:
+    ctypedef struct lf_trie:
+        uint32_t *values
+    lf_status lf_trie_new(lf_trie *trie, size_t max_nodes)
+    void lf_trie_free(lf_trie *trie)
+    uint32_t lf_trie_insert(lf_trie *trie, const uint8_t *string, size_t n)
+
+cdef extern from "text/double_array.h" nogil:
+    ctypedef struct lf_double_array:
+        pass
+    lf_status lf_double_array_new(lf_double_array *array, const lf_trie *trie)
+    void lf_double_array_free(lf_double_array *array)
+
+cdef extern from "text/charsmap.h" nogil:
+    ctypedef struct lf_charsmap:
+        pass
+    lf_status lf_charsmap_new(lf_charsmap **map, const uint8_t *blob, size_t n, size_t *where)
+    void lf_charsmap_free(lf_charsmap *map)
+
+cdef extern from "text/sp_normalizer.h" nogil:
+    ctypedef struct lf_sp_options:
+        int add_dummy_prefix
+        int remove_extra_whitespaces
+        int escape_whitespaces
+        int treat_whitespace_as_suffix
+    ctypedef struct lf_sp_normalizer:
+        pass
+    ctypedef struct lf_sp_text:
+        const uint8_t *bytes
+        size_t n
+    void lf_sp_normalizer_init(lf_sp_normalizer *z, const lf_charsmap *charsmap, const lf_double_array *symbols,
+                               lf_sp_options options)
+
+cdef extern from "text/sentences.h" nogil:
+    ctypedef struct lf_sentences_rules:
+        const lf_sp_normalizer *normalizer
+        const lf_double_array *marks
+        size_t max_bytes
+        int split_by_whitespace
+        int spaces_last
+        int spaces_alone
+        int mark_ends
+    ctypedef struct lf_sentences:
+        lf_sp_text text
+        const int64_t *offsets
+        size_t n_words
+        size_t n_lines
+        size_t n_empty
+    lf_status lf_sentences_split(lf_sentences *words, const lf_sentences_rules *rules, const uint8_t *text, size_t start,
+                                 size_t stop)
+    void lf_sentences_free(lf_sentences *words)
+
+cdef extern from "text/piece_rules.h" nogil:
+    enum:
+        LF_PIECE_SPACE
+        LF_PIECE_SPACES
+        LF_PIECE_SPACE_FIRST
+        LF_PIECE_SPACE_LAST
+        LF_PIECE_ALONE
+        LF_SCRIPT_ANY
+        LF_SCRIPT_NONE
+    ctypedef struct lf_piece_rules:
+        uint16_t max_characters
+        uint8_t spaces_within
+        uint8_t spaces_last
+        uint8_t spaces_alone
 
 cdef extern from "text/bpe_train.h" nogil:
     ctypedef enum lf_ties:
         LF_TIES_IDS
         LF_TIES_FIRST
         LF_TIES_LEXMAX
+        LF_TIES_PIECES
     ctypedef struct lf_bpe_rules:
         lf_ties ties
         uint64_t min_count
         uint32_t max_length
         uint32_t first_id
         uint32_t n_ids
-        const uint8_t *reserved
-        const int64_t *reserved_at
-        const uint32_t *reserved_ids
-        size_t n_reserved
+        const uint8_t *strings
+        const int64_t *string_at
+        const uint32_t *string_ids
+        size_t n_strings
+        size_t n_symbols
+        const uint8_t *prefix
+        size_t n_prefix
+        int repeats
+        lf_piece_rules pieces
+        const uint8_t *flags
+        const uint8_t *scripts
+        int keeps
         const uint32_t *seeds
         size_t n_seeds
+    ctypedef struct lf_bpe_words:
+        const void *blob
+        const int64_t *offsets
+        const int64_t *counts
+        size_t n_words
+        const uint32_t *symbols
+    unsigned LF_NOT_A_SYMBOL
+    unsigned LF_A_BREAK
     ctypedef struct lf_bpe_merge:
         uint32_t left
         uint32_t right
@@ -79,19 +165,26 @@ cdef extern from "text/bpe_train.h" nogil:
         int64_t count
     ctypedef struct lf_bpe_trainer:
         pass
-    lf_status lf_bpe_trainer_new(lf_bpe_trainer **trainer, const lf_bpe_rules *rules, const uint8_t *blob,
-                                 const int64_t *offsets, const int64_t *counts, size_t n_words, const uint32_t *symbols,
+    lf_status lf_bpe_trainer_new(lf_bpe_trainer **trainer, const lf_bpe_rules *rules, const lf_bpe_words *words,
                                  size_t *where)
     void lf_bpe_trainer_free(lf_bpe_trainer *trainer)
     lf_status lf_bpe_trainer_run(lf_bpe_trainer *trainer, size_t n_merges, size_t *n_done)
     size_t lf_bpe_trainer_vocab_size(const lf_bpe_trainer *trainer, size_t *n_bytes)
-    lf_status lf_bpe_trainer_vocab(const lf_bpe_trainer *trainer, uint8_t *blob, int64_t *offsets, uint32_t *ids)
+    void lf_bpe_trainer_vocab(const lf_bpe_trainer *trainer, uint8_t *blob, int64_t *offsets, uint32_t *ids)
     const lf_bpe_merge *lf_bpe_trainer_merges(const lf_bpe_trainer *trainer, size_t *n_merges)
+    const uint8_t *lf_bpe_trainer_token(const lf_bpe_trainer *trainer, uint32_t id, size_t *n)
+    const uint64_t *lf_bpe_trainer_born(const lf_bpe_trainer *trainer, size_t *n_pairs)
 
 cdef dict SPLITTERS = {"none": LF_SPLIT_NONE, "gpt2": LF_SPLIT_GPT2, "cl100k": LF_SPLIT_CL100K,
                        "llama3": LF_SPLIT_LLAMA3, "qwen2": LF_SPLIT_QWEN2, "o200k": LF_SPLIT_O200K}
-cdef dict TIES = {"ids": LF_TIES_IDS, "first": LF_TIES_FIRST, "lexmax": LF_TIES_LEXMAX}
+cdef dict TIES = {"ids": LF_TIES_IDS, "first": LF_TIES_FIRST, "lexmax": LF_TIES_LEXMAX, "pieces": LF_TIES_PIECES}
 PARTS = LF_WORDS_PARTS
+NOT_A_SYMBOL = LF_NOT_A_SYMBOL
+A_BREAK = LF_A_BREAK
+SPACE = LF_PIECE_SPACE | LF_PIECE_SPACES | LF_PIECE_SPACE_FIRST | LF_PIECE_SPACE_LAST
+ALONE = LF_PIECE_ALONE
+SCRIPT_ANY = LF_SCRIPT_ANY
+SCRIPT_NONE = LF_SCRIPT_NONE
 cdef enum:
     SOME_SPANS = 4096
 
@@ -204,6 +297,33 @@ cdef class Words:
         return lf_words_size(self.words, &n_bytes)
 
 
+def count_whitespace(Words words not None, const uint8_t[::1] text not None, const int64_t[:, ::1] spans not None,
+                     uint64_t position):
+    r"""Counts the matches of \w+|[^\w\s]+ in the documents text[start:stop] for each row (start, stop) of spans."""
+    cdef size_t n_text = <size_t>text.shape[0], i, at, n, where = 0
+    cdef int64_t found[SOME_SPANS][2]
+    cdef const lf_unicode *unicode = lf_unicode_for(16)
+    cdef lf_status status = LF_OK
+    if spans.shape[1] != 2:
+        raise ValueError(f"spans: want shape (n, 2), got (n, {spans.shape[1]})")
+    for i in range(<size_t>spans.shape[0]):
+        if not 0 <= spans[i, 0] <= spans[i, 1] <= <int64_t>n_text:
+            raise ValueError(f"spans[{i}] = {spans[i, 0]}, {spans[i, 1]} does not lie in a text of {n_text} bytes")
+    if n_text == 0:
+        return
+    with nogil:
+        for i in range(<size_t>spans.shape[0]):
+            at = <size_t>spans[i, 0]
+            while status == LF_OK and at < <size_t>spans[i, 1]:
+                n = lf_words_whitespace(unicode, &text[0], <size_t>spans[i, 1], &at, &found[0][0], SOME_SPANS)
+                if n:
+                    status = lf_words_count(words.words, &text[0], n_text, &found[0][0], n, position, &where)
+    if status == LF_EVALUE:
+        raise OverflowError("a word is counted 2**63 times or more")
+    if status != LF_OK:
+        raise MemoryError("no memory for more words")
+
+
 def gather(bytes blob not None, const int64_t[::1] offsets not None, const int64_t[::1] order not None):
     """(blob, int64[n + 1] offsets) of words in another order; `order` is a permutation of the n words' numbers."""
     cdef size_t n = <size_t>order.shape[0]
@@ -260,69 +380,204 @@ def spans(const uint8_t[::1] text not None, const uint8_t[::1] separator not Non
     return np.concatenate(parts) if parts else np.zeros((1, 2), np.int64)
 
 
+cdef class Sentences:
+    """What sentencepiece makes of lines before it trains on them; see csrc/text/sentences.h. Immutable.
+
+    charsmap    the rules of normalization; empty: none
+    marks       the pieces that are replaced by U+001F
+    max_bytes   longer lines are left out
+    mark_ends   the last word of a line gets a newline behind it
+    """
+
+    cdef lf_charsmap *charsmap
+    cdef lf_double_array marks
+    cdef lf_sp_normalizer normalizer
+    cdef lf_sentences_rules rules
+
+    def __cinit__(self, const uint8_t[::1] charsmap not None, list marks not None, *, bint add_dummy_prefix,
+                  bint remove_extra_whitespaces, bint treat_whitespace_as_suffix, size_t max_bytes,
+                  bint split_by_whitespace, bint allow_whitespace_only_pieces, bint mark_ends=False):
+        cdef size_t where = 0, n_nodes = 1 + sum(map(len, marks))
+        cdef lf_sp_options options
+        cdef lf_trie trie
+        cdef lf_status status
+        cdef bytes mark
+        if charsmap.shape[0]:
+            status = lf_charsmap_new(&self.charsmap, &charsmap[0], <size_t>charsmap.shape[0], &where)
+            if status == LF_EVALUE:
+                raise ValueError(f"charsmap: damaged at byte {where}")
+            if status != LF_OK:
+                raise MemoryError("no memory for a charsmap")
+        if lf_trie_new(&trie, n_nodes) != LF_OK:
+            raise MemoryError("no memory for a trie")
+        for mark in marks:
+            trie.values[lf_trie_insert(&trie, <const uint8_t *>PyBytes_AS_STRING(mark), <size_t>len(mark))] = 0
+        status = lf_double_array_new(&self.marks, &trie)
+        lf_trie_free(&trie)
+        if status != LF_OK:
+            raise MemoryError("no memory for a trie")
+        options.add_dummy_prefix = add_dummy_prefix
+        options.remove_extra_whitespaces = remove_extra_whitespaces
+        options.escape_whitespaces = 1
+        options.treat_whitespace_as_suffix = treat_whitespace_as_suffix
+        lf_sp_normalizer_init(&self.normalizer, self.charsmap, NULL, options)
+        self.rules.normalizer = &self.normalizer
+        self.rules.marks = &self.marks if marks else NULL
+        self.rules.max_bytes = max_bytes
+        self.rules.split_by_whitespace = split_by_whitespace
+        self.rules.spaces_last = treat_whitespace_as_suffix
+        self.rules.spaces_alone = allow_whitespace_only_pieces
+        self.rules.mark_ends = mark_ends
+
+    def __dealloc__(self):
+        lf_charsmap_free(self.charsmap)
+        lf_double_array_free(&self.marks)
+
+    def count(self, Words words not None, const uint8_t[::1] text not None, const int64_t[:, ::1] spans not None,
+              uint64_t position, counts=None):
+        """Adds to `words` those of the lines in text[start:stop] for each row of int64[n, 2] spans, each once, or as often
+        as int64[n] counts says; text[0] has the position `position`. How many lines were not left out, and of how many of
+        these nothing is left."""
+        cdef size_t n_text = <size_t>text.shape[0], i, n = <size_t>spans.shape[0], at = 0
+        cdef const int64_t[::1] count_view = np.ones(n, np.int64) if counts is None else counts
+        cdef lf_sentences found
+        cdef lf_status status = LF_OK
+        cdef int64_t[::1] word_counts
+        if spans.shape[1] != 2:
+            raise ValueError(f"spans: want shape (n, 2), got (n, {spans.shape[1]})")
+        if <size_t>count_view.shape[0] != n:
+            raise ValueError(f"counts: want shape ({n},), got ({count_view.shape[0]},)")
+        for i in range(n):
+            if not 0 <= spans[i, 0] <= spans[i, 1] <= <int64_t>n_text:
+                raise ValueError(f"spans[{i}] = {spans[i, 0]}, {spans[i, 1]} does not lie in a text of {n_text} bytes")
+        if n_text == 0:
+            return 0, 0
+        memset(&found, 0, sizeof(found))
+        ends = np.zeros(n + 1, np.int64)  # words up to each span
+        cdef int64_t[::1] end_view = ends
+        try:
+            with nogil:
+                for i in range(n):
+                    status = lf_sentences_split(&found, &self.rules, &text[0], <size_t>spans[i, 0], <size_t>spans[i, 1])
+                    if status != LF_OK:
+                        break
+                    end_view[i + 1] = <int64_t>found.n_words
+            if status != LF_OK:
+                raise MemoryError("no memory for the words of lines")
+            if found.n_words == 0:
+                return found.n_lines, found.n_empty
+            word_counts = np.repeat(count_view, np.diff(ends))
+            firsts = np.arange(position, position + found.n_words, dtype=np.uint64)
+            words.add(<const uint8_t[:found.text.n]>found.text.bytes,
+                      <const int64_t[:found.n_words + 1]>found.offsets, word_counts, firsts)
+            return found.n_lines, found.n_empty
+        finally:
+            lf_sentences_free(&found)
+
+
 cdef class Trainer:
     """Learns merges from counted words; see csrc/text/bpe_train.h.
 
-    symbols     uint32[256], the id of each byte, 0xFFFFFFFF for a byte that is left out
+    blob        the words, of bytes, or where `symbols` is None, of uint32 ids
+    symbols     uint32[256], the id of each byte
+    strings     pairs (bytes, id): the symbols, the first `n_symbols`, then strings that have ids already
     first_id    the id of the first merge
     n_ids       ends when all ids below are given
     ties        a name in TIES
-    reserved    pairs (bytes, id): strings that have ids already
+    prefix      what the second symbol of a pair loses
+    repeats     symbols may have strings that others make
+    pieces      (max_characters, spaces_within, spaces_last, spaces_alone): what sentencepiece lets a piece have, with
+                uint8[n_symbols] flags and scripts
+    keeps       remembers all pairs, for `born`
     seeds       uint32[m, 2]: merges to begin with, pairs of ids
+
+    An id in a word may also be NOT_A_SYMBOL (left out) or A_BREAK (its neighbours stay apart).
     """
 
     cdef lf_bpe_trainer *trainer
-    cdef object keep
 
-    def __cinit__(self, bytes blob not None, const int64_t[::1] offsets not None, const int64_t[::1] counts not None,
-                  const uint32_t[::1] symbols not None, *, uint32_t first_id, uint32_t n_ids, str ties not None,
-                  uint64_t min_count, uint32_t max_length, list reserved not None,
-                  const uint32_t[:, ::1] seeds not None):
-        cdef size_t n = <size_t>counts.shape[0], where = 0
+    def __cinit__(self, const uint8_t[::1] blob not None, const int64_t[::1] offsets not None,
+                  const int64_t[::1] counts not None, symbols, *, list strings not None, size_t n_symbols,
+                  uint32_t first_id, uint32_t n_ids, str ties not None, uint64_t min_count, uint32_t max_length,
+                  const uint32_t[:, ::1] seeds not None, bytes prefix not None=b"", bint repeats=False, pieces=None,
+                  flags=None, scripts=None, bint keeps=False):
+        cdef size_t n = <size_t>counts.shape[0], where = 0, n_blob = <size_t>blob.shape[0]
         cdef lf_status status
         cdef int64_t nothing = 0
+        cdef lf_bpe_rules rules
+        cdef lf_bpe_words words
+        cdef const uint32_t[::1] symbol_view
+        cdef const uint8_t[::1] flag_view, script_view
         if offsets.shape[0] != counts.shape[0] + 1:
             raise ValueError(f"offsets: want shape ({n + 1},), got ({offsets.shape[0]},)")
-        if symbols.shape[0] != 256:
-            raise ValueError(f"symbols: want shape (256,), got ({symbols.shape[0]},)")
-        if offsets[0] < 0 or offsets[n] > len(blob):
-            raise ValueError(f"offsets: want the range [0, {len(blob)}], got [{offsets[0]}, {offsets[n]}]")
-        strings = b"".join(string for string, _ in reserved)
-        cdef int64_t[::1] reserved_at = np.cumsum([0, *(len(string) for string, _ in reserved)], dtype=np.int64)
-        cdef uint32_t[::1] reserved_ids = np.array([i for _, i in reserved] + [0], np.uint32)
-        self.keep = strings, reserved_at, reserved_ids
-        cdef lf_bpe_rules rules
+        words.symbols = NULL
+        if symbols is None:
+            n_blob //= sizeof(uint32_t)
+        else:
+            symbol_view = symbols
+            if symbol_view.shape[0] != 256:
+                raise ValueError(f"symbols: want shape (256,), got ({symbol_view.shape[0]},)")
+            words.symbols = &symbol_view[0]
+        if offsets[0] < 0 or offsets[n] > <int64_t>n_blob:
+            raise ValueError(f"offsets: want the range [0, {n_blob}], got [{offsets[0]}, {offsets[n]}]")
+        if n_symbols > <size_t>len(strings):
+            raise ValueError(f"n_symbols = {n_symbols}; there are {len(strings)} strings")
+        joined = b"".join(string for string, _ in strings)
+        cdef int64_t[::1] string_at = np.cumsum([0, *(len(string) for string, _ in strings)], dtype=np.int64)
+        cdef uint32_t[::1] string_ids = np.array([i for _, i in strings] + [0], np.uint32)
         rules.ties = TIES[ties]
         rules.min_count = min_count
         rules.max_length = max_length
         rules.first_id = first_id
         rules.n_ids = n_ids
-        rules.reserved = <const uint8_t *>PyBytes_AS_STRING(strings)
-        rules.reserved_at = &reserved_at[0]
-        rules.reserved_ids = &reserved_ids[0]
-        rules.n_reserved = <size_t>len(reserved)
+        rules.strings = <const uint8_t *>PyBytes_AS_STRING(joined)
+        rules.string_at = &string_at[0]
+        rules.string_ids = &string_ids[0]
+        rules.n_strings = <size_t>len(strings)
+        rules.n_symbols = n_symbols
+        rules.prefix = <const uint8_t *>PyBytes_AS_STRING(prefix)
+        rules.n_prefix = <size_t>len(prefix)
+        rules.repeats = repeats
+        rules.keeps = keeps
+        rules.pieces.max_characters = 0
+        rules.flags = rules.scripts = NULL
+        if (ties == "pieces") != (pieces is not None):
+            raise ValueError("pieces: want them with ties = 'pieces', and only then")
+        if pieces is not None:
+            (rules.pieces.max_characters, rules.pieces.spaces_within, rules.pieces.spaces_last,
+             rules.pieces.spaces_alone) = pieces
+            flag_view, script_view = flags, scripts
+            if rules.pieces.max_characters == 0:
+                raise ValueError("pieces: max_characters = 0; want at least 1")
+            if <size_t>flag_view.shape[0] != n_symbols or <size_t>script_view.shape[0] != n_symbols:
+                raise ValueError(f"flags, scripts: want shape ({n_symbols},)")
+            if n_symbols:
+                rules.flags, rules.scripts = &flag_view[0], &script_view[0]
         if seeds.shape[1] != 2:
             raise ValueError(f"seeds: want shape (n, 2), got (n, {seeds.shape[1]})")
         rules.n_seeds = <size_t>seeds.shape[0]
         rules.seeds = &seeds[0, 0] if rules.n_seeds else NULL
-        cdef const uint8_t *bytes_ = <const uint8_t *>PyBytes_AS_STRING(blob)
-        cdef const int64_t *count = &counts[0] if n else &nothing
+        words.blob = &blob[0] if n_blob else <const void *>&nothing
+        words.offsets = &offsets[0]
+        words.counts = &counts[0] if n else &nothing
+        words.n_words = n
         with nogil:
-            status = lf_bpe_trainer_new(&self.trainer, &rules, bytes_, &offsets[0], count, n, &symbols[0], &where)
+            status = lf_bpe_trainer_new(&self.trainer, &rules, &words, &where)
         if status == LF_EINDEX and where:
             raise ValueError(f"seeds[{where - 1}] = {seeds[where - 1, 0]}, {seeds[where - 1, 1]} names an id that is no "
                              f"symbol yet, or there is no id below {n_ids} left for it")
         if status == LF_EINDEX:
-            raise ValueError(f"first_id = {first_id}, n_ids = {n_ids}: the ids of symbols and reserved strings must be below")
+            raise ValueError(f"first_id = {first_id}, n_ids = {n_ids}: the ids of strings must be below, and words have "
+                             "the ids of symbols")
         if status == LF_EVALUE and where < n:
             raise ValueError(f"word {where}: counted {counts[where]} times; at least 1 is allowed")
         if status == LF_EVALUE and where == n:
             raise OverflowError("the words have 2**63 symbols or more in all")
         if status == LF_EVALUE:
-            raise ValueError(f"{n} different words with {offsets[n]} bytes are too many: bytes and words together must be "
-                             "below 2**32")
+            raise ValueError(f"{n} different words with {offsets[n]} symbols are too many: symbols and words together must "
+                             "be below 2**32")
         if status != LF_OK:
-            raise MemoryError(f"no memory to train on {n} words of {offsets[n]} bytes")
+            raise MemoryError(f"no memory to train on {n} words of {offsets[n]} symbols")
 
     def __dealloc__(self):
         lf_bpe_trainer_free(self.trainer)
@@ -354,8 +609,18 @@ cdef class Trainer:
             count_view[i] = made[start + i].count
         return ids, counts
 
+    def last(self):
+        """The token that the last merge made; empty before the first."""
+        cdef size_t n = 0
+        cdef const lf_bpe_merge *made = lf_bpe_trainer_merges(self.trainer, &n)
+        cdef const uint8_t *token
+        if n == 0:
+            return b""
+        token = lf_bpe_trainer_token(self.trainer, made[n - 1].id, &n)
+        return PyBytes_FromStringAndSize(<const char *>token, <Py_ssize_t>n)
+
     def vocab(self):
-        """(uint32[n] ids, int64[n + 1] offsets, blob): the single bytes and what merges made, by rising id."""
+        """(uint32[n] ids, int64[n + 1] offsets, blob): the symbols and what merges made, by rising id."""
         cdef size_t n_bytes
         cdef size_t n = lf_bpe_trainer_vocab_size(self.trainer, &n_bytes)
         blob = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>n_bytes)
@@ -364,9 +629,16 @@ cdef class Trainer:
         cdef int64_t[::1] offset_view = offsets
         cdef uint32_t[::1] id_view = ids
         cdef uint8_t *bytes_ = <uint8_t *>PyBytes_AS_STRING(blob)
-        cdef lf_status status
         with nogil:
-            status = lf_bpe_trainer_vocab(self.trainer, bytes_, &offset_view[0], &id_view[0])
-        if status != LF_OK:
-            raise MemoryError(f"no memory for {n} tokens")
+            lf_bpe_trainer_vocab(self.trainer, bytes_, &offset_view[0], &id_view[0])
         return ids[:n], offsets, blob
+
+    def born(self):
+        """uint64[n]: every pair that ever occurred and may be merged, as left (32) | right (32); with `keeps`."""
+        cdef size_t n = 0
+        cdef const uint64_t *found = lf_bpe_trainer_born(self.trainer, &n)
+        pairs = np.empty(n, np.uint64)
+        cdef uint64_t[::1] view = pairs
+        if n:
+            memcpy(&view[0], found, n * sizeof(uint64_t))
+        return pairs

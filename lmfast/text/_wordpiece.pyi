@@ -1,14 +1,14 @@
 import numpy as np
 from numpy.typing import NDArray
-from typing_extensions import disjoint_base
+from typing_extensions import Self, disjoint_base
 
 ISA_NAMES: tuple[str, ...]
 RULES: tuple[str, ...]
 
 @disjoint_base
 class BertEngine:
-    def __init__(
-        self,
+    def __new__(
+        cls,
         blob: bytes,
         offsets: NDArray[np.int64],
         ids: NDArray[np.uint32],
@@ -25,7 +25,7 @@ class BertEngine:
         texts: tuple[list[bytes], list[bytes]] | None,
         cache_bytes: int,
         isa: str,
-    ) -> None: ...
+    ) -> Self: ...
     def bound(self, n_bytes: int) -> int: ...
     def encode_spans(
         self,

@@ -24,7 +24,7 @@ from lmfast.text.spec import Kind, Metaspace, Precompiled, TokenizerSpec, Unigra
 __all__ = ["ConvertedUnigram", "engine_for"]
 
 _MARK = "\u2581"
-_BESIDE_ASCII = re.compile("[\0-\x7f]?(?:[^\0-\x7f]+[\0-\x7f]?)+")
+_BESIDE_ASCII = re.compile("(?:\r\n|[\0-\x7f])?(?:[^\0-\x7f]+(?:\r\n|[\0-\x7f])?)+")
 _MAX_CACHED, _MAX_LENGTH = 1 << 16, 64
 
 

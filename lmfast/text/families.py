@@ -26,7 +26,7 @@ from lmfast.text.family_decoding import Names, StreamDecoder
 from lmfast.text.pipeline import Pipeline
 from lmfast.text.pipeline.aligned import Aligned
 from lmfast.text.ragged import Ragged
-from lmfast.text.sentencepiece import SentencePieceEngine
+from lmfast.text.sentencepiece import SentencePieceEngine, sample_and_score
 from lmfast.text.spec import BPE, AddedToken, TokenizerSpec, Unigram
 from lmfast.text.tokenizer import (
     CACHE_BYTES,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,7 +18,7 @@ from lmfast.text.spec import (
     Vocab,
 )
 
-__all__ = ["SentencePieceEngine", "engine_for"]
+__all__ = ["SentencePieceEngine", "engine_for", "sample_and_score"]
 
 
 class SentencePieceEngine(Engine):
@@ -62,6 +64,52 @@ class SentencePieceEngine(Engine):
         """The UTF-8 of the text of ids. Errors: IndexError for an id that no piece has."""
         text = super().decode(ids)
         return text if self._denormalizer is None else self._denormalizer.normalize(text)
+
+
+def sample_and_score(
+    engine: Engine,
+    text: bytes,
+    *,
+    n: int,
+    alpha: float,
+    seed: int,
+    replacement: bool = True,
+    include_best: bool = False,
+) -> list[tuple[NDArray[np.uint32], float]]:
+    """Random segmentations of a text by a Unigram model: sentencepiece's `sample_encode_and_score`.
+
+    With replacement: n pairs of ids and the log of the segmentation's probability, which is proportional to
+    exp(alpha score). Without: up to n different ones with the log of the probability that it is among them, given the
+    rest of the draw: log(1 - exp(-exp(log p - kappa))), where kappa is the perturbed log-probability of the first one
+    left out; 0 where none is left out. `include_best` puts the best segmentation first, with 0, and draws the others
+    from the rest. The same seed gives the same draw.
+
+    Errors: ValueError for a model that is not Unigram, for n < 1, for `include_best` with replacement.
+    """
+    if n < 1:
+        raise ValueError(f"n = {n}; want 1 or more")
+    if include_best and replacement:
+        raise ValueError("include_best: the best segmentation can only be included where none is drawn twice")
+    lattice = engine.lattice(text)
+    if replacement:
+        return lattice.sample(alpha, n, seed)
+    drawn = lattice.sample_different(alpha, n + 1, seed)
+    result: list[tuple[NDArray[np.uint32], float]] = []
+    if include_best:
+        best = lattice.best(1)[0][0]
+        drawn = [d for d in drawn if not np.array_equal(d[0], best)][:n]
+        result.append((best, 0.0))
+    kept = n - len(result)
+    kappa = drawn[kept][2] if len(drawn) > kept else -math.inf
+    return result + [(ids, _log_inclusion(log_p - kappa)) for ids, log_p, _ in drawn[:kept]]
+
+
+def _log_inclusion(x: float) -> float:
+    """log(1 - exp(-exp(x))), where exp(x) may be tiny or huge."""
+    if x > 4:
+        return math.log1p(-math.exp(-math.exp(min(x, 700.0))))
+    rate = math.exp(x)
+    return math.log(-math.expm1(-rate)) if rate > 1e-300 else x
 
 
 def engine_for(spec: TokenizerSpec, *, cache_bytes: int, isa: str) -> SentencePieceEngine | None:

@@ -465,7 +465,7 @@ class Tokenizer(_text.Encoder):
         raise self._no_choice("sample_and_score", "Unigram")
 
     def entropy(self, text: Text, *, alpha: float = 1.0) -> float:
-        """The entropy, in nats, of the segmentations from which `sample` draws. Errors: ValueError for another model."""
+        """The entropy, in nats, of the segmentations that `sample` draws from. Errors: ValueError for another model."""
         raise self._no_choice("entropy", "Unigram")
 
     def _no_choice(self, what: str, wanted: str) -> ValueError:

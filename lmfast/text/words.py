@@ -7,35 +7,32 @@ part that can be spread over threads and machines: counts of parts of a text add
 from __future__ import annotations
 
 import os
-import tempfile
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
-from importlib import import_module
-from itertools import chain
-from pathlib import Path
-from typing import IO, Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lmfast import threads as _threads
 from lmfast.files import atomic_write
-from lmfast.text._train import PARTS, Words, cut, gather, spans
+from lmfast.text._train import Words, count_whitespace
 from lmfast.text.patterns import PATTERNS, splitter_of
+from lmfast.text.sources import Chunk, Source, chunks, optional, size
 from lmfast.text.spec import Split
-from lmfast.text.tokenizer import Text, _utf8
+from lmfast.text.spill import Spill
 
-__all__ = ["Progress", "Source", "WordCounts", "count_words"]
+__all__ = ["WHITESPACE", "Progress", "Source", "WordCounts", "count_by", "count_words"]
 
-Source: TypeAlias = str | os.PathLike[str] | Iterable[Text | os.PathLike[str]]
-"""One file (a lone str is its path), or any number of texts, and files as `pathlib.Path`."""
+WHITESPACE = "whitespace"
+r"""The pattern of the pre-tokenizer Whitespace: the matches of `\w+|[^\w\s]+`, and nothing that lies between them."""
 
-Rows: TypeAlias = tuple[bytes, NDArray[np.int64], NDArray[np.int64], NDArray[np.uint64]]
-
-_CHUNK = 1 << 20  # bytes that a thread counts at a time
 _LEAST_MEMORY = 1 << 24
+
+Count: TypeAlias = Callable[[Words, Chunk], object]
+"""Adds the words of a chunk to a table."""
 
 
 class Progress(NamedTuple):
@@ -126,7 +123,7 @@ class WordCounts:
         else numpy's .npz. The file is whole or not there.
         """
         if os.fspath(path).endswith(".parquet"):
-            pyarrow, parquet = _pyarrow()
+            pyarrow, parquet = _pyarrow(path)
             words = pyarrow.Array.from_buffers(
                 pyarrow.large_binary(), len(self), [None, pyarrow.py_buffer(self.offsets), pyarrow.py_buffer(self.blob)]
             )
@@ -150,7 +147,7 @@ class WordCounts:
             magic = file.read(4)
         try:
             if magic == b"PAR1":
-                pyarrow, parquet = _pyarrow()
+                pyarrow, parquet = _pyarrow(path)
                 table = parquet.read_table(path, columns=["word", "count"])
                 words = table["word"].cast(pyarrow.large_binary()).combine_chunks()
                 if words.null_count:
@@ -194,6 +191,7 @@ def count_words(
     pattern: str | None = "cl100k",
     *,
     separator: str | bytes | None = None,
+    column: str = "text",
     threads: int | None = None,
     max_memory: int | None = None,
     progress: Callable[[Progress], object] | None = None,
@@ -203,60 +201,121 @@ def count_words(
 
     source     a path, or an iterable of texts (str or bytes) and files (`pathlib.Path`). Files are read in parts, as
                bytes; nothing is decoded, and of a text with gaps between words no more than a few parts are in memory.
-    pattern    a name in `lmfast.text.patterns.PATTERNS` or a regular expression; None: each text is one word
-    separator  cuts the contents of files, not other texts, into documents; it belongs to none. No piece crosses from
-               one document to the next.
+               A name in .jsonl or .parquet is one of rows, each a document (Parquet needs pyarrow); .gz and .zst
+               behind it are decompressed (the latter needs zstandard)
+    pattern    a name in `lmfast.text.patterns.PATTERNS` or a regular expression; None: each text is one word;
+               "whitespace": as the pre-tokenizer Whitespace, white space is no part of any word
+    separator  cuts the contents of text files, not other texts, into documents; it belongs to none. No piece crosses
+               from one document to the next.
+    column     of files of rows: where the text is
     threads    how many; None: as many as there are processors. The result is the same for any number.
     max_memory about how many bytes counting may take beside its result, at least 16 MiB; past that, tables are put off
                to a temporary file. The result is the same. None: no limit
     progress   called with a `Progress` now and then, from any thread; what it raises ends the counting
 
     Text that is not UTF-8 is split by the rule of `Tokenizer`. Errors: OSError for a file that cannot be read,
-    TypeError for an item that is neither text nor path.
+    TypeError for an item that is neither text nor path, ValueError for a row without text, ImportError for a file that
+    needs a package which is not there.
     """
     regex = _regex(pattern)
-    splitter = "none" if regex is None else splitter_of(regex)
+    splitter = "none" if regex is None else regex if regex == WHITESPACE else splitter_of(regex)
+    if regex == WHITESPACE:
+        count: Count = _count_whitespace
+    else:
+        count = _count if splitter else partial(_count_slowly, regex or "")
+    options: dict[str, Any] = {
+        "separator": separator,
+        "column": column,
+        "max_memory": max_memory,
+        "progress": progress,
+    }
+    return _counted(count, source, splitter or "none", regex, threads if splitter else 1, isa=isa, **options)
+
+
+def count_by(
+    count: Callable[[Words, Any, NDArray[np.int64], int, NDArray[np.int64] | None], object],
+    source: Source | WordCounts,
+    *,
+    separator: str | bytes | None = None,
+    column: str = "text",
+    threads: int | None = None,
+    max_memory: int | None = None,
+    progress: Callable[[Progress], object] | None = None,
+) -> WordCounts:
+    """The words that `count(table, text, spans, position, counts)` adds to a table, of whole lines.
+
+    `spans` are int64[n, 2] stretches of the text that are whole lines, and `counts` says how often each occurs (None:
+    once). Of `WordCounts` each word is a stretch. The other arguments are those of `count_words`.
+    """
+    if isinstance(source, WordCounts):
+        table = Words("none")
+        count(table, source.blob, np.stack([source.offsets[:-1], source.offsets[1:]], axis=1), 0, source.counts)
+        return _counts(table, None)
+
+    def count_lines(table: Words, chunk: Chunk) -> None:
+        count(table, chunk.text, chunk.spans, chunk.position, None)
+
+    options: dict[str, Any] = {
+        "separator": separator,
+        "column": column,
+        "max_memory": max_memory,
+        "progress": progress,
+    }
+    return _counted(count_lines, source, "lines", None, threads, **options)
+
+
+def _counted(
+    count: Count,
+    source: Source,
+    splitter: str,
+    pattern: str | None,
+    threads: int | None,
+    *,
+    separator: str | bytes | None,
+    column: str,
+    max_memory: int | None,
+    progress: Callable[[Progress], object] | None,
+    isa: str | None = None,
+) -> WordCounts:
+    """What `count` makes of all chunks of a source, cut where the splitter allows it."""
     mark = separator.encode() if isinstance(separator, str) else separator
     if mark is not None and not mark:
         raise ValueError("separator is empty; want at least one byte, or None for one document a file")
     if max_memory is not None and max_memory < _LEAST_MEMORY:
         raise ValueError(f"max_memory = {max_memory}; want at least {_LEAST_MEMORY}, or None for no limit")
-    workers = _threads.count(threads) if splitter else 1
-    chunks = _Shared(_chunks(source, splitter or "none", mark), _size(source), progress)
-    tables = [Words(splitter or "none", isa) for _ in range(workers)]
-    count = _count if splitter else partial(_count_slowly, regex or "")
-    with _Spill(max_memory and max_memory // workers) as spill:
+    workers = _threads.count(threads)
+    shared = _Shared(chunks(source, splitter, mark, column), size(source), progress)
+    tables = [Words("none" if splitter in ("lines", WHITESPACE) else splitter, isa) for _ in range(workers)]
+    with Spill(max_memory and max_memory // workers) as spill:
+
+        def work(table: Words) -> None:
+            for chunk in shared:
+                count(table, chunk)
+                spill.relieve(table)
+
         try:
-            _threads.run([partial(count, table, chunks, spill) for table in tables], workers)
+            _threads.run([partial(work, table) for table in tables], workers)
         finally:
-            chunks.end()
+            shared.end()
         if spill.used:
-            return spill.counts(tables, regex)
+            return WordCounts(*spill.rows(tables), pattern)
     while len(tables) > 1:
         tables[0].merge(tables.pop())
-    return _counts(tables[0], regex)
-
-
-class _Chunk(NamedTuple):
-    """Documents, text[start:stop] for each row (start, stop) of spans, and how many bytes come before text[0]."""
-
-    text: bytes | memoryview
-    spans: NDArray[np.int64]
-    position: int
+    return _counts(tables[0], pattern)
 
 
 class _Shared:
     """An iterator that threads share, each chunk going to one of them."""
 
     def __init__(
-        self, chunks: Iterator[_Chunk], total: int | None, progress: Callable[[Progress], object] | None
+        self, chunks: Iterator[Chunk], total: int | None, progress: Callable[[Progress], object] | None
     ) -> None:
-        self._chunks: Iterator[_Chunk] = chunks
+        self._chunks: Iterator[Chunk] = chunks
         self._total = total
         self._progress = progress
         self._lock = threading.Lock()
 
-    def __iter__(self) -> Iterator[_Chunk]:
+    def __iter__(self) -> Iterator[Chunk]:
         while True:
             with self._lock:
                 chunk = next(self._chunks, None)
@@ -271,101 +330,24 @@ class _Shared:
         self._chunks = iter(())
 
 
-class _Spill:
-    """A temporary file of tables, each in parts by hash, so that a part of all tables can be put together in memory."""
-
-    def __init__(self, limit: int | None) -> None:
-        # A table that grows is there twice, once at double size.
-        self._limit = limit and limit // 4
-        self._lock = threading.Lock()
-        self._file: IO[bytes] | None = None
-        self._at: list[list[int]] = []  # of each table: where its parts begin
-
-    def __enter__(self) -> _Spill:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._file is not None:
-            self._file.close()
-
-    @property
-    def used(self) -> bool:
-        return self._file is not None
-
-    def relieve(self, table: Words) -> None:
-        """Takes the words of a table that has become too large."""
-        if self._limit is not None and table.memory() > self._limit:
-            self.take(table)
-
-    def take(self, table: Words) -> None:
-        with self._lock:
-            if self._file is None:
-                self._file = tempfile.TemporaryFile(prefix="lmfast-words-")  # noqa: SIM115
-            (blob, offsets, counts, firsts), ends = table.export_parts()
-            starts, start = [], 0
-            for end in ends.tolist():
-                starts.append(self._file.tell())
-                at = offsets[start : end + 1]
-                _write(self._file, (blob[at[0] : at[-1]], at - at[0], counts[start:end], firsts[start:end]))
-                start = end
-            self._at.append(starts)
-        table.clear()
-
-    def counts(self, tables: list[Words], pattern: str | None) -> WordCounts:
-        """All that was taken and what the tables still hold."""
-        while tables:
-            self.take(tables.pop())
-        assert self._file is not None
-        found: list[Rows] = []
-        table = Words("none")
-        for part in range(PARTS):
-            for starts in self._at:
-                self._file.seek(starts[part])
-                table.add(*_read(self._file))
-            found.append(table.export())
-            table.clear()
-        blob = b"".join(rows[0] for rows in found)
-        lengths = np.concatenate([np.diff(rows[1]) for rows in found])
-        offsets = np.concatenate([[0], np.cumsum(lengths)])
-        counts = np.concatenate([rows[2] for rows in found])
-        order = np.argsort(np.concatenate([rows[3] for rows in found]))
-        found.clear()
-        return WordCounts(*gather(blob, offsets, order), counts[order], pattern)
+def _count(table: Words, chunk: Chunk) -> None:
+    table.count(chunk.text, chunk.spans, chunk.position)
 
 
-def _write(file: IO[bytes], rows: Rows) -> None:
-    blob, *arrays = rows
-    file.write(np.array([len(blob), len(arrays[1])], np.int64).tobytes() + blob)
-    for array in arrays:
-        file.write(array.tobytes())
+def _count_whitespace(table: Words, chunk: Chunk) -> None:
+    count_whitespace(table, chunk.text, chunk.spans, chunk.position)
 
 
-def _read(file: IO[bytes]) -> Rows:
-    def array(dtype: Any, n: int) -> NDArray[Any]:
-        return np.frombuffer(file.read(8 * n), dtype)
-
-    n_bytes, n = array(np.int64, 2).tolist()
-    return file.read(n_bytes), array(np.int64, n + 1), array(np.int64, n), array(np.uint64, n)
-
-
-def _count(table: Words, chunks: Iterable[_Chunk], spill: _Spill) -> None:
-    for chunk in chunks:
-        table.count(chunk.text, chunk.spans, chunk.position)
-        spill.relieve(table)
-
-
-def _count_slowly(pattern: str, table: Words, chunks: Iterable[_Chunk], spill: _Spill) -> None:
-    """The same for a pattern without a hand-written splitter, by the regex package, a document at a time."""
+def _count_slowly(pattern: str, table: Words, chunk: Chunk) -> None:
+    """For a pattern without a hand-written splitter: by the regex package, a document at a time."""
     from lmfast.text.regex_split import pieces, steps_of
 
     steps = steps_of((Split(pattern),))
-    for chunk in chunks:
-        counts: Counter[str] = Counter()
-        for start, stop in chunk.spans.tolist():
-            counts.update(pieces(bytes(chunk.text[start:stop]).decode("utf-8", "surrogateescape"), steps))
-        firsts = np.arange(chunk.position, chunk.position + len(counts), dtype=np.uint64)
-        _add(table, [(piece.encode("utf-8", "surrogateescape"), n) for piece, n in counts.items()], firsts)
-        spill.relieve(table)
+    counts: Counter[str] = Counter()
+    for start, stop in chunk.spans.tolist():
+        counts.update(pieces(bytes(chunk.text[start:stop]).decode("utf-8", "surrogateescape"), steps))
+    firsts = np.arange(chunk.position, chunk.position + len(counts), dtype=np.uint64)
+    _add(table, [(piece.encode("utf-8", "surrogateescape"), n) for piece, n in counts.items()], firsts)
 
 
 def _counts(table: Words, pattern: str | None) -> WordCounts:
@@ -373,99 +355,12 @@ def _counts(table: Words, pattern: str | None) -> WordCounts:
     return WordCounts(blob, offsets, counts, pattern)
 
 
-def _pyarrow() -> tuple[Any, Any]:
-    return import_module("pyarrow"), import_module("pyarrow.parquet")
+def _pyarrow(path: str | os.PathLike[str]) -> tuple[Any, Any]:
+    return tuple(optional(module, os.fspath(path)) for module in ("pyarrow", "pyarrow.parquet"))
 
 
 def _regex(pattern: str | None) -> str | None:
     return None if pattern is None else PATTERNS.get(pattern, pattern)
-
-
-def _items(source: Source) -> Iterable[Text | os.PathLike[str]]:
-    if isinstance(source, (bytes, bytearray, memoryview)):
-        raise TypeError(f"source: want a path or an iterable of texts, got {type(source).__name__}; [text] counts one")
-    return [Path(source)] if isinstance(source, (str, os.PathLike)) else source
-
-
-def _size(source: Source) -> int | None:
-    """The bytes of the files, where the source is files only."""
-    items = _items(source)
-    if not isinstance(items, (list, tuple)) or not all(isinstance(item, os.PathLike) for item in items):
-        return None
-    return sum(os.path.getsize(item) for item in items if isinstance(item, os.PathLike))
-
-
-def _chunks(source: Source, splitter: str, separator: bytes | None) -> Iterator[_Chunk]:
-    """All of a source in parts of about _CHUNK bytes."""
-    done = n_items = n_bytes = 0
-    batch: list[bytes] = []
-    for item in chain(_items(source), [None]):  # None: there are no more
-        if isinstance(item, (str, bytes, bytearray, memoryview)):
-            batch.append(_utf8(item, False))
-            n_bytes += len(batch[-1])
-            n_items += 1
-            if n_bytes < _CHUNK:
-                continue
-        if batch:
-            for chunk in _batch_chunks(batch, splitter):
-                yield chunk._replace(position=done + chunk.position)
-            done += n_bytes
-            batch, n_bytes = [], 0
-        if isinstance(item, os.PathLike):
-            size = 0
-            for chunk in _file_chunks(item, splitter, separator):
-                yield chunk._replace(position=done + chunk.position)
-                size = chunk.position + len(chunk.text)
-            done += size
-            n_items += 1
-        elif item is not None and not isinstance(item, (str, bytes, bytearray, memoryview)):
-            raise TypeError(f"source[{n_items}]: want str, bytes or pathlib.Path, got {type(item).__name__}")
-
-
-def _batch_chunks(texts: list[bytes], splitter: str) -> Iterator[_Chunk]:
-    """Texts in one chunk, but for a last one that is large, which is cut."""
-    position = 0
-    if len(texts[-1]) >= 2 * _CHUNK:
-        large = texts.pop()
-        if texts:
-            yield from _batch_chunks(texts, splitter)
-            position = sum(map(len, texts))
-        rest, want = memoryview(large), _CHUNK
-        while len(rest) > 2 * _CHUNK and want < len(rest):
-            stop = cut(splitter, rest[:want])
-            if not stop:
-                want *= 2
-                continue
-            yield _Chunk(rest[:stop], np.array([[0, stop]]), position)
-            rest, position, want = rest[stop:], position + stop, _CHUNK
-        yield _Chunk(rest, np.array([[0, len(rest)]]), position)
-        return
-    ends = np.cumsum([0, *map(len, texts)], dtype=np.int64)
-    yield _Chunk(b"".join(texts), np.stack([ends[:-1], ends[1:]], axis=1), position)
-
-
-def _file_chunks(path: os.PathLike[str], splitter: str, separator: bytes | None) -> Iterator[_Chunk]:
-    """A file in parts, cut after separators and where no piece can cross.
-
-    A separator that the end of a part cuts in two begins at most len(separator) - 1 bytes before it, so no cut is made
-    past there.
-    """
-    keep = len(separator) - 1 if separator else 0
-    done = 0
-    with open(path, "rb", buffering=0) as file:
-        data, want = b"", _CHUNK
-        while block := file.read(want):
-            data += block
-            documents = spans(data, separator) if separator else np.array([[0, len(data)]])
-            start = stop = int(documents[-1, 0])
-            stop += cut(splitter, memoryview(data)[start : max(start, len(data) - keep)])
-            documents[-1, 1] = stop
-            if not stop:  # no place to cut yet: all of it is needed
-                want = len(data)
-                continue
-            yield _Chunk(memoryview(data)[:stop], documents, done)
-            data, done, want = data[stop:], done + stop, _CHUNK
-    yield _Chunk(data, spans(data, separator) if separator else np.array([[0, len(data)]]), done)
 
 
 def _add(table: Words, pairs: list[tuple[bytes, int]], firsts: NDArray[np.uint64]) -> None:

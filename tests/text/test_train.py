@@ -1,9 +1,11 @@
 """Training: held to the reference, to the rules written out plainly, and to the trainers that it claims to equal."""
 
 import json
-from collections import Counter
+import os
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,14 +17,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lmfast.reference import text as reference
-from lmfast.text import train, train_cli
+from lmfast.text import merging, train_bytes, train_cli
 from lmfast.text._train import Trainer
+from lmfast.text.merging import Learnt, Ties
 from lmfast.text.patterns import PATTERNS
+from lmfast.text.spec import TokenizerSpec
 from lmfast.text.tokenizer import Tokenizer
-from lmfast.text.train import Learnt, Ties, TrainingInterrupted, learn, train_bpe
+from lmfast.text.train import TrainingInterrupted, train_bpe, train_wordpiece
+from lmfast.text.train_bytes import learn
 from lmfast.text.words import Progress, WordCounts, count_words
 
 CORPORA = ["english", "multilingual", "code"]
+# All that is claimed is the first 10 MB; that takes minutes.
+CORPUS_BYTES = int(os.environ.get("LMFAST_TEST_CORPUS_BYTES", 2_000_000))
+CORPUS_IDS = int(os.environ.get("LMFAST_TEST_CORPUS_IDS", 8000))
 SETTLED = settings(max_examples=300)
 # Few letters, so that there are ties, runs of one letter, and exhausted pairs.
 WORDS = st.text(st.sampled_from("aaab"), min_size=1, max_size=12) | st.text(st.sampled_from("abcdéक "), max_size=8)
@@ -39,18 +47,25 @@ def merges_of(tokenizer: Tokenizer | Learnt) -> Made:
     return [(tokens[a], tokens[b]) for a, b in learnt.merges[:, :2].tolist()]
 
 
+@lru_cache(1)
+def bytes_alone() -> tuple[TokenizerSpec, dict[bytes, int]]:
+    """The tokenizer of single bytes, split as GPT-2 has it, and their ids in tokenizers."""
+    spec = reference.train_bpe([], 256, "gpt2")
+    return spec, dict(spec.model.vocab)
+
+
 def naive(
-    texts: list[str], n_merges: int, ties: Ties, seeds: Made | None = None, least: int = 1, pattern: str = "gpt2"
+    texts: list[str], n_merges: int, ties: Ties, seeds: Made | None = None, least: int = 1
 ) -> tuple[Made, list[int]]:
     """Merges and their counts, all pairs counted anew for each of them."""
-    byte_ids = Tokenizer(reference.train_bpe([], 256)).bytes_to_id
+    byte_ids = bytes_alone()[1]
     rows: list[list[bytes]] = []
-    for word, count in count_words(texts, pattern):
+    for word, count in count_words(texts, "gpt2", threads=1):
         rows += [[bytes([b]) for b in word]] * count if ties != "first" else []
     if ties == "first":  # no counts: the rule is about where a pair stands
-        spec = reference.train_bpe([], 256, pattern)
+        spec = bytes_alone()[0]
         rows = [[bytes([b]) for b in piece] for text in texts for piece in reference.split(text, spec)]
-    ids = {bytes([b]): byte_ids(bytes([b])) if ties == "hf" else b for b in range(256)}
+    ids = byte_ids | {} if ties == "hf" else {bytes([b]): b for b in range(256)}
     made: Made = []
     counts = []
     while len(made) < n_merges:
@@ -93,7 +108,7 @@ def as_tokenizers_shows(learnt: Learnt) -> tuple[dict[str, int], list[tuple[str,
     """The same of ours."""
 
     def show(token: bytes) -> str:
-        return "".join(train._CHARACTERS[byte] for byte in token)
+        return "".join(train_bytes.CHARACTERS[byte] for byte in token)
 
     vocab = {show(token): token_id for token, token_id in learnt.vocab} | learnt.special_tokens
     return vocab, [(show(a), show(b)) for a, b in merges_of(learnt)]
@@ -128,6 +143,7 @@ def test_unit_bytes_that_are_not_utf8() -> None:
 
 
 @pytest.mark.parametrize("ties", ["hf", "bytes", "first", "lexmax"])
+@SETTLED
 @given(texts=st.lists(TEXTS, max_size=3))
 def test_truth_rules_written_out(ties: Ties, texts: list[str]) -> None:
     got = learn(count_words(texts, "gpt2", threads=1), 300, ties=ties)
@@ -182,11 +198,11 @@ def test_peer_tokenizers_alphabet(texts: list[str], initial: set[str], limit: in
 @pytest.mark.parametrize("name", CORPORA)
 def test_peer_tokenizers_corpus(name: str, data_dir: Path) -> None:
     with (data_dir / "corpus" / f"{name}.txt").open("rb") as file:
-        text = file.read(2_000_000).decode("utf-8", "ignore")
-    want = tokenizers_model(text.split("<|endoftext|>"), 8000)
-    got = learn(count_words(text.split("<|endoftext|>"), "gpt2"), 8000)
+        text = file.read(CORPUS_BYTES).decode("utf-8", "ignore")
+    want = tokenizers_model(text.split("<|endoftext|>"), CORPUS_IDS)
+    got = learn(count_words(text.split("<|endoftext|>"), "gpt2"), CORPUS_IDS)
     assert as_tokenizers_shows(got) == want
-    assert len(got.merges) == 8000 - 256
+    assert len(got.merges) == CORPUS_IDS - 256
 
 
 def rustbpe_ranks(texts: list[str], vocab_size: int, pattern: str) -> dict[bytes, int]:
@@ -207,12 +223,87 @@ def test_peer_rustbpe(texts: list[str], more: int) -> None:
 @pytest.mark.parametrize("name", CORPORA)
 def test_peer_rustbpe_corpus(name: str, data_dir: Path) -> None:
     with (data_dir / "corpus" / f"{name}.txt").open("rb") as file:
-        texts = file.read(2_000_000).decode("utf-8", "ignore").split("<|endoftext|>")
-    got = train_bpe(texts, 8000, ties="bytes", pattern="gpt2")
-    assert dict(got.spec.model.vocab) == rustbpe_ranks(texts, 8000, PATTERNS["gpt2"])
+        texts = file.read(CORPUS_BYTES).decode("utf-8", "ignore").split("<|endoftext|>")
+    got = train_bpe(texts, CORPUS_IDS, ties="bytes", pattern="gpt2")
+    assert dict(got.spec.model.vocab) == rustbpe_ranks(texts, CORPUS_IDS, PATTERNS["gpt2"])
 
 
-@settings(max_examples=50)
+def minbpe(texts: list[str], n_merges: int) -> Made:
+    """The rule of minbpe's RegexTokenizer: of the most frequent pairs the one that a dictionary has first."""
+    spec = bytes_alone()[0]
+    chunks = [[bytes([byte]) for byte in piece] for text in texts for piece in reference.split(text, spec)]
+    made: Made = []
+    while len(made) < n_merges:
+        stats: dict[tuple[bytes, bytes], int] = {}
+        for chunk in chunks:
+            for pair in pairwise(chunk):
+                stats[pair] = stats.get(pair, 0) + 1
+        if not stats:
+            break
+        best = max(stats, key=lambda pair: stats[pair])
+        made.append(best)
+        for chunk in chunks:
+            at = 0
+            while at + 1 < len(chunk):
+                if (chunk[at], chunk[at + 1]) == best:
+                    chunk[at : at + 2] = [chunk[at] + chunk[at + 1]]
+                at += 1
+    return made
+
+
+@SETTLED
+@given(texts=st.lists(TEXTS, max_size=3))
+def test_peer_minbpe(texts: list[str]) -> None:
+    assert merges_of(learn(count_words(texts, "gpt2", threads=1), 300, ties="first")) == minbpe(texts, 44)
+
+
+def by_words(words: WordCounts, n_merges: int, ties: Ties) -> Made:
+    """The rules "first" and "lexmax" for long texts: counts are kept, and all equally frequent pairs looked at."""
+    rows = [[bytes([byte]) for byte in word] for word, _ in words]
+    weights = words.counts.tolist()
+    counts: Counter[tuple[bytes, bytes]] = Counter()
+    places: defaultdict[tuple[bytes, bytes], set[int]] = defaultdict(set)
+    for i, row in enumerate(rows):
+        for pair in pairwise(row):
+            counts[pair] += weights[i]
+            places[pair].add(i)
+
+    def first(pair: tuple[bytes, bytes]) -> tuple[int, int]:
+        i = min(i for i in places[pair] if pair in pairwise(rows[i]))
+        return i, list(pairwise(rows[i])).index(pair)
+
+    made: Made = []
+    while len(made) < n_merges:
+        most = max(counts.values())
+        equals = [pair for pair, count in counts.items() if count == most]
+        best = max(equals) if ties == "lexmax" else min(equals, key=first)
+        made.append(best)
+        for i in places.pop(best):
+            row = rows[i]
+            for pair in pairwise(row):
+                counts[pair] -= weights[i]
+            at = 0
+            while at + 1 < len(row):
+                if (row[at], row[at + 1]) == best:
+                    row[at : at + 2] = [row[at] + row[at + 1]]
+                at += 1
+            for pair in pairwise(row):
+                counts[pair] += weights[i]
+                places[pair].add(i)
+    return made
+
+
+@pytest.mark.corpus
+@pytest.mark.parametrize("ties", ["first", "lexmax"])
+@pytest.mark.parametrize("name", CORPORA)
+def test_truth_corpus_by_words(name: str, ties: Ties, data_dir: Path) -> None:
+    with (data_dir / "corpus" / f"{name}.txt").open("rb") as file:
+        texts = file.read(CORPUS_BYTES // 4).split(b"<|endoftext|>")
+    words = count_words(texts, "gpt2")
+    assert merges_of(learn(words, 256 + 400, ties=ties)) == by_words(words, 400, ties)
+
+
+@SETTLED
 @given(texts=st.lists(TEXTS, min_size=1, max_size=2))
 def test_peer_tiktoken_educational(texts: list[str]) -> None:
     educational = pytest.importorskip("tiktoken._educational")
@@ -339,7 +430,7 @@ def test_safety_train() -> None:
             with pytest.raises(ValueError, match="vocab_size"):
                 train_bpe(words, vocab_size, special_tokens=[*special, "<s>"], ties=ties)
     for options in (
-        {"ties": "sentencepiece"},
+        {"ties": "no"},
         {"min_frequency": -1},
         {"limit_alphabet": 0},
         {"max_token_length": 0},
@@ -358,23 +449,25 @@ def test_safety_train() -> None:
     with pytest.raises(FileNotFoundError):
         train_bpe("/no/such/file", 300)
     common: dict[str, Any] = {"first_id": 256, "n_ids": 300, "ties": "ids", "min_count": 1, "max_length": 0}
-    common["seeds"] = np.empty((0, 2), np.uint32)
+    common |= {"seeds": np.empty((0, 2), np.uint32), "n_symbols": 256, "strings": [(bytes([i]), i) for i in range(256)]}
     symbols, at, one = np.arange(256, dtype=np.uint32), np.array([0, 2]), np.array([1])
     for bad in ({"first_id": 255}, {"n_ids": 255}, {"n_ids": 2**32 - 1}):
         with pytest.raises(ValueError, match="first_id"):
-            Trainer(b"ab", at, one, symbols, **{**common, **bad}, reserved=[])
+            Trainer(b"ab", at, one, symbols, **{**common, **bad})
     with pytest.raises(ValueError, match="first_id"):
-        Trainer(b"ab", at, one, symbols, **common, reserved=[(b"ab", 256)])
+        Trainer(b"ab", at, one, symbols, **{**common, "strings": [*common["strings"], (b"ab", 256)]})
+    with pytest.raises(ValueError, match="first_id"):
+        Trainer(b"ab", at, one, symbols, **{**common, "n_symbols": 98})
     for offsets in ([0, 3], [-1, 2], [0]):
         with pytest.raises(ValueError, match="offsets"):
-            Trainer(b"ab", np.array(offsets), one, symbols, **common, reserved=[])
+            Trainer(b"ab", np.array(offsets), one, symbols, **common)
     for seeds in ([[256, 0]], [[0, 1], [257, 0]], [[0, 300]], [[0, 1]] * 45):
         with pytest.raises(ValueError, match="seeds"):
-            Trainer(b"ab", at, one, symbols, **{**common, "seeds": np.array(seeds, np.uint32)}, reserved=[])
+            Trainer(b"ab", at, one, symbols, **{**common, "seeds": np.array(seeds, np.uint32)})
     with pytest.raises(ValueError, match="word 0"):
-        Trainer(b"ab", at, -one, symbols, **common, reserved=[])
+        Trainer(b"ab", at, -one, symbols, **common)
     with pytest.raises(ValueError, match="symbols"):
-        Trainer(b"ab", at, one, symbols[:255], **common, reserved=[])
+        Trainer(b"ab", at, one, symbols[:255], **common)
 
 
 def test_unit_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -390,6 +483,21 @@ def test_unit_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     want = train_bpe(paths, 275, separator="|", special_tokens=["<s>"], snapshots=[260])
     assert Tokenizer.from_file(out) == want[275]
     assert Tokenizer.from_file(tmp_path / "tokenizer.260.json") == want[260]
+    more = ["--vocab-size", "30", "-q"]
+    pieces = ["--ties", "sentencepiece", "--normalizer", "identity", "--user-defined-symbol", "<u>", "-o"]
+    done = runner.invoke(train_cli.train, ["bpe", *files, *more, *pieces, str(tmp_path / "spm.model")])
+    assert (done.exit_code, done.exception) == (0, None)
+    chosen: dict[str, Any] = {"ties": "sentencepiece", "normalizer": "identity", "user_defined_symbols": ["<u>"]}
+    assert Tokenizer.from_file(tmp_path / "spm.model") == train_bpe(paths, 30, **chosen)
+    done = runner.invoke(train_cli.train, ["wordpiece", *files, *more, "-o", str(out)])
+    assert (done.exit_code, done.exception) == (0, None)
+    assert Tokenizer.from_file(out) == train_wordpiece(paths, 30)
+    characters = ["--characters", "--pattern", "whitespace", "--end-of-word-suffix", "|", "-o", str(out)]
+    done = runner.invoke(train_cli.train, ["bpe", *files, *more, *characters])
+    assert Tokenizer.from_file(out) == train_bpe(
+        paths, 30, byte_level=False, pattern="whitespace", end_of_word_suffix="|"
+    )
+    assert runner.invoke(train_cli.train, ["bpe", *files, *options, "--byte-fallback"]).exit_code == 2
     for bad in (["--max-memory", "1X"], ["--separator", ""], ["-o", str(tmp_path / "no" / "where.json")]):
         assert runner.invoke(train_cli.train, ["bpe", *files, *options, *bad]).exit_code == 2
 
@@ -401,7 +509,7 @@ def test_unit_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
         yield stop
 
-    monkeypatch.setattr(train, "_STEP", 5)
+    monkeypatch.setattr(merging, "_STEP", 5)
     monkeypatch.setattr(train_cli, "_bars", stopping)
     out.unlink()
     done = runner.invoke(train_cli.train, ["bpe", *files, *options], standalone_mode=False)

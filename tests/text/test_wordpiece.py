@@ -359,6 +359,21 @@ def isas() -> list[str]:
 # Windows, blocks, tables, and hostile text.
 
 
+@pytest.mark.parametrize("rule", [BertPreTokenizer, Whitespace, WhitespaceSplit])
+@pytest.mark.parametrize("option", ["uncased", "cased"])
+def test_truth_every_ascii_character_at_every_place_of_a_block(rule: Any, option: str, isa: str) -> None:
+    ascii_only = [chr(c) for c in range(128) if chr(c).strip()]
+    vocab = {"[UNK]": 0} | {token: i for i, token in enumerate([*ascii_only, *map("##{}".format, ascii_only)], 1)}
+    engine = engine_of(spec_of(vocab, rule(), **OPTIONS[option]), isa, 1 << 16)
+    words = {BertPreTokenizer: wordpiece.bert_words, Whitespace: wordpiece.whitespace_words}
+    cut = words.get(rule, wordpiece.space_words)
+    for c in map(chr, range(128)):
+        for text in (f"a{c}" * 40 + "b", f"a{c}{c}b " * 20, f"{'a' * 60}{c}{'b' * 30}", c * 70, f"aé{c}bé" * 10):
+            normal = wordpiece.bert_normalize(text, **OPTIONS[option])  # type: ignore[arg-type]
+            want = [i for word in cut(normal) for i in wordpiece.word_piece(word, vocab, 0)]
+            assert encoded(engine, text.encode()) == want, ascii(text)
+
+
 @pytest.mark.parametrize("option", ["uncased", "cased", "nothing"])
 @given(
     unit=st.text(st.sampled_from(LETTERS + SIGNS + HARD), min_size=1, max_size=60),

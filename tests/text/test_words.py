@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmfast.reference import text as reference
-from lmfast.text import _text, words
+from lmfast.text import _text, sources, words
 from lmfast.text._train import Words, cut, gather, spans
 from lmfast.text.patterns import PATTERNS, SPLITTERS
 from lmfast.text.spec import BPE, Split, TokenizerSpec, Vocab
@@ -105,7 +105,7 @@ def test_property_any_parts(
     path.write_bytes(text)
     want = count_words(text.split(mark) if mark else [text], name, threads=1)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(words, "_CHUNK", chunk)
+        patch.setattr(sources, "_CHUNK", chunk)
         assert count_words(path, name, separator=mark, threads=1) == want
         assert count_words([path], name, separator=mark, threads=3) == want
         assert count_words(texts, name, threads=2) == sum(
@@ -194,7 +194,7 @@ def test_safety_load(tmp_path: Path, rng: np.random.Generator) -> None:
 def test_property_spilled_counts(texts: list[bytes], n: int, pattern: str) -> None:
     want = count_words(texts, pattern, threads=1)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(words, "_CHUNK", 8)
+        patch.setattr(sources, "_CHUNK", 8)
         patch.setattr(words, "_LEAST_MEMORY", 1)
         assert count_words(texts, pattern, threads=n, max_memory=n) == want
 
@@ -208,7 +208,7 @@ def test_property_spilled_corpus(data_dir: Path) -> None:
 
 def test_unit_progress(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a").write_bytes(b"word " * 1000)
-    monkeypatch.setattr(words, "_CHUNK", 1000)
+    monkeypatch.setattr(sources, "_CHUNK", 1000)
     seen: list[Progress] = []
     count_words(tmp_path / "a", progress=seen.append, threads=1)
     assert [p.stage for p in seen] == ["count"] * len(seen)

@@ -51,7 +51,8 @@ def _sentencepiece(text: str | bytes, spec: TokenizerSpec, allowed: Collection[s
     for start, stop, token_id in byte_level.find_added(whole, wanted):
         stretch = whole[start:stop].encode("utf-8", "surrogateescape")
         if start < stop:
-            ids += [token_id] if token_id is not None else sentencepiece.encode(stretch, spec)
+            found = [] if token_id is not None else sentencepiece.encode(sentencepiece.model_of(spec), stretch)
+            ids += [token_id] if token_id is not None else [i for i, _, _ in found]
     return ids
 
 
@@ -106,7 +107,7 @@ def decode_bytes(ids: Iterable[int], spec: TokenizerSpec) -> bytes:
     if _is_sentencepiece(spec):
         from lmfast.reference.text import sentencepiece
 
-        return sentencepiece.decode(list(ids), spec)
+        return sentencepiece.decode(sentencepiece.model_of(spec), list(ids))
     return pipeline.decode_bytes(ids, spec)
 
 
