@@ -78,6 +78,7 @@ typedef struct {
     lf_glyph glyphs[LF_GLYPHS_LOW + 0x10000 - LF_GLYPHS_HIGH];
 } lf_bert;
 
+/* Makes the glyphs for the options; `model` stays the caller's and must outlive what is made. */
 lf_status lf_bert_new(lf_bert **bert, const lf_wordpiece *model, lf_bert_options options);
 void lf_bert_free(lf_bert *bert);
 

@@ -16,7 +16,7 @@
  * Dropped pieces are taken out of the edges before the next pass, so a pass costs what the current model costs. (Fast
  * training leaves a few that `maximize` drops there, without probability, where taking them out would cost more.)
  *
- * Two arithmetic. Fast: float64, probabilities scaled by a constant for each symbol so that a product stays near 1, words
+ * Two kinds of arithmetic. Fast: float64, probabilities scaled by a constant for each symbol so that a product stays near 1, words
  * in fixed blocks whose sums are added in order. Exact: that of sentencepiece 0.2.3, float32 logarithms in its order of
  * operations, with `n_sums` sums as its `num_threads` has.
  *
@@ -82,11 +82,12 @@ typedef enum {
     LF_UNIGRAM_N_STAGES
 } lf_unigram_stage;
 
+/* How many parts a stage has now, and the doing of one of them. */
 size_t lf_unigram_parts(const lf_unigram_trainer *trainer, lf_unigram_stage stage);
 lf_status lf_unigram_run(lf_unigram_trainer *trainer, lf_unigram_stage stage, size_t part);
 
-/* The steps between stages; LF_EVALUE where what comes before was not done. `select` takes the best seeds and gives pieces their first scores; `lay` finds room for the edges
- * (LF_EINDEX: there are 2^32 or more). `add` adds up what EXPECT or VITERBI counted, and the log-likelihood of all words or
+/* The steps between stages; LF_EVALUE where what comes before was not done. `select` takes the best
+ * seeds and gives pieces their first scores; `lay` finds room for the edges (LF_EINDEX: there are 2^32 or more). `add` adds up what EXPECT or VITERBI counted, and the log-likelihood of all words or
  * that of their best segmentations. `maximize` sets scores by expectations and drops pieces expected less than half a
  * time. `prune` keeps the `target` pieces of the greatest loss. `reach` drops the pieces that SHADOW found. */
 lf_status lf_unigram_select(lf_unigram_trainer *trainer);

@@ -1,4 +1,4 @@
-from typing import Any
+from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 DTYPES: dict[str, int]
 BAD_LABEL: dict[str, int]
 
+@final
 class CrossEntropy:
     def __init__(
         self,
