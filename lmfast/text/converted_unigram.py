@@ -10,6 +10,7 @@ Exactness: tokenizers 0.23.3 (tests/text/test_families.py).
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from itertools import chain
 
 import numpy as np
@@ -18,12 +19,12 @@ from numpy.typing import NDArray
 from lmfast.text._sentencepiece import Engine as UnigramEngine
 from lmfast.text.pipeline import Pipeline
 from lmfast.text.sentencepiece import by_id
-from lmfast.text.spec import Metaspace, Precompiled, TokenizerSpec, Unigram
+from lmfast.text.spec import Kind, Metaspace, Precompiled, TokenizerSpec, Unigram, Vocab
 
 __all__ = ["ConvertedUnigram", "engine_for"]
 
 _MARK = "\u2581"
-_BESIDE_ASCII = re.compile("[\0-\x7f]?(?:[^\0-\x7f]+[\0-\x7f]?)+")
+_BESIDE_ASCII = re.compile("(?:\r\n|[\0-\x7f])?(?:[^\0-\x7f]+(?:\r\n|[\0-\x7f])?)+")
 _MAX_CACHED, _MAX_LENGTH = 1 << 16, 64
 
 
@@ -39,9 +40,24 @@ def engine_for(spec: TokenizerSpec, *, cache_bytes: int, isa: str) -> ConvertedU
         return None
     if len(spec.normalizer) > 1 or any(not isinstance(normalizer, Precompiled) for normalizer in spec.normalizer):
         return None
-    pipeline = Pipeline(spec)
+    pipeline, model = Pipeline(spec), _findable(spec.model)
     table = _ascii_table(pipeline)
-    return None if table is None else ConvertedUnigram(spec, pipeline, table, cache_bytes, isa)
+    if table is None or model is None:
+        return None
+    return ConvertedUnigram(spec, model, pipeline, table, cache_bytes, isa)
+
+
+def _findable(model: Unigram) -> Unigram | None:
+    """The model without the pieces that are never found in text; None where one of them has the lowest score, which
+    decides what an unknown character costs.
+    """
+    if model.kinds is None:
+        return model
+    kept = model.kinds != Kind.CONTROL
+    if model.scores[kept].min(initial=np.inf) != model.scores.min(initial=np.inf):
+        return None
+    vocab = Vocab.from_items(pair for pair, keep in zip(model.vocab, kept.tolist(), strict=True) if keep)
+    return replace(model, vocab=vocab, scores=model.scores[kept], kinds=None)
 
 
 def _ascii_table(pipeline: Pipeline) -> tuple[bytes, bytes] | None:
@@ -58,10 +74,15 @@ class ConvertedUnigram:
     """An `lmfast.text.engine.Engine`."""
 
     def __init__(
-        self, spec: TokenizerSpec, pipeline: Pipeline, table: tuple[bytes, bytes], cache_bytes: int, isa: str
+        self,
+        spec: TokenizerSpec,
+        model: Unigram,
+        pipeline: Pipeline,
+        table: tuple[bytes, bytes],
+        cache_bytes: int,
+        isa: str,
     ) -> None:
-        model, metaspace = spec.model, spec.pre_tokenizer[0]
-        assert isinstance(model, Unigram)
+        metaspace = spec.pre_tokenizer[0]
         assert isinstance(metaspace, Metaspace)
         self._pipeline, self._table, self._metaspace = pipeline, table, metaspace
         self._normalizes = bool(spec.normalizer)

@@ -283,6 +283,7 @@ DOCUMENTS: dict[str, tuple[bytes, str]] = {
         "added_tokens[1].content: '<s>' is already",
     ),
     # The normalizer.
+    "twice-and-unended": (GOOD.replace(b'{"type"', b'{"type": 1, "type"', 1)[:-9], "byte offset"),
     "normalizer-type": (
         put({"type": "NFX"}, "normalizer"),
         "normalizer: type 'NFX' is not supported; supported: NFC, NFD, NFKC",

@@ -29,7 +29,7 @@ def encode(
     if spec.is_byte_level:
         ids = byte_level.encode(text, spec, allowed_special=allowed_special, errors=errors)
     elif _is_sentencepiece(spec):
-        ids = _sentencepiece(text, spec, allowed_special, errors)
+        ids = [token_id for token_id, _, _ in _sentencepiece(text, spec, allowed_special, errors)]
     else:
         ids = pipeline.encode(text, spec, allowed_special=allowed_special, errors=errors)
     if add_special_tokens and spec.template:
@@ -42,18 +42,25 @@ def _is_sentencepiece(spec: TokenizerSpec) -> bool:
     return any(isinstance(normalizer, SentencePieceNormalizer) for normalizer in spec.normalizer)
 
 
-def _sentencepiece(text: str | bytes, spec: TokenizerSpec, allowed: Collection[str] | str, errors: str) -> list[int]:
+def _sentencepiece(
+    text: str | bytes, spec: TokenizerSpec, allowed: Collection[str] | str, errors: str = "replace"
+) -> list[tuple[int, int, int]]:
+    """The ids of a text by a sentencepiece model, and where in its UTF-8 each begins and ends."""
     from lmfast.reference.text import sentencepiece
 
     whole = byte_level.characters(text, errors)
     wanted = {t.content: t for t in spec.added_tokens if not t.special or allowed == "all" or t.content in allowed}
-    ids: list[int] = []
+    found: list[tuple[int, int, int]] = []
+    at = 0
     for start, stop, token_id in byte_level.find_added(whole, wanted):
         stretch = whole[start:stop].encode("utf-8", "surrogateescape")
-        if start < stop:
-            found = [] if token_id is not None else sentencepiece.encode(sentencepiece.model_of(spec), stretch)
-            ids += [token_id] if token_id is not None else [i for i, _, _ in found]
-    return ids
+        if token_id is not None:
+            found.append((token_id, at, at + len(stretch)))
+        elif stretch:
+            ids = sentencepiece.encode(sentencepiece.model_of(spec), stretch)
+            found += [(i, at + begin, at + end) for i, begin, end in ids]
+        at += len(stretch)
+    return found
 
 
 def count(text: str | bytes, spec: TokenizerSpec, *, allowed_special: Collection[str] | str = ()) -> int:
@@ -72,8 +79,11 @@ def encode_with_offsets(
     if spec.is_byte_level:
         return byte_level.encode_with_offsets(text, spec, allowed_special=allowed_special)
     if _is_sentencepiece(spec):
-        raise ValueError("the reference of sentencepiece has no offsets")
-    ids, byte_offsets = pipeline.encode_with_offsets(text, spec, allowed_special=allowed_special)
+        found = _sentencepiece(text, spec, allowed_special)
+        ids = [token_id for token_id, _, _ in found]
+        byte_offsets = np.array([place for _, *place in found], np.int64).reshape(-1, 2)
+    else:
+        ids, byte_offsets = pipeline.encode_with_offsets(text, spec, allowed_special=allowed_special)
     whole = byte_level.characters(text)
     ends = np.cumsum([0, *(len(c.encode("utf-8", "surrogateescape")) for c in whole)])
     first = np.searchsorted(ends, byte_offsets[:, 0], "right") - 1

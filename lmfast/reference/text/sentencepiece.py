@@ -11,6 +11,7 @@ import math
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
@@ -79,6 +80,7 @@ class Model:
         return sorted(mine, key=len, reverse=True) if self.rule == "sentencepiece" else []
 
 
+@lru_cache(maxsize=16)
 def model_of(spec: TokenizerSpec) -> Model:
     """The model of a spec that a `.model` is read into.
 
@@ -117,12 +119,15 @@ def model_of(spec: TokenizerSpec) -> Model:
 # Normalizing.
 
 
+@lru_cache(maxsize=16)
 def parse_charsmap(blob: bytes) -> dict[bytes, bytes]:
     """The rules of a precompiled map of characters: a walk over all paths of its double array."""
     if not blob:
         return {}
     (size,) = struct.unpack_from("<I", blob)
     units, strings = struct.unpack_from(f"<{size // 4}I", blob, 4), blob[4 + size :]
+
+    labels, alphabet = np.array(units, np.uint32) & np.uint32(0x800000FF), np.arange(256)
 
     def base(at: int) -> int:
         offset: int = units[at] >> 10 << ((units[at] & 512) >> 6)
@@ -135,9 +140,9 @@ def parse_charsmap(blob: bytes) -> dict[bytes, bytes]:
         if units[at] & 256:
             start = units[base(at)] & 0x7FFFFFFF
             rules[key] = strings[start : strings.index(b"\0", start)]
-        for byte in range(256):
-            if units[base(at) ^ byte] & 0x800000FF == byte and base(at) ^ byte:
-                stack.append((base(at) ^ byte, key + bytes([byte])))
+        below = base(at) ^ alphabet
+        for byte in np.flatnonzero((labels[below] == alphabet) & (below != 0)).tolist():
+            stack.append((base(at) ^ byte, key + bytes([byte])))
     return rules
 
 

@@ -116,15 +116,18 @@ def parse(data: bytes, where: str) -> Node:
     if depth > MAX_DEPTH:
         raise TokenizerFileError(f"{where}: objects and arrays are nested {depth} deep; at most {MAX_DEPTH} is allowed")
     try:
-        return Node(
-            json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=read_float), "", where
-        )
+        try:
+            value = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=read_float)
+        except _RepeatedKeyError:
+            # What stands behind the object has not been read yet and may be wrong as well.
+            found = _repeated(json.loads(text, object_pairs_hook=_Pairs), "")
+            raise TokenizerFileError(f"{where}: {found}: the key stands twice in its object") from None
+        return Node(value, "", where)
     except json.JSONDecodeError as error:
         offset = len(text[: error.pos].encode())
         raise TokenizerFileError(f"{where}: byte offset {offset}: not JSON: {error.msg}") from None
-    except _RepeatedKeyError:
-        found = _repeated(json.loads(text, object_pairs_hook=_Pairs), "")
-        raise TokenizerFileError(f"{where}: {found}: the key stands twice in its object") from None
+    except TokenizerFileError:
+        raise
     except ValueError as error:
         raise TokenizerFileError(f"{where}: {error}") from None
 

@@ -11,7 +11,6 @@ Exactness: tokenizers 0.23.3.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -61,7 +60,7 @@ class Pipeline:
         rng      draws where the model has dropout; None: no dropout
         dropout  instead of the model's own
         """
-        tokenize: Callable[[str], list[modelling.Token]] = self._cached
+        tokenize: modelling.Tokenize = self._cached
         if rng is not None:
             model = self._model
             if dropout is not None and isinstance(model, BPE):

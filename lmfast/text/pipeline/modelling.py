@@ -10,7 +10,7 @@ import random
 from collections.abc import Callable
 from typing import NamedTuple
 
-from lmfast.text.spec import BPE, Model, Unigram, WordLevel, WordPiece
+from lmfast.text.spec import BPE, Kind, Model, Unigram, WordLevel, WordPiece
 
 __all__ = ["Token", "Tokenize", "model_of"]
 
@@ -92,7 +92,8 @@ def _word_piece(model: WordPiece) -> Tokenize:
 
 def _unigram(model: Unigram) -> Tokenize:
     """The best path, found from left to right; of equal sums the first one found, that is the longest last piece."""
-    ids = dict(model.vocab)
+    kinds = [Kind.NORMAL] * len(model.vocab) if model.kinds is None else model.kinds.tolist()
+    ids = {token: i for (token, i), kind in zip(model.vocab, kinds, strict=True) if kind != Kind.CONTROL}
     scores = dict(zip(model.vocab.ids.tolist(), model.scores.tolist(), strict=True))
     longest = max(map(len, ids), default=0)
     unk_score = min(scores.values(), default=float("inf")) - 10.0

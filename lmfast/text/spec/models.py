@@ -117,7 +117,8 @@ class Unigram:
     """The segmentation with the largest sum of scores.
 
     scores         float64[n], by position in `vocab`
-    kinds          uint8[n] of `Kind`, by position in `vocab`; None: every piece but `unk_id` is normal
+    kinds          uint8[n] of `Kind`, by position in `vocab`; None: every piece but `unk_id` is normal. By the rule of
+                   tokenizers all pieces are found in text but those of `Kind.CONTROL`
     unk_id         what a run of characters without a piece becomes; None: such a text is an error
     byte_fallback  ... unless the vocabulary has the pieces `<0x00>`...`<0xFF>` of its UTF-8: then those
     rule           whose arithmetic decides between segmentations of almost equal score: that of sentencepiece 0.2.3

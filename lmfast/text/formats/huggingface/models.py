@@ -144,12 +144,10 @@ def _read_unigram(model: Node, found: dict[str, int], added: list[AddedToken]) -
     if unk and vocab.find(unk.value) is None:
         unk.fail(f"no token has the id {unk.value}")
     kinds = None
-    hidden = [t.id for t in added if found.get(t.content) == t.id and is_always_found(t)]
+    hidden = [t.id for t in added if found.get(t.content) == t.id != unk_id and is_always_found(t)]
     if hidden:
         kinds = np.full(len(found), Kind.NORMAL, np.uint8)
         kinds[hidden] = Kind.CONTROL
-        if unk_id in hidden:
-            kinds[unk_id] = Kind.UNKNOWN
     byte_fallback = fallback.boolean() if fallback else False
     return Unigram(vocab, scores, kinds, unk_id, byte_fallback, "tokenizers")
 
