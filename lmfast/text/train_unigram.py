@@ -131,9 +131,9 @@ def train_unigram(
 
     Exactness: with mode="sentencepiece", pieces, ids and scores (float32) equal those of sentencepiece 0.2.3 with the same
     `num_threads`, on the same machine (both use its C library's `exp`, `log` and `log1p`), for text of up to 500 MB and
-    the options above. Not the same: seeds of a text whose lines do not all begin with white space after normalization
-    (`add_dummy_prefix=False`, `treat_whitespace_as_suffix`), since sentencepiece's depend on what the next line
-    begins with; `split_by_whitespace=False` is not affected.
+    the options above. Nearly the same only: with `add_dummy_prefix=False` or `treat_whitespace_as_suffix=True`, because
+    sentencepiece's seeds then depend on what the next word or line begins with; and with `split_by_whitespace=False`,
+    because it then adds up lines in their order, equal ones apart, which rounds sums differently.
 
     Errors: ValueError for a size that the pieces do not fit, in sentencepiece's words, or a source without a line;
     OSError for a file that cannot be read.
@@ -406,6 +406,8 @@ class _Training:
             log_likelihood = self._trainer.add()
             self._trainer.maximize()
             self._run("compact")
+            if not self._trainer.alive():  # sentencepiece refuses too
+                raise ValueError("source: too little text; no piece is expected to occur half a time")
             self._report(log_likelihood, time.monotonic() - began, sub_iterations)
 
     def drop_shadowed(self) -> None:
