@@ -49,6 +49,7 @@ typedef struct {
     int split_by_whitespace;  /* U+2581 stands only at the beginning (end)  */
     int whitespace_as_suffix; /* ... at the end                             */
     int whitespace_only;      /* pieces of U+2581 only are allowed          */
+    int lines_begin_differently; /* exact: sentences need not begin with U+2581 */
     /* The alphabet: code points, rising, and the script of each (0: Common, 1: inherited, any other number). A character
      * of the words that is not there is unknown and in no piece. U+2585, if there, is taken out. */
     const uint32_t *characters;

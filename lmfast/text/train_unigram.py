@@ -345,6 +345,7 @@ def learn_unigram(
         split_by_whitespace=options.split_by_whitespace,
         whitespace_as_suffix=options.treat_whitespace_as_suffix,
         whitespace_only=options.allow_whitespace_only_pieces,
+        lines_begin_differently=not options.add_dummy_prefix or options.treat_whitespace_as_suffix,
         last=last,
     )
     training = _Training(trainer, _threads.count(threads), int(vocab_size * _OVERSHOOT), shrinking_factor, progress)
