@@ -91,7 +91,7 @@ static uint32_t *sort_words(const rows *words, uint32_t *order, uint32_t *spare)
             size_t i = start, k = middle;
             for (size_t to = start; to < end; to++) {
                 const int second = i == middle || (k < end && compare_rows(words->text + words->at[order[k]],
-                                                                          words->text + words->at[order[i]]) < 0);
+                                                                           words->text + words->at[order[i]]) < 0);
                 spare[to] = order[second ? k++ : i++];
             }
         }
@@ -118,9 +118,11 @@ static lf_status arrange_words(lf_unigram_trainer *t, const rows *words, const u
     uint64_t most = 0;
     for (size_t i = 0; i < n; i++) {
         const uint32_t word = sorted[i];
-        const int64_t count = counts[word], at_end = offsets[word + 1] > offsets[word] && blob[offsets[word + 1] - 1] == '\n';
-        const int again = t->rules.exact && n_different &&
-                          !compare_rows(words->text + words->at[word], words->text + words->at[by[n_different - 1].value]);
+        const int64_t count = counts[word],
+                      at_end = offsets[word + 1] > offsets[word] && blob[offsets[word + 1] - 1] == '\n';
+        const int again =
+            t->rules.exact && n_different &&
+            !compare_rows(words->text + words->at[word], words->text + words->at[by[n_different - 1].value]);
         if (!again) {
             items[n_different].value = word;
             sums[word] = ends[word] = 0;
@@ -290,10 +292,8 @@ lf_status lf_unigram_new(lf_unigram_trainer **trainer, const lf_unigram_rules *r
     if (status == LF_OK) status = new_suffixes(t);
     t->rules.characters = NULL; /* the caller's */
     t->rules.scripts = NULL;
-    if (status == LF_OK)
-        *trainer = t;
-    else
-        lf_unigram_free(t);
+    if (status == LF_OK) *trainer = t;
+    else lf_unigram_free(t);
     return status;
 }
 
@@ -414,7 +414,8 @@ static float seed_score(const lf_seed *seed) { return (float)seed->count * (floa
 static lf_seed **best_seeds(lf_unigram_trainer *t, size_t *n) {
     size_t n_seeds = 0;
     for (size_t i = 0; i < t->n_seed_parts; i++) n_seeds += t->seed_parts[i].n_seeds;
-    lf_keyed *items = malloc((n_seeds + 1) * sizeof *items), *spare = malloc((n_seeds + 1) * sizeof *spare), *sorted = items;
+    lf_keyed *items = malloc((n_seeds + 1) * sizeof *items), *spare = malloc((n_seeds + 1) * sizeof *spare),
+             *sorted = items;
     lf_seed **seeds = malloc((n_seeds + 1) * sizeof *seeds);
     if (items && spare && seeds) {
         uint64_t most = 0;
@@ -473,7 +474,8 @@ lf_status lf_unigram_select(lf_unigram_trainer *t) {
     t->numbers = calloc(room, sizeof *t->numbers);
     t->losses = calloc(room, sizeof *t->losses);
     t->keeps = malloc(room);
-    const int enough = seeds && t->piece_at && t->piece_length && t->remap && t->scores && t->numbers && t->losses && t->keeps;
+    const int enough =
+        seeds && t->piece_at && t->piece_length && t->remap && t->scores && t->numbers && t->losses && t->keeps;
     if (enough) {
         for (uint32_t i = 0; i < n_letters; i++) {
             t->piece_at[i] = letters[i].at;
@@ -610,7 +612,8 @@ lf_status lf_unigram_run(lf_unigram_trainer *t, lf_unigram_stage stage, size_t p
     case LF_UNIGRAM_VITERBI: return exact ? lf_unigram_exact_viterbi(t, part) : lf_unigram_fast_viterbi(t, part);
     case LF_UNIGRAM_COMPACT: return compact(t, &t->word_parts[part]), LF_OK;
     case LF_UNIGRAM_LOSS: return exact ? lf_unigram_exact_loss(t, first, end) : lf_unigram_fast_loss(t, first, end);
-    case LF_UNIGRAM_SHADOW: return exact ? lf_unigram_exact_shadow(t, first, end) : lf_unigram_fast_shadow(t, first, end);
+    case LF_UNIGRAM_SHADOW:
+        return exact ? lf_unigram_exact_shadow(t, first, end) : lf_unigram_fast_shadow(t, first, end);
     default: return LF_EVALUE;
     }
 }
@@ -624,10 +627,8 @@ lf_status lf_unigram_add(lf_unigram_trainer *t, double *log_likelihood) {
 
 lf_status lf_unigram_maximize(lf_unigram_trainer *t) {
     if (!is_laid(t)) return LF_EVALUE;
-    if (t->rules.exact)
-        lf_unigram_exact_maximize(t);
-    else
-        lf_unigram_fast_maximize(t);
+    if (t->rules.exact) lf_unigram_exact_maximize(t);
+    else lf_unigram_fast_maximize(t);
     return keep_pieces(t);
 }
 
@@ -681,8 +682,8 @@ void lf_unigram_pieces(const lf_unigram_trainer *t, uint8_t *blob, int64_t *offs
     offsets[t->n_pieces] = at;
 }
 
-void lf_unigram_count_characters(const uint8_t *blob, const int64_t *offsets, const int64_t *word_counts, size_t n_words,
-                                 int64_t *counts) {
+void lf_unigram_count_characters(const uint8_t *blob, const int64_t *offsets, const int64_t *word_counts,
+                                 size_t n_words, int64_t *counts) {
     memset(counts, 0, 0x110000 * sizeof *counts);
     for (size_t i = 0; i < n_words; i++) {
         const uint8_t *p = blob + offsets[i], *end = blob + offsets[i + 1];

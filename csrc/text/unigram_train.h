@@ -16,7 +16,7 @@
  * Dropped pieces are taken out of the edges before the next pass, so a pass costs what the current model costs. (Fast
  * training leaves a few that `maximize` drops there, without probability, where taking them out would cost more.)
  *
- * Two arithmetics. Fast: float64, probabilities scaled by a constant for each symbol so that a product stays near 1, words
+ * Two kinds of arithmetic. Fast: float64, probabilities scaled by a constant for each symbol so that a product stays near 1, words
  * in fixed blocks whose sums are added in order. Exact: that of sentencepiece 0.2.3, float32 logarithms in its order of
  * operations, with `n_sums` sums as its `num_threads` has.
  *
@@ -39,16 +39,16 @@ enum {
 };
 
 typedef struct {
-    int exact;                /* the arithmetic and order of sentencepiece */
-    uint32_t n_sums;          /* exact: its num_threads                     */
-    size_t seed_size;         /* how many seeds beside the characters       */
-    uint32_t max_length;      /* symbols of a piece                         */
-    int split_by_script;      /* no piece has characters of two scripts ... */
-    int split_by_number;      /* ... of which digits are one of their own   */
-    int split_digits;         /* a digit is a piece alone                   */
-    int split_by_whitespace;  /* U+2581 stands only at the beginning (end)  */
-    int whitespace_as_suffix; /* ... at the end                             */
-    int whitespace_only;      /* pieces of U+2581 only are allowed          */
+    int exact;                   /* the arithmetic and order of sentencepiece */
+    uint32_t n_sums;             /* exact: its num_threads                     */
+    size_t seed_size;            /* how many seeds beside the characters       */
+    uint32_t max_length;         /* symbols of a piece                         */
+    int split_by_script;         /* no piece has characters of two scripts ... */
+    int split_by_number;         /* ... of which digits are one of their own   */
+    int split_digits;            /* a digit is a piece alone                   */
+    int split_by_whitespace;     /* U+2581 stands only at the beginning (end)  */
+    int whitespace_as_suffix;    /* ... at the end                             */
+    int whitespace_only;         /* pieces of U+2581 only are allowed          */
     int lines_begin_differently; /* exact: sentences need not begin with U+2581 */
     /* The alphabet: code points, rising, and the script of each (0: Common, 1: inherited, any other number). A character
      * of the words that is not there is unknown and in no piece. U+2585, if there, is taken out. */
@@ -106,12 +106,12 @@ size_t lf_unigram_size(const lf_unigram_trainer *trainer, size_t *n_bytes);
 
 /* Writes them: piece i is blob[offsets[i] .. offsets[i + 1]), its score scores[i]. numbers[i] is what was counted of it last,
  * expectations or occurrences, and losses[i] its loss. */
-void lf_unigram_pieces(const lf_unigram_trainer *trainer, uint8_t *blob, int64_t *offsets, double *scores, double *numbers,
-                       double *losses);
+void lf_unigram_pieces(const lf_unigram_trainer *trainer, uint8_t *blob, int64_t *offsets, double *scores,
+                       double *numbers, double *losses);
 
 /* How often each code point occurs in words, counts[c] for c < 0x110000; a newline at the end of a word is not counted. A byte
  * that is part of no character is U+FFFD. The counts times the lengths are below 2^63. */
-void lf_unigram_count_characters(const uint8_t *blob, const int64_t *offsets, const int64_t *word_counts, size_t n_words,
-                                 int64_t *counts);
+void lf_unigram_count_characters(const uint8_t *blob, const int64_t *offsets, const int64_t *word_counts,
+                                 size_t n_words, int64_t *counts);
 
 #endif

@@ -67,10 +67,8 @@ static int lattice_fill(const lf_unigram_trainer *t, lattice *l, uint32_t slot, 
             if (end > n) continue;
             const uint32_t at = (uint32_t)l->n_nodes++;
             l->nodes[at] = (node){piece, i, end, (float)t->scores[piece], 0, NONE, NONE};
-            if (l->first[end] == NONE)
-                l->first[end] = at;
-            else
-                l->nodes[l->last[end]].next = at;
+            if (l->first[end] == NONE) l->first[end] = at;
+            else l->nodes[l->last[end]].next = at;
             l->last[end] = at;
         }
     return 1;
@@ -172,10 +170,8 @@ lf_status lf_unigram_exact_expect(lf_unigram_trainer *t, size_t part) {
     memset(sums, 0, ((size_t)t->n_pieces + 1) * sizeof *sums);
     for (size_t i = part; i < t->n_words && status == LF_OK; i += t->rules.n_sums) {
         const uint32_t slot = t->word_at[i], n = t->word_at[i + 1] - 1 - slot;
-        if (!lattice_room(&l, n, 1))
-            status = LF_ENOMEM;
-        else
-            expect_word(t, &l, slot, n, (float)t->counts[i], sums, &log_likelihood);
+        if (!lattice_room(&l, n, 1)) status = LF_ENOMEM;
+        else expect_word(t, &l, slot, n, (float)t->counts[i], sums, &log_likelihood);
     }
     t->likelihoods[part] = log_likelihood;
     lattice_free(&l);
@@ -372,9 +368,9 @@ lf_status lf_unigram_exact_loss(lf_unigram_trainer *t, uint32_t first, uint32_t 
         t->losses[i] = 0;
         t->keeps[i] = LF_DROP;
         if (t->numbers[i] == 0) continue;
-        const int n = t->piece_length[i] == 1             ? 1
+        const int n = t->piece_length[i] == 1                                    ? 1
                       : !lattice_fill(t, &l, t->piece_at[i], t->piece_length[i]) ? -1
-                                                          : two_best(&l, &s, found);
+                                                                                 : two_best(&l, &s, found);
         if (n < 0) {
             status = LF_ENOMEM;
         } else if (n == 1) {

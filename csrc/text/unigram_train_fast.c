@@ -33,7 +33,9 @@ static int passes_new(passes *x, size_t longest) {
     return x->alpha && x->beta && x->divisors && x->divided && x->back;
 }
 
-static void passes_free(passes *x) { free(x->alpha), free(x->beta), free(x->divisors), free(x->divided), free(x->back); }
+static void passes_free(passes *x) {
+    free(x->alpha), free(x->beta), free(x->divisors), free(x->divided), free(x->back);
+}
 
 /* Both passes over a short word; 0 if its sums leave the safe range. */
 static int expect_short(const lf_unigram_trainer *t, const uint32_t *edges, size_t n_edges, size_t n, double count,
@@ -111,8 +113,8 @@ lf_status lf_unigram_fast_expect(lf_unigram_trainer *t, size_t part_) {
     for (uint32_t i = part->first_word; i < part->end_word; i++) {
         const uint32_t slot = t->word_at[i], n = t->word_at[i + 1] - 1 - slot, from = t->edge_at[slot];
         const double count = (double)t->counts[i];
-        if (n > SHORT || !expect_short(t, t->edges + from, t->edge_at[slot + n] - from, n, count, sums,
-                                       &part->log_likelihood))
+        if (n > SHORT ||
+            !expect_short(t, t->edges + from, t->edge_at[slot + n] - from, n, count, sums, &part->log_likelihood))
             expect_long(t, &x, slot, n, count, sums, &part->log_likelihood);
     }
     passes_free(&x);

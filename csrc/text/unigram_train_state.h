@@ -11,14 +11,14 @@
 #include "text/unigram_train.h"
 
 enum {
-    LF_EDGE_LENGTH = 1023,     /* the symbols of an edge's piece */
-    LF_EDGE_LAST = 1 << 10,    /* no more edges of this slot     */
-    LF_EDGE_PIECE = 11,        /* where the piece begins         */
-    LF_SEED_PARTS = 64,        /* about so many parts for sorting and linking */
-    LF_WORD_PARTS = 8,         /* at most so many sums in fast training; fixed, so that results do not depend on threads */
-    LF_PIECE_PARTS = 16,       /* for losses */
-    LF_EDGES_A_SUM = 1 << 18,  /* fewer edges need fewer sums */
-    LF_DEAD_SHARE = 10,        /* so small a share of dropped pieces stays in the edges until the next pruning */
+    LF_EDGE_LENGTH = 1023,  /* the symbols of an edge's piece */
+    LF_EDGE_LAST = 1 << 10, /* no more edges of this slot     */
+    LF_EDGE_PIECE = 11,     /* where the piece begins         */
+    LF_SEED_PARTS = 64,     /* about so many parts for sorting and linking */
+    LF_WORD_PARTS = 8,      /* at most so many sums in fast training; fixed, so that results do not depend on threads */
+    LF_PIECE_PARTS = 16,    /* for losses */
+    LF_EDGES_A_SUM = 1 << 18, /* fewer edges need fewer sums */
+    LF_DEAD_SHARE = 10,       /* so small a share of dropped pieces stays in the edges until the next pruning */
 };
 
 #define LF_GONE 0xFFFFFFFFu
@@ -59,9 +59,9 @@ struct lf_unigram_trainer {
     uint32_t n_slots;
     uint32_t *text, *word_at; /* word_at[n_words] = n_slots */
     size_t text_room;
-    int64_t *counts, *ends;   /* of which at the end of a sentence (exact) */
-    uint32_t last_word;       /* LF_GONE: there is none */
-    double n_occurrences;     /* of symbols */
+    int64_t *counts, *ends; /* of which at the end of a sentence (exact) */
+    uint32_t last_word;     /* LF_GONE: there is none */
+    double n_occurrences;   /* of symbols */
 
     /* Until the edges are there. limit: how many symbols the longest piece has that could begin in a slot. */
     uint16_t *limit;
@@ -74,7 +74,7 @@ struct lf_unigram_trainer {
     uint32_t *piece_at, *remap;
     uint16_t *piece_length;
     double *scores, *numbers, *losses; /* scores[n_pieces]: of an unknown character */
-    uint8_t *keeps; /* what LOSS and SHADOW say of each: an lf_keep */
+    uint8_t *keeps;                    /* what LOSS and SHADOW say of each: an lf_keep */
 
     uint32_t n_dead; /* fast: pieces without probability that are still in the edges */
     int is_stale;    /* the edges have the numbers from before remap */
@@ -82,11 +82,11 @@ struct lf_unigram_trainer {
     size_t n_edges; /* room */
     lf_word_part *word_parts;
     size_t n_word_parts;
-    double *weights;  /* fast: exp(score), scaled */
-    double scale;     /* fast: logarithm of the factor for each symbol */
-    void *sums;       /* fast: double[n_word_parts][n_seeded + 1]; exact: float[n_sums][n_seeded + 1] */
+    double *weights;     /* fast: exp(score), scaled */
+    double scale;        /* fast: logarithm of the factor for each symbol */
+    void *sums;          /* fast: double[n_word_parts][n_seeded + 1]; exact: float[n_sums][n_seeded + 1] */
     double *likelihoods; /* exact: of each sum */
-    double sum, logsum; /* of the numbers, for losses */
+    double sum, logsum;  /* of the numbers, for losses */
 };
 
 typedef enum { LF_DROP, LF_KEEP_IF_WORTH, LF_KEEP } lf_keep;

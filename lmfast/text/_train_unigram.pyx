@@ -5,6 +5,8 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stddef cimport size_t
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 
+cimport cython
+
 import numpy as np
 
 cdef extern from "lf.h" nogil:
@@ -69,6 +71,7 @@ cdef dict STAGES = {"sort": LF_UNIGRAM_SORT, "link": LF_UNIGRAM_LINK, "fill": LF
                     "loss": LF_UNIGRAM_LOSS, "shadow": LF_UNIGRAM_SHADOW}
 
 
+@cython.final
 cdef class Trainer:
     """One training; see csrc/text/unigram_train.h. Parts of a stage may run at the same time, nothing else."""
 

@@ -81,9 +81,7 @@ def sentence_words(
 def required_characters(counted: Mapping[int, int], options: SentencePieceOptions) -> dict[int, int]:
     """The characters that are pieces, the most frequent ones that make up `character_coverage`: code point -> count."""
     wanted = {ord(c) for c in options.required_chars} - {0}
-    counts = {code: count for code, count in counted.items() if code} | {
-        code: counted.get(code, 0) for code in wanted
-    }
+    counts = {code: count for code, count in counted.items() if code} | {code: counted.get(code, 0) for code in wanted}
     total, covered = sum(counts.values()), 0
     least = np.float32(options.character_coverage)
     found = {}

@@ -1,7 +1,7 @@
 """Training a Unigram model: from texts to a tokenizer that chooses the most probable segmentation.
 
-Lines of text are normalized and cut into words, which are counted (`lmfast.text.words`); the repeated substrings of the words
-are the first pieces, and rounds of expectation-maximization and pruning leave the best of them
+Lines of text are normalized and cut into words, which are counted (`lmfast.text.words`); the repeated substrings of the
+words are the first pieces, and rounds of expectation-maximization and pruning leave the best of them
 (csrc/text/unigram_train.h). `mode` chooses the arithmetic; `lmfast.reference.text.unigram_train` has the definition.
 """
 
@@ -97,8 +97,8 @@ def train_unigram(
 ) -> Tokenizer:
     """A Unigram tokenizer of `vocab_size` pieces, learnt from texts.
 
-    source                a path; an iterable of texts (str, bytes) and files (`pathlib.Path`), all read line by line; or
-                          `WordCounts`, of which every word is a line with its count, as in sentencepiece's format "tsv"
+    source                a path; an iterable of texts (str, bytes) and files (`pathlib.Path`), all read by lines; or
+                          `WordCounts`, of which every word is a line with its count, as in sentencepiece's "tsv"
     vocab_size            how many pieces there will be, those that are not learnt among them
     mode                  "fast": float64, all lines whatever their length, scores estimated again for the last pieces.
                           "sentencepiece": the pieces and scores of sentencepiece 0.2.3, see below
@@ -129,9 +129,9 @@ def train_unigram(
     progress              called with a `Progress` while words are counted, then with a `Round` after each pass; what it
                           raises ends the training
 
-    Exactness: with mode="sentencepiece", pieces, ids and scores (float32) equal those of sentencepiece 0.2.3 with the same
-    `num_threads`, on the same machine (both use its C library's `exp`, `log` and `log1p`), for text of up to 500 MB and
-    the options above. Nearly the same only: with `add_dummy_prefix=False` or `treat_whitespace_as_suffix=True`, because
+    Exactness: with mode="sentencepiece", pieces, ids and scores (float32) equal those of sentencepiece 0.2.3 with the
+    same `num_threads`, on the same machine (both use its C library's `exp`, `log` and `log1p`), for text of up to 500
+    MB and the options above. Nearly the same only: with `add_dummy_prefix=False` or `treat_whitespace_as_suffix=True`, because
     sentencepiece's seeds then depend on what the next word or line begins with; and with `split_by_whitespace=False`,
     because it then adds up lines in their order, equal ones apart, which rounds sums differently.
 
@@ -212,8 +212,8 @@ def unigram_words(
 ) -> tuple[WordCounts, bytes | None]:
     """The words of normalized lines, and the last of them.
 
-    For mode="sentencepiece" a word that ends a line has a newline behind it and counts apart; otherwise there is no last
-    word.
+    For mode="sentencepiece" a word that ends a line has a newline behind it and counts apart; otherwise there is no
+    last word.
     """
     exact = mode == "sentencepiece"
     sentences = Sentences(
@@ -238,8 +238,10 @@ def unigram_words(
         progress=progress,
     )
     if not len(words):
-        limit = "" if options.max_sentence_length == _NO_LIMIT else (
-            f", and those that are longer than max_sentence_length = {options.max_sentence_length} bytes"
+        limit = (
+            ""
+            if options.max_sentence_length == _NO_LIMIT
+            else (f", and those that are longer than max_sentence_length = {options.max_sentence_length} bytes")
         )
         raise ValueError(f"source: no line to learn from; empty lines and lines with U+2585 are left out{limit}")
     return words, tail.last_word() if exact else None
@@ -248,8 +250,8 @@ def unigram_words(
 class _Tail:
     """Finds the last word of a text while its words are counted, by any number of threads.
 
-    sentencepiece puts its last line in the place of each line that is empty after normalization, so with n of those the last
-    line is not the last of the text: it is the first not empty one of the last n + 1.
+    sentencepiece puts its last line in the place of each line that is empty after normalization, so with n of those the
+    last line is not the last of the text: it is the first not empty one of the last n + 1.
     """
 
     def __init__(self, sentences: Sentences) -> None:
@@ -443,9 +445,7 @@ def _alphabet(required: Mapping[int, int]) -> tuple[NDArray[np.uint32], NDArray[
     return characters, found
 
 
-def _best(
-    trainer: Trainer, required: Mapping[int, int], n: int, mode: Mode
-) -> tuple[list[bytes], NDArray[np.float64]]:
+def _best(trainer: Trainer, required: Mapping[int, int], n: int, mode: Mode) -> tuple[list[bytes], NDArray[np.float64]]:
     """The required characters and, up to `n`, the other pieces of the highest scores."""
     blob, offsets, scores, _, _ = trainer.pieces()
     at = offsets.tolist()
@@ -478,7 +478,9 @@ def _spec(learnt: LearntUnigram, vocab_size: int, options: SentencePieceOptions)
             "hard_vocab_limit=False"
         )
     if meta and max(meta) >= n_pieces:
-        raise ValueError(f"the piece {meta[max(meta)][0]!r} has the id {max(meta)}, and there are {n_pieces} pieces only")
+        raise ValueError(
+            f"the piece {meta[max(meta)][0]!r} has the id {max(meta)}, and there are {n_pieces} pieces only"
+        )
     kinds = np.full(n_pieces, Kind.NORMAL, np.uint8)
     kinds[list(meta)] = [kind for _, kind in meta.values()]
     scores = np.zeros(n_pieces)

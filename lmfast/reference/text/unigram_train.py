@@ -1,7 +1,7 @@
 """How a Unigram model is learnt, in plain Python with float64: what csrc/text/unigram_train.h computes fast.
 
-A model is a dictionary, piece -> score (the natural logarithm of its probability). Words are a dictionary, word -> count,
-of normalized text in which U+2581 marks white space.
+A model is a dictionary, piece -> score (the natural logarithm of its probability). Words are a dictionary, word ->
+count, of normalized text in which U+2581 marks white space.
 """
 
 from __future__ import annotations
@@ -90,14 +90,14 @@ def digamma(x: float) -> float:
         result -= 1 / x
         x += 1
     x -= 0.5
-    return (
-        result + math.log(x) + 1 / (24 * x**2) - 7 / (960 * x**4) + 31 / (8064 * x**6) - 127 / (30720 * x**8)
-    )
+    return result + math.log(x) + 1 / (24 * x**2) - 7 / (960 * x**4) + 31 / (8064 * x**6) - 127 / (30720 * x**8)
 
 
 def maximize(expected: Mapping[str, float]) -> Model:
-    """The next model. A sparse prior: the digamma function lowers what is rare; pieces expected less than half a time go,
-    but characters stay."""
+    """The next model. The digamma function makes for a sparse one: it lowers what is rare.
+
+    Pieces expected less than half a time go, but characters stay.
+    """
     kept = {
         piece: max(count, LEAST_EXPECTED)
         for piece, count in expected.items()
@@ -128,8 +128,10 @@ def occurrences(words: Words, model: Mapping[str, float]) -> dict[str, float]:
 
 
 def losses(model: Mapping[str, float], counts: Mapping[str, float]) -> dict[str, float]:
-    """How much log-likelihood a token each piece is worth: what is lost when the best of the others spell all its occurrences.
-    Pieces that do not occur, or that others spell better, are worth nothing and missing; so are characters."""
+    """How much log-likelihood each piece is worth, for each token: what is lost when others spell all its occurrences.
+
+    Pieces that do not occur, or that others spell better, are worth nothing and missing; so are characters.
+    """
     total = math.fsum(counts.values())
     found = {}
     for piece, count in counts.items():
@@ -192,7 +194,7 @@ def train(
     shrinking_factor: float = 0.75,
     sub_iterations: int = 2,
 ) -> Model:
-    """The model of at most `target` pieces: expectation-maximization and pruning in turns, and maximization at the end."""
+    """The model of at most `target` pieces: maximization and pruning in turns, and maximization at the end."""
     model = seeds(words, characters, options, seed_size)
     before = -1
     while before != len(model):
