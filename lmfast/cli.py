@@ -13,6 +13,7 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from lmfast.text.train_cli import train
+from lmfast.text.train_unigram_cli import unigram
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -204,6 +205,7 @@ def main() -> None:
 
 
 main.add_command(train)
+train.add_command(unigram)
 
 
 @main.command(short_help="Text to token ids.")

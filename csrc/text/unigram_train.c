@@ -632,8 +632,8 @@ lf_status lf_unigram_maximize(lf_unigram_trainer *t) {
     return keep_pieces(t);
 }
 
-/* First those that must stay, in their order, then by falling loss. sentencepiece stops when it has exactly `target`, so where
- * more must stay than that, all with a loss do too. */
+/* First those that must stay, in their order, then by falling loss. sentencepiece stops when it has exactly `target`: where
+ * more must stay, it keeps all. */
 lf_status lf_unigram_prune(lf_unigram_trainer *t, size_t target) {
     if (!is_laid(t)) return LF_EVALUE;
     const size_t room = (size_t)t->n_pieces + 1;
@@ -647,7 +647,8 @@ lf_status lf_unigram_prune(lf_unigram_trainer *t, size_t target) {
             if (t->keeps[i] == LF_KEEP_IF_WORTH) items[n_items++] = (lf_keyed){lf_descending(t->losses[i]), i};
         }
         const lf_keyed *sorted = lf_radix_sort(items, spare, n_items, UINT64_MAX);
-        for (size_t i = 0; i < n_items && n != target; i++) order[n++] = (uint32_t)sorted[i].value;
+        for (size_t i = 0; i < n_items && (t->rules.exact ? n != target : n < target); i++)
+            order[n++] = (uint32_t)sorted[i].value;
         status = renumber(t, order, n);
     }
     free(order), free(items), free(spare);

@@ -39,16 +39,17 @@ enum {
 };
 
 typedef struct {
-    int exact;                /* the arithmetic and order of sentencepiece */
-    uint32_t n_sums;          /* exact: its num_threads                     */
-    size_t seed_size;         /* how many seeds beside the characters       */
-    uint32_t max_length;      /* symbols of a piece                         */
-    int split_by_script;      /* no piece has characters of two scripts ... */
-    int split_by_number;      /* ... of which digits are one of their own   */
-    int split_digits;         /* a digit is a piece alone                   */
-    int split_by_whitespace;  /* U+2581 stands only at the beginning (end)  */
-    int whitespace_as_suffix; /* ... at the end                             */
-    int whitespace_only;      /* pieces of U+2581 only are allowed          */
+    int exact;                   /* the arithmetic and order of sentencepiece */
+    uint32_t n_sums;             /* exact: its num_threads                     */
+    size_t seed_size;            /* how many seeds beside the characters       */
+    uint32_t max_length;         /* symbols of a piece                         */
+    int split_by_script;         /* no piece has characters of two scripts ... */
+    int split_by_number;         /* ... of which digits are one of their own   */
+    int split_digits;            /* a digit is a piece alone                   */
+    int split_by_whitespace;     /* U+2581 stands only at the beginning (end)  */
+    int whitespace_as_suffix;    /* ... at the end                             */
+    int whitespace_only;         /* pieces of U+2581 only are allowed          */
+    int lines_begin_differently; /* exact: sentences need not begin with U+2581 */
     /* The alphabet: code points, rising, and the script of each (0: Common, 1: inherited, any other number). A character
      * of the words that is not there is unknown and in no piece. U+2585, if there, is taken out. */
     const uint32_t *characters;

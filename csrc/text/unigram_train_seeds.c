@@ -113,12 +113,14 @@ static void follow(following *f, unsigned what) {
  * It is one if it occurs twice and has different continuations: else a longer one is as frequent. Fast training compares
  * symbols, and takes the end of a word for a place where anything may follow. sentencepiece compares bytes of its corpus,
  * in which a word is followed by a space or by the NUL that ends a sentence, and the last NUL by nothing. Because it
- * takes a NUL off the end of a substring, what the last sentence ends with counts double where it ends another one. */
+ * takes a NUL off the end of a substring, what the last sentence ends with counts double where it ends another one; and so
+ * does the end of any two sentences before such that begin with different bytes. That, and what the word behind a space
+ * begins with, is not known here; of two or more it is taken for granted that they begin differently. */
 static uint64_t seed_count(const lf_unigram_trainer *t, const bucket *b, size_t left, size_t right, unsigned length) {
     enum { SPACE_LEAD = 0xE2 };
     following f = {0, 0, 0};
     uint64_t at_end = 0;
-    int at_last_end = 0;
+    int at_last_end = t->rules.lines_begin_differently;
     size_t i = left;
     for (; i <= right; i++) { /* those that end here come first */
         const uint32_t slot = (uint32_t)b->items[i].value, next = t->text[slot + length];
@@ -131,6 +133,7 @@ static uint64_t seed_count(const lf_unigram_trainer *t, const bucket *b, size_t 
             const uint32_t word = t->word_of[slot];
             if (t->ends[word]) follow(&f, 0);
             if (t->counts[word] > t->ends[word]) follow(&f, SPACE_LEAD);
+            f.several |= t->rules.whitespace_as_suffix && t->counts[word] - t->ends[word] > 1;
             at_end += (uint64_t)t->ends[word];
             at_last_end |= word == t->last_word;
         }

@@ -10,7 +10,7 @@ MOST_PIECES: int
 class Trainer:
     def __new__(
         cls,
-        blob: bytes | NDArray[np.uint8],
+        blob: bytes,
         offsets: NDArray[np.int64],
         counts: NDArray[np.int64],
         characters: NDArray[np.uint32],
@@ -26,6 +26,7 @@ class Trainer:
         split_by_whitespace: bool,
         whitespace_as_suffix: bool,
         whitespace_only: bool,
+        lines_begin_differently: bool = False,
         last: bytes | None = None,
     ) -> Trainer: ...
     def parts(self, stage: str) -> int: ...
@@ -41,6 +42,4 @@ class Trainer:
         self,
     ) -> tuple[bytes, NDArray[np.int64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]: ...
 
-def count_characters(
-    blob: bytes | NDArray[np.uint8], offsets: NDArray[np.int64], counts: NDArray[np.int64]
-) -> NDArray[np.int64]: ...
+def count_characters(blob: bytes, offsets: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.int64]: ...

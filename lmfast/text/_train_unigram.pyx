@@ -5,6 +5,8 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stddef cimport size_t
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 
+cimport cython
+
 import numpy as np
 
 cdef extern from "lf.h" nogil:
@@ -28,6 +30,7 @@ cdef extern from "text/unigram_train.h" nogil:
         int split_by_whitespace
         int whitespace_as_suffix
         int whitespace_only
+        int lines_begin_differently
         const uint32_t *characters
         const uint8_t *scripts
         size_t n_characters
@@ -68,6 +71,7 @@ cdef dict STAGES = {"sort": LF_UNIGRAM_SORT, "link": LF_UNIGRAM_LINK, "fill": LF
                     "loss": LF_UNIGRAM_LOSS, "shadow": LF_UNIGRAM_SHADOW}
 
 
+@cython.final
 cdef class Trainer:
     """One training; see csrc/text/unigram_train.h. Parts of a stage may run at the same time, nothing else."""
 
@@ -77,7 +81,8 @@ cdef class Trainer:
                   const int64_t[::1] counts not None, const uint32_t[::1] characters not None,
                   const uint8_t[::1] scripts not None, *, bint exact, uint32_t n_sums, size_t seed_size,
                   uint32_t max_length, bint split_by_script, bint split_by_number, bint split_digits,
-                  bint split_by_whitespace, bint whitespace_as_suffix, bint whitespace_only, bytes last=None):
+                  bint split_by_whitespace, bint whitespace_as_suffix, bint whitespace_only,
+                  bint lines_begin_differently=False, bytes last=None):
         cdef size_t n = <size_t>counts.shape[0], where = 0, n_last = len(last) if last is not None else 0
         cdef uint8_t nothing = 0
         cdef uint32_t no_character = 0
@@ -106,6 +111,7 @@ cdef class Trainer:
         rules.split_by_whitespace = split_by_whitespace
         rules.whitespace_as_suffix = whitespace_as_suffix
         rules.whitespace_only = whitespace_only
+        rules.lines_begin_differently = lines_begin_differently
         rules.n_characters = <size_t>characters.shape[0]
         rules.characters = &characters[0] if rules.n_characters else &no_character
         rules.scripts = &scripts[0] if rules.n_characters else &nothing

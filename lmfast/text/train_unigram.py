@@ -1,7 +1,7 @@
 """Training a Unigram model: from texts to a tokenizer that chooses the most probable segmentation.
 
-Lines of text are normalized and cut into words, which are counted (`lmfast.text.words`); the repeated substrings of
-the words are the first pieces, and rounds of expectation-maximization and pruning leave the best of them
+Lines of text are normalized and cut into words, which are counted (`lmfast.text.words`); the repeated substrings of the
+words are the first pieces, and rounds of expectation-maximization and pruning leave the best of them
 (csrc/text/unigram_train.h). `mode` chooses the arithmetic; `lmfast.reference.text.unigram_train` has the definition.
 """
 
@@ -97,9 +97,9 @@ def train_unigram(
 ) -> Tokenizer:
     """A Unigram tokenizer of `vocab_size` pieces, learnt from texts.
 
-    source                a path; an iterable of texts (str, bytes) and files (`pathlib.Path`), all read line by line;
-                          or `WordCounts`, of which every word is a line with its count, as in sentencepiece's format
-    "tsv" vocab_size            how many pieces there will be, those that are not learnt among them
+    source                a path; an iterable of texts (str, bytes) and files (`pathlib.Path`), all read by lines; or
+                          `WordCounts`, of which every word is a line with its count, as in sentencepiece's "tsv"
+    vocab_size            how many pieces there will be, those that are not learnt among them
     mode                  "fast": float64, all lines whatever their length, scores estimated again for the last pieces.
                           "sentencepiece": the pieces and scores of sentencepiece 0.2.3, see below
     normalizer            a name in `lmfast.text.charsmaps.CHARSMAPS` or the bytes of a charsmap
@@ -131,9 +131,10 @@ def train_unigram(
 
     Exactness: with mode="sentencepiece", pieces, ids and scores (float32) equal those of sentencepiece 0.2.3 with the
     same `num_threads`, on the same machine (both use its C library's `exp`, `log` and `log1p`), for text of up to 500
-    MB and the options above. Not the same: seeds of a text whose lines do not all begin with white space after
-    normalization (`add_dummy_prefix=False`, `treat_whitespace_as_suffix`), since sentencepiece's depend on what the
-    next line begins with; `split_by_whitespace=False` is not affected.
+    MB and the options above. Nearly the same only: with `add_dummy_prefix=False` or
+    `treat_whitespace_as_suffix=True`, because sentencepiece's seeds then depend on what the next word or line begins
+    with; and with `split_by_whitespace=False`, because it then adds up lines in their order, equal ones apart, which
+    rounds sums differently.
 
     Errors: ValueError for a size that the pieces do not fit, in sentencepiece's words, or a source without a line;
     OSError for a file that cannot be read.
@@ -250,8 +251,8 @@ def unigram_words(
 class _Tail:
     """Finds the last word of a text while its words are counted, by any number of threads.
 
-    sentencepiece puts its last line in the place of each line that is empty after normalization, so with n of those
-    the last line is not the last of the text: it is the first not empty one of the last n + 1.
+    sentencepiece puts its last line in the place of each line that is empty after normalization, so with n of those the
+    last line is not the last of the text: it is the first not empty one of the last n + 1.
     """
 
     def __init__(self, sentences: Sentences) -> None:
@@ -347,6 +348,7 @@ def learn_unigram(
         split_by_whitespace=options.split_by_whitespace,
         whitespace_as_suffix=options.treat_whitespace_as_suffix,
         whitespace_only=options.allow_whitespace_only_pieces,
+        lines_begin_differently=not options.add_dummy_prefix or options.treat_whitespace_as_suffix,
         last=last,
     )
     training = _Training(trainer, _threads.count(threads), int(vocab_size * _OVERSHOOT), shrinking_factor, progress)
@@ -408,6 +410,8 @@ class _Training:
             log_likelihood = self._trainer.add()
             self._trainer.maximize()
             self._run("compact")
+            if not self._trainer.alive():  # sentencepiece refuses too
+                raise ValueError("source: too little text; no piece is expected to occur half a time")
             self._report(log_likelihood, time.monotonic() - began, sub_iterations)
 
     def drop_shadowed(self) -> None:

@@ -5,6 +5,7 @@ byte_level   texts to ids and back by a `TokenizerSpec`, byte-level BPE, and its
 families     the same functions for a spec of any family
 pipeline     the families of Hugging Face, step by step
 sentencepiece  models of sentencepiece (a module of its own names)
+unigram_train  how a Unigram model is learnt from counted words (a module of its own names)
 wordpiece    BERT's normalizer and words, WordPiece and WordLevel, and the way back (a module of its own names)
 """
 
