@@ -140,12 +140,19 @@ def _falling(words: WordCounts) -> Callable[[int], tuple[int, bytes]]:
     return lambda i: (-counts[i], words.blob[at[i] : at[i + 1]])
 
 
+def _seen(learnt: Learnt, unk_token: str | None) -> Vocab:
+    """The vocabulary without the special tokens that are cut out of a text before the model sees it."""
+    merged = set(learnt.merges.ravel().tolist())
+    cut = {i for content, i in learnt.special_tokens.items() if len(content) > 1 and content != unk_token} - merged
+    return Vocab.from_items((token, token_id) for token, token_id in learnt.vocab if token_id not in cut)
+
+
 def spec_of_characters(
     learnt: Learnt, pattern: str | None, prefix: str, suffix: str, unk_token: str | None = None
 ) -> TokenizerSpec:
     """The BPE tokenizer."""
     model = BPE(
-        learnt.vocab,
+        _seen(learnt, unk_token),
         np.ascontiguousarray(learnt.merges[:, :2]),
         ignore_merges=False,
         byte_level=False,
@@ -163,5 +170,5 @@ def spec_of_characters(
 
 def spec_of_word_pieces(learnt: Learnt, pattern: str | None, prefix: str, unk_token: str) -> TokenizerSpec:
     """The WordPiece tokenizer: its tokens, and nothing of how they were merged."""
-    model = WordPiece(learnt.vocab, learnt.special_tokens[unk_token], prefix)
+    model = WordPiece(_seen(learnt, unk_token), learnt.special_tokens[unk_token], prefix)
     return spec_of(model, pattern, learnt.special_tokens, (WordPieceDecoder(prefix),))

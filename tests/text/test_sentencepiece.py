@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -19,7 +19,15 @@ from lmfast.reference.text import sentencepiece as truth
 from lmfast.text import formats
 from lmfast.text._sentencepiece import Engine, Lattice, Normalizer
 from lmfast.text.sentencepiece import engine_for, sample_and_score
-from lmfast.text.spec import ScoredBPE, SentencePieceDecoder, SentencePieceNormalizer, TokenizerSpec, Unigram, Vocab
+from lmfast.text.spec import (
+    Kind,
+    ScoredBPE,
+    SentencePieceDecoder,
+    SentencePieceNormalizer,
+    TokenizerSpec,
+    Unigram,
+    Vocab,
+)
 
 BRIEF = os.environ.get("LMFAST_TEST_BRIEF") == "1"
 MODELS = ("llama2.model", "t5.spiece.model")
@@ -128,6 +136,7 @@ def test_truth_decode_any_ids(data: st.DataObject, spec: TokenizerSpec) -> None:
 @settings(max_examples=300)
 @given(spec=specs(unigram=True), line=st.text(alphabet="abc1. é", max_size=7).map(str.encode), alpha=st.floats(0, 2))
 def test_truth_lattice(spec: TokenizerSpec, line: bytes, alpha: float) -> None:
+    assume(Kind.NORMAL in spec.model.kinds)  # otherwise an unknown character costs the largest float, and sums are inf
     lattice, reference = engine_of(spec).lattice(line), truth.model_of(spec)
     assert lattice.text == truth.normalize(reference, line)[0]
     every = truth.segmentations(reference, lattice.text)
