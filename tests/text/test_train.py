@@ -423,6 +423,17 @@ def test_unit_seed_merges() -> None:
             train_bpe([], 257, seed_merges=pairs)
 
 
+@pytest.mark.slow
+def test_safety_one_long_line(tmp_path: Path) -> None:
+    """A line of 46 MB, in little memory: all counts are those of its period, so many times, and so are the merges."""
+    period = b" the cat sat on the mat"
+    (tmp_path / "a.txt").write_bytes(period * 2_000_000)
+    got = train_bpe(tmp_path / "a.txt", 280, pattern="gpt2", max_memory=16 << 20)
+    assert got == train_bpe([period * 3], 280, pattern="gpt2")
+    counts = count_words(tmp_path / "a.txt", "gpt2")
+    assert dict(counts) == {b" the": 4_000_000} | {b" " + w: 2_000_000 for w in (b"cat", b"sat", b"on", b"mat")}
+
+
 def test_safety_train() -> None:
     words = WordCounts.from_items([(b"ab", 1)])
     for vocab_size, special in ((255, ()), (256, ("x",)), (0, ()), (-5, ()), (2**21, ()), (2**40, ())):
