@@ -114,7 +114,7 @@ def lines_of(data_dir: Path, corpus: str, n_bytes: int) -> list[str]:
 
 @pytest.mark.parametrize("corpus", ["english", "multilingual", "code"])
 def test_peer_lines_of_models(model: Pair, data_dir: Path, corpus: str) -> None:
-    model.check(lines_of(data_dir, corpus, 100_000 if BRIEF else 500_000))
+    model.check(lines_of(data_dir, corpus, 30_000 if BRIEF else 500_000))
 
 
 @pytest.mark.parametrize("corpus", ["english", "multilingual", "code"])
