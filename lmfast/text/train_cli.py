@@ -124,7 +124,7 @@ def _common(command: Callable[..., None]) -> Callable[..., None]:
 @click.option("--split-digits", is_flag=True, help="Of sentencepiece: a digit is a piece of its own.")
 @click.option("--user-defined-symbol", "user_defined_symbols", metavar="TEXT", multiple=True, help="Of sentencepiece.")
 def bpe(files: tuple[str, ...], output: str, vocab_size: int, quiet: bool, characters: bool, **options: Any) -> None:
-    r"""Byte-pair encoding.
+    """Byte-pair encoding.
 
     \b
       lmfast train bpe corpus.txt --vocab-size 32000 -o tokenizer.json
@@ -161,7 +161,7 @@ def bpe(files: tuple[str, ...], output: str, vocab_size: int, quiet: bool, chara
 @click.option("--continuing-subword-prefix", default="##", show_default=True, metavar="TEXT", help="Of what goes on.")
 @click.option("--limit-alphabet", type=click.IntRange(min=1), metavar="N", help="The most frequent characters only.")
 def wordpiece(files: tuple[str, ...], output: str, vocab_size: int, quiet: bool, **options: Any) -> None:
-    r"""WordPiece: tokens learnt as by BPE over characters, for segmentation by the longest match.
+    """WordPiece: tokens learnt as by BPE over characters, for segmentation by the longest match.
 
     \b
       lmfast train wordpiece corpus.txt --vocab-size 30522 -o tokenizer.json

@@ -98,7 +98,7 @@ def unigram(
     quiet: bool,
     **options: Any,
 ) -> None:
-    r"""Unigram: the most probable pieces, by expectation-maximization and pruning.
+    """Unigram: the most probable pieces, by expectation-maximization and pruning.
 
     \b
       lmfast train unigram corpus.txt --vocab-size 32000 --byte-fallback -o spm.model
