@@ -16,12 +16,16 @@ TEXTS = [f"the cat {i % 7} in the hat sat on mat number {i}; {'x' * (i % 5)} Ã©í
 
 
 @pytest.fixture(scope="module")
-def ray() -> Iterator[Any]:
-    """A Ray of this machine with three workers."""
+def ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A Ray of this machine with three workers, which look for modules first in the folder it was started from: not in
+    the checkout, whose lmfast need not be compiled.
+    """
     module = pytest.importorskip("ray")
-    module.init(
-        num_cpus=3, include_dashboard=False, log_to_driver=False, logging_level="ERROR", object_store_memory=10**8
-    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("ray"))
+        module.init(
+            num_cpus=3, include_dashboard=False, log_to_driver=False, logging_level="ERROR", object_store_memory=10**8
+        )
     yield module
     module.shutdown()
 
