@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import pairwise
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
@@ -449,25 +450,32 @@ def _alphabet(required: Mapping[int, int]) -> tuple[NDArray[np.uint32], NDArray[
 def _best(trainer: Trainer, required: Mapping[int, int], n: int, mode: Mode) -> tuple[list[bytes], NDArray[np.float64]]:
     """The required characters and, up to `n`, the other pieces of the highest scores."""
     blob, offsets, scores, _, _ = trainer.pieces()
-    at = offsets.tolist()
-    found = {blob[at[i] : at[i + 1]]: score for i, score in enumerate(scores.tolist())}
+    strings = [blob[start:stop] for start, stop in pairwise(offsets.tolist())]
+    by_string = np.array(sorted(range(len(strings)), key=strings.__getitem__))
+    by_score = by_string[np.argsort(-scores[by_string], kind="stable")]
+    alone = [chr(code).encode() for code in sorted(required, key=lambda code: (-required[code], code))]
+    left_out = set(alone).difference(strings)
+    room = n - len(alone)
+    kept = set(alone)
+    pieces: list[bytes] = []
+    found: list[float] = []
+    for piece, score in zip(map(strings.__getitem__, by_score.tolist()), scores[by_score].tolist(), strict=True):
+        room -= piece not in kept
+        if room >= 0 or piece in kept:
+            pieces.append(piece)
+            found.append(score)
+    if not left_out:
+        return pieces, np.array(found)
     exact = np.float32 if mode == "sentencepiece" else np.float64
-    least = exact(min(found.values()))
+    least = exact(scores.min())
     penalty = exact(0)
-    chosen: dict[bytes, float] = {}
-    for code in sorted(required, key=lambda code: (-required[code], code)):
-        piece = chr(code).encode()
-        if piece in found:
-            chosen[piece] = found[piece]
-        else:
-            chosen[piece] = float(least + penalty)
+    for piece in alone:
+        if piece in left_out:
+            pieces.append(piece)
+            found.append(float(least + penalty))
             penalty += exact(_PENALTY)
-    for piece, score in sorted(found.items(), key=lambda item: (-item[1], item[0])):
-        if len(chosen) == n:
-            break
-        chosen.setdefault(piece, score)
-    best = sorted(chosen.items(), key=lambda item: (-item[1], item[0]))
-    return [piece for piece, _ in best], np.array([score for _, score in best])
+    order = sorted(range(len(pieces)), key=lambda i: (-found[i], pieces[i]))
+    return [pieces[i] for i in order], np.array(found)[order]
 
 
 def _spec(learnt: LearntUnigram, vocab_size: int, options: SentencePieceOptions) -> TokenizerSpec:
@@ -486,14 +494,17 @@ def _spec(learnt: LearntUnigram, vocab_size: int, options: SentencePieceOptions)
     kinds[list(meta)] = [kind for _, kind in meta.values()]
     scores = np.zeros(n_pieces)
     scores[kinds == Kind.NORMAL] = learnt.scores
-    pieces = iter(learnt.pieces)
-    ids: dict[bytes, int] = {}
-    for token_id in range(n_pieces):
-        piece = meta[token_id][0].encode() if token_id in meta else next(pieces)
-        if ids.setdefault(piece, token_id) != token_id:
-            raise ValueError(f"{piece.decode()} is already defined")
-    model = Unigram(Vocab.from_items(ids), scores, kinds, options.unk_id, options.byte_fallback)
-    return spec_of_model(model, meta, n_pieces, replace(options, max_sentence_length=options.max_sentence_length))
+    given = {piece.encode(): token_id for token_id, (piece, _) in meta.items()}
+    if len(given) < len(meta) or not given.keys().isdisjoint(learnt.pieces):
+        twice = [piece for piece, _ in meta.values()] + [piece.decode() for piece in learnt.pieces]
+        raise ValueError(f"{next(piece for piece in twice if twice.count(piece) > 1)} is already defined")
+    pieces = list(learnt.pieces)
+    for token_id, (piece, _) in sorted(meta.items()):
+        pieces.insert(token_id, piece.encode())
+    offsets = np.append(0, np.cumsum(np.fromiter(map(len, pieces), np.int64, n_pieces)))
+    vocab = Vocab(np.arange(n_pieces, dtype=np.uint32), offsets, b"".join(pieces))
+    model = Unigram(vocab, scores, kinds, options.unk_id, options.byte_fallback)
+    return spec_of_model(model, meta, options)
 
 
 def _strings(name: str, values: Iterable[str]) -> tuple[str, ...]:
