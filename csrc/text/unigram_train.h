@@ -43,6 +43,7 @@ typedef struct {
     uint32_t n_sums;             /* exact: its num_threads                     */
     size_t seed_size;            /* how many seeds beside the characters       */
     uint32_t max_length;         /* symbols of a piece                         */
+    uint32_t least_closed;       /* so often a seed occurs that could be longer nowhere */
     int split_by_script;         /* no piece has characters of two scripts ... */
     int split_by_number;         /* ... of which digits are one of their own   */
     int split_digits;            /* a digit is a piece alone                   */
@@ -93,6 +94,7 @@ lf_status lf_unigram_run(lf_unigram_trainer *trainer, lf_unigram_stage stage, si
  * time. `prune` keeps the `target` pieces of the greatest loss. `reach` drops the pieces that SHADOW found. */
 lf_status lf_unigram_select(lf_unigram_trainer *trainer);
 lf_status lf_unigram_lay(lf_unigram_trainer *trainer);
+lf_status lf_unigram_begin(lf_unigram_trainer *trainer);
 lf_status lf_unigram_add(lf_unigram_trainer *trainer, double *log_likelihood);
 lf_status lf_unigram_maximize(lf_unigram_trainer *trainer);
 lf_status lf_unigram_prune(lf_unigram_trainer *trainer, size_t target);

@@ -65,7 +65,12 @@ class Steps:
     """A training step by step."""
 
     def __init__(
-        self, words: dict[str, int], exact: bool = False, seed_size: int = 1_000_000, n_threads: int = 1
+        self,
+        words: dict[str, int],
+        exact: bool = False,
+        seed_size: int = 1_000_000,
+        n_threads: int = 1,
+        least_closed: int = 2,
     ) -> None:
         counts = WordCounts.from_items({word.encode(): n for word, n in words.items()}, None)
         required = dict.fromkeys(map(ord, "".join(words)), 1)
@@ -73,13 +78,14 @@ class Steps:
         self.trainer = Trainer(
             counts.blob, counts.offsets, counts.counts, *module._alphabet(required), exact=exact, n_sums=1,
             seed_size=seed_size, max_length=16, split_by_script=True, split_by_number=True, split_digits=False,
-            split_by_whitespace=True, whitespace_as_suffix=False, whitespace_only=False,
+            split_by_whitespace=True, whitespace_as_suffix=False, whitespace_only=False, least_closed=least_closed,
         )  # fmt: skip
         self.run("sort")
         self.trainer.select()
         self.run("link")
         self.trainer.lay()
         self.run("fill")
+        self.trainer.begin()
 
     def run(self, stage: str) -> None:
         parts = [partial(self.trainer.run, stage, part) for part in range(self.trainer.parts(stage))]
@@ -99,10 +105,10 @@ def close(got: dict[str, float], want: dict[str, float], tolerance: float) -> No
         assert got[name] == pytest.approx(value, rel=tolerance, abs=tolerance), name
 
 
-@given(WORDS, st.sampled_from([1_000_000, 3]))
-def test_truth_seeds(words: dict[str, int], size: int) -> None:
-    want = reference.seeds(words, set("".join(words)), OPTIONS, size)
-    got = Steps(words, seed_size=size).column(0)
+@given(WORDS, st.sampled_from([1_000_000, 3]), st.sampled_from([2, 5, 40]))
+def test_truth_seeds(words: dict[str, int], size: int, least_closed: int) -> None:
+    want = reference.seeds(words, set("".join(words)), OPTIONS, size, least_closed)
+    got = Steps(words, seed_size=size, least_closed=least_closed).column(0)
     assert list(got) == list(want)
     close(got, want, 1e-12)
 
@@ -416,7 +422,7 @@ def test_safety_the_door_checks() -> None:
     with pytest.raises(ValueError, match="shape"):
         Trainer(words.blob, words.offsets[:1], words.counts, *none, **rules)
     trainer = Trainer(words.blob, words.offsets, words.counts, *none, **rules)
-    for step in (trainer.lay, trainer.add, trainer.maximize, trainer.reach, partial(trainer.prune, 3)):
+    for step in (trainer.lay, trainer.begin, trainer.add, trainer.maximize, trainer.reach, partial(trainer.prune, 3)):
         with pytest.raises(ValueError, match="before"):
             step()
     for stage in ("link", "fill", "expect", "loss", "compact", "shadow", "viterbi"):
