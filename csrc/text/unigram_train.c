@@ -619,7 +619,7 @@ lf_status lf_unigram_select(lf_unigram_trainer *t) {
 
 /* Edges. */
 
-/* Words in parts of about as many symbols, those that are there once. The sums of all parts take up less room than edges. */
+/* Words in parts of about as many symbols, those that are there once. The sums of all parts take less room than edges. */
 static lf_status new_word_parts(lf_unigram_trainer *t) {
     uint64_t all = 0, before = 0;
     for (size_t i = 0; i < t->n_words; i++) all += t->word_at[i + 1] - t->word_at[i] - (t->shared ? t->shared[i] : 0);

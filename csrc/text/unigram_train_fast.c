@@ -1,13 +1,13 @@
 /* unigram_train_fast.c - the passes of fast training, in float64.
  *
  * Words are nodes of a trie (unigram_train_trie.c), and a pass goes through it once, with a stack for the path to the
- * current node. Forward sums are complete when a node is reached. A node is left when all words that go on from it are done;
- * then its backward sum is complete too, and goes to the nodes where its edges begin. So what words have in common is
- * computed once, with their counts together.
+ * current node. Its forward sum is complete when a node is reached. A node is left when all words that go on from it are
+ * done; then its backward sum is complete too, and goes to the nodes where its edges begin. So what words have in common
+ * is computed once, with their counts together.
  *
- * Sums are products of probabilities, each piece's times exp(scale) for each of its symbols. `scale` is the mean cost of a
- * symbol under the last model, so they stay near 1 and no logarithm is taken but one a word. In a long word they may still
- * drift; it is computed alone, and sums are divided by themselves where they leave [1e-100, 1e100].
+ * Sums are products of probabilities, each piece's times exp(scale) for each of its symbols. `scale` is the mean cost of
+ * a symbol under the last model, so they stay near 1 and no logarithm is taken but one a word. In a long word they may
+ * still drift; it is computed alone, and sums are divided by themselves where they leave [1e-100, 1e100].
  *
  * Exactness: sums are added in a fixed order, whatever the number of threads. */
 #include "text/unigram_train_state.h"
@@ -166,8 +166,8 @@ lf_status lf_unigram_fast_expect(lf_unigram_trainer *t, size_t part_) {
     return LF_OK;
 }
 
-/* The best segmentation, of equals the one whose last piece is longest, and so on to the left. Here alpha is the score up to
- * a node, and beta how many words pass it. */
+/* The best segmentation, of equals the one whose last piece is longest, and so on to the left. Here alpha is the score
+ * up to a node, and beta how many words pass it. */
 lf_status lf_unigram_fast_viterbi(lf_unigram_trainer *t, size_t part_) {
     lf_word_part *part = &t->word_parts[part_];
     double *const sums = begin_sums(t, part_);
@@ -289,7 +289,8 @@ static void set_loss(lf_unigram_trainer *t, uint32_t piece, const uint32_t *cons
     t->keeps[piece] = LF_KEEP_IF_WORTH;
 }
 
-static void set_reach(lf_unigram_trainer *t, uint32_t piece, const uint32_t *const *from, double *best, uint32_t *back) {
+static void set_reach(lf_unigram_trainer *t, uint32_t piece, const uint32_t *const *from, double *best,
+                      uint32_t *back) {
     t->keeps[piece] = best_without(t, piece, from, best, back) > t->scores[piece] ? LF_DROP : LF_KEEP;
 }
 

@@ -103,8 +103,8 @@ static void follow(following *f, unsigned what) {
  *
  * It is one if it occurs twice and has different continuations: else a longer one is as frequent. Fast training compares
  * symbols, and takes the end of a word for a place where anything may follow. But what can go on nowhere, as most whole
- * words, has to occur `least_closed` times: the rare ones say more of this text than of others. sentencepiece compares bytes of its corpus,
- * in which a word is followed by a space or by the NUL that ends a sentence, and the last NUL by nothing. Because it
+ * words, has to occur `least_closed` times: the rare ones say more of this text than of others, and with them unseen
+ * code costs 0.25 % more. sentencepiece compares bytes of its corpus, in which a word is followed by a space or by the NUL that ends a sentence, and the last NUL by nothing. Because it
  * takes a NUL off the end of a substring, what the last sentence ends with counts double where it ends another one; and so
  * does the end of any two sentences before such that begin with different bytes. That, and what the word behind a space
  * begins with, is not known here; of two or more it is taken for granted that they begin differently. */

@@ -18,7 +18,7 @@ enum {
     LF_WORD_PARTS = 8,      /* at most so many sums in fast training; fixed, so that results do not depend on threads */
     LF_PIECE_PARTS = 16,    /* exact: for losses */
     LF_SYMBOLS_A_SUM = 1 << 16, /* fewer symbols need fewer sums */
-    LF_DEAD_SHARE = 10,       /* so small a share of dropped pieces stays in the edges until the next pruning */
+    LF_DEAD_SHARE = 10,         /* so small a share of dropped pieces stays in the edges until the next pruning */
 };
 
 #define LF_GONE 0xFFFFFFFFu

@@ -1,14 +1,19 @@
 /* unigram_train_trie.c - the edges of fast training.
  *
- * Words that begin alike are neighbours, and what they have in common is there once: a word has the nodes for its symbols
+ * Words that begin alike are neighbours, and what they have in common is there once: a word has nodes for the symbols
  * behind those that it shares with the word before. A node's edges are the pieces that end there, the longest first and
- * the single symbol last, so that symbol, which stays a piece for ever, is also the end of the list:
+ * the single symbol last, which stays a piece for ever and is the end of the list:
  *
- *     words    |  _ t h e     | (_ t h) i s         shared = 3
- *     edges    |  _ | _t t | _th th h | _the the he e | _thi thi hi i | _this ... s
+ *     words    |  _   t      h          e               | (_ t)  o            shared = 2
+ *     edges    |  _ | _t t | _th th h | _the the he e   | _to to o
  *
- * Edges come from chains: `deepest` says for a slot what the longest piece is that begins there, `parent` for a piece the
- * next shorter one. Each part of the words has edges of its own, and shares no nodes with the part before. */
+ * They come from chains: `deepest` says for a slot what the longest piece is that begins there, `parent` for a piece the
+ * next shorter one. Each part of the words has edges of its own, and shares no nodes with the part before.
+ *
+ * What pays (39 MB of English, two cores): of 4.5 M symbols in different words 1.8 M are nodes, so a pass has 0.4 of the
+ * edges that slots have, in time and in memory. A sum over the edges that end in a node stays in a register; the sum to
+ * where an edge ends, which the edges of a slot need, goes through memory. Chains take 4 bytes a slot where edges before
+ * them took 4 a piece that begins there. What does not: a smaller pool of seeds by `seed_size`, which loses likelihood. */
 #include "text/unigram_train_state.h"
 
 typedef struct {

@@ -316,14 +316,13 @@ def _as_read(spec: TokenizerSpec) -> TokenizerSpec:
     """The tokenizer as it is when read from its file; of the pieces, one goes through the file for all."""
     model = spec.model
     assert isinstance(model, (ScoredBPE, Unigram))
-    alone = replace(
-        model,
-        vocab=Vocab.from_items({b"<unk>": 0}),
-        scores=np.zeros(1, model.scores.dtype),
-        kinds=np.array([Kind.UNKNOWN], np.uint8),
-        unk_id=0,
-        byte_fallback=False,
-    )
+    vocab, kinds = Vocab.from_items({b"<unk>": 0}), np.array([Kind.UNKNOWN], np.uint8)
+    rounded = model.scores.astype(np.float32)
+    alone: ScoredBPE | Unigram
+    whole: ScoredBPE | Unigram
+    if isinstance(model, Unigram):
+        alone, whole = Unigram(vocab, np.zeros(1), kinds, 0), replace(model, scores=rounded.astype(np.float64))
+    else:
+        alone, whole = ScoredBPE(vocab, np.zeros(1, np.float32), kinds, 0), replace(model, scores=rounded)
     frame = read_bytes(to_bytes(replace(spec, model=alone, added_tokens=())), where="what was learnt")
-    scores = model.scores.astype(np.float32).astype(model.scores.dtype)
-    return replace(frame, model=replace(model, scores=scores), added_tokens=spec.added_tokens)
+    return replace(frame, model=whole, added_tokens=spec.added_tokens)
