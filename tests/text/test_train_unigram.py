@@ -204,7 +204,7 @@ def test_unit_digamma() -> None:
 def test_truth_long_words(length: int, rng: np.random.Generator) -> None:
     """Sums that would leave the range of float64, on both sides of the length from which they are looked after."""
     letters = "".join(rng.choice(list("abcdefgh"), length))
-    words = {letters: 2, letters[: length // 2]: 1, "abc": 1000000}
+    words = {letters: 2, letters[: length // 2]: 1, letters[: length * 3 // 4] + "abc": 3, "abc": 1000000}
     steps = Steps(words)
     steps.run("expect")
     got = steps.trainer.add()
@@ -214,6 +214,22 @@ def test_truth_long_words(length: int, rng: np.random.Generator) -> None:
     numbers = steps.column(1)
     covered = sum(len(piece) * number for piece, number in numbers.items())
     assert covered == pytest.approx(sum(len(word) * count for word, count in words.items()), rel=1e-9)
+
+
+def test_truth_words_in_parts(rng: np.random.Generator) -> None:
+    """So many words that there are several sums: the passes are those of exact training, whose edges are not shared."""
+    letters = rng.choice(list("abcdefgh"), (30_000, 11))
+    lengths = rng.integers(1, 12, len(letters))
+    words = {"".join(row[:n]): int(n) for row, n in zip(letters.tolist(), lengths, strict=True)}
+    fast, exact = Steps(words, seed_size=600, n_threads=3), Steps(words, exact=True, seed_size=600)
+    assert fast.trainer.parts("expect") > 1
+    for stage in ("expect", "viterbi"):
+        for steps in (fast, exact):
+            steps.run(stage)
+        assert fast.trainer.add() == pytest.approx(exact.trainer.add(), rel=1e-6)
+        close(fast.column(1), exact.column(1), 1e-4)
+        covered = sum(len(piece) * number for piece, number in fast.column(1).items())
+        assert covered == pytest.approx(sum(len(word) * count for word, count in words.items()), rel=1e-12)
 
 
 def _scaled_forward(word: str, model: dict[str, float]) -> float:
