@@ -14,7 +14,7 @@ is not sentencepiece's, it gets no numbers.
 segmentations, with the probabilities of the pieces adding up to 1 and every unknown character costing 30 nats, and the
 tokens of a byte in the best segmentations.
 
---plot draws the log-likelihood and the number of pieces over the passes of lmfast, for each corpus in a file of its own.
+--plot draws the log-likelihood and the number of pieces over the passes of lmfast, a file for each corpus.
 """
 
 import argparse
@@ -198,8 +198,8 @@ def draw(job: dict, path: Path) -> None:
 
     seen: list = []
     train_unigram(
-        job["path"], job["vocab_size"], normalizer="identity", byte_fallback=True, progress=seen.append,
-        threads=len(job["cores"]),
+        job["path"], job["vocab_size"], normalizer="identity", byte_fallback=True, hard_vocab_limit=False,
+        progress=seen.append, threads=len(job["cores"]),
     )  # fmt: skip
     plot([item for item in seen if isinstance(item, Round)], path.with_stem(f"{path.stem}-{job['corpus']}"))
 

@@ -632,7 +632,7 @@ static lf_status new_word_parts(lf_unigram_trainer *t) {
     for (size_t i = 0; i < t->n_word_parts; i++) {
         const uint64_t most = all * (i + 1) / t->n_word_parts;
         t->word_parts[i].first_word = word;
-        for (; word < t->n_words && before < most; word++)
+        for (; word < t->n_words && (before < most || i + 1 == t->n_word_parts); word++)
             before += t->word_at[word + 1] - t->word_at[word] - (t->shared ? t->shared[word] : 0);
         t->word_parts[i].end_word = word;
         if (t->shared && word < t->n_words) t->shared[word] = 0;
