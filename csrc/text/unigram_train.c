@@ -57,13 +57,43 @@ typedef struct {
     size_t n_words;
 } rows;
 
-/* Words as rows of symbols, without the newline that may end one. */
+/* Where the mark behind a word begins, which has at most two newlines and two characters. */
+static const uint8_t *word_end(const uint8_t *start, const uint8_t *end) {
+    const uint8_t *p = end - start > 10 ? end - 10 : start;
+    while (p < end && *p != '\n') p++;
+    return p;
+}
+
+/* What a mark says of a word's occurrences: what follows them, what follows those at an end, how many of these there are. */
+typedef struct {
+    uint32_t next, next_line;
+    int64_t ends;
+} after;
+
+static uint32_t lead_of(const lf_unigram_trainer *t, const uint32_t *symbols, uint32_t c) {
+    return c == '\n' ? LF_TEXT_END : t->lead[symbols[c] ? symbols[c] : t->unknown];
+}
+
+static after read_mark(const lf_unigram_trainer *t, const uint32_t *symbols, const uint8_t *p, const uint8_t *end,
+                       int64_t count) {
+    if (p == end) return (after){LF_SPACE_LEAD, LF_NOTHING, 0};
+    if (++p == end) return (after){LF_NOTHING, LF_SPACE_LEAD, count};
+    const int ends = *p == '\n';
+    uint32_t follows = LF_NOTHING;
+    for (p += ends; p < end;) {
+        uint32_t c;
+        p += lf_utf8_read(p, end, &c);
+        follows = lf_either(follows, lead_of(t, symbols, c == LF_NO_CHARACTER ? REPLACEMENT : c));
+    }
+    return ends ? (after){LF_NOTHING, follows, count} : (after){follows, LF_NOTHING, 0};
+}
+
+/* Words as rows of symbols, without the marks behind them. */
 static void read_words(const lf_unigram_trainer *t, const uint32_t *symbols, const uint8_t *blob,
                        const int64_t *offsets, size_t n_words, rows *to) {
     uint32_t n = 0;
     for (size_t i = 0; i < n_words; i++) {
-        const uint8_t *p = blob + offsets[i], *end = blob + offsets[i + 1];
-        if (p < end && end[-1] == '\n') end--;
+        const uint8_t *p = blob + offsets[i], *end = word_end(p, blob + offsets[i + 1]);
         to->at[i] = n;
         while (p < end) {
             uint32_t c;
@@ -102,39 +132,43 @@ static uint32_t *sort_words(const rows *words, uint32_t *order, uint32_t *spare)
     return order;
 }
 
+static after both(after x, after y) {
+    return (after){lf_either(x.next, y.next), lf_either(x.next_line, y.next_line), x.ends + y.ends};
+}
+
 /* Puts words in order: for fast training the longest first, so that loops over neighbouring words have equal lengths; for
- * exact training different words by falling count and then by their symbols. */
-static lf_status arrange_words(lf_unigram_trainer *t, const rows *words, const uint8_t *blob, const int64_t *offsets,
-                               const int64_t *counts) {
+ * exact training different words by falling count and then by their symbols, unless they are in order already. */
+static lf_status arrange_words(lf_unigram_trainer *t, const rows *words, const after *afters, const int64_t *counts) {
     const size_t n = words->n_words;
+    const int merges = t->rules.exact && !t->rules.in_order;
     lf_status status = LF_ENOMEM;
     uint32_t *order = malloc((n + 1) * sizeof *order), *spare = malloc((n + 1) * sizeof *spare), *sorted = order;
-    int64_t *sums = malloc((n + 1) * sizeof *sums), *ends = calloc(n + 1, sizeof *ends);
+    int64_t *sums = malloc((n + 1) * sizeof *sums);
+    after *follows = malloc((n + 1) * sizeof *follows);
     lf_keyed *items = malloc((n + 1) * sizeof *items), *items_spare = malloc((n + 1) * sizeof *items), *by = items;
-    if (!order || !spare || !sums || !ends || !items || !items_spare) goto done;
+    if (!order || !spare || !sums || !follows || !items || !items_spare) goto done;
     for (size_t i = 0; i < n; i++) order[i] = (uint32_t)i;
-    if (t->rules.exact) sorted = sort_words(words, order, spare);
+    if (merges) sorted = sort_words(words, order, spare);
     size_t n_different = 0;
     uint64_t most = 0;
     for (size_t i = 0; i < n; i++) {
         const uint32_t word = sorted[i];
-        const int64_t count = counts[word],
-                      at_end = offsets[word + 1] > offsets[word] && blob[offsets[word + 1] - 1] == '\n';
         const int again =
-            t->rules.exact && n_different &&
+            merges && n_different &&
             !compare_rows(words->text + words->at[word], words->text + words->at[by[n_different - 1].value]);
         if (!again) {
             items[n_different].value = word;
-            sums[word] = ends[word] = 0;
+            sums[word] = 0;
+            follows[word] = (after){LF_NOTHING, LF_NOTHING, 0};
             n_different++;
         }
         const uint64_t first = items[n_different - 1].value;
-        sums[first] += count;
-        ends[first] += at_end ? count : 0;
+        sums[first] += counts[word];
+        if (afters) follows[first] = both(follows[first], afters[word]);
     }
     for (size_t i = 0; i < n_different; i++) {
         const uint64_t word = items[i].value;
-        items[i].key = t->rules.exact ? (uint64_t)sums[word] : words->at[word + 1] - words->at[word];
+        items[i].key = merges ? (uint64_t)sums[word] : t->rules.exact ? 0 : words->at[word + 1] - words->at[word];
         if (items[i].key > most) most = items[i].key;
     }
     for (size_t i = 0; i < n_different; i++) items[i].key = most - items[i].key;
@@ -145,14 +179,18 @@ static lf_status arrange_words(lf_unigram_trainer *t, const rows *words, const u
     t->word_at = malloc((n_different + 1) * sizeof *t->word_at);
     t->counts = malloc((n_different + 1) * sizeof *t->counts);
     t->ends = malloc((n_different + 1) * sizeof *t->ends);
-    if (!t->text || !t->word_at || !t->counts || !t->ends) goto done;
+    t->next = malloc((n_different + 1) * sizeof *t->next);
+    t->next_line = malloc((n_different + 1) * sizeof *t->next_line);
+    if (!t->text || !t->word_at || !t->counts || !t->ends || !t->next || !t->next_line) goto done;
     uint32_t slot = 0;
     for (size_t i = 0; i < n_different; i++) {
         const uint64_t word = by[i].value;
         const uint32_t length = words->at[word + 1] - words->at[word];
         t->word_at[i] = slot;
         t->counts[i] = sums[word];
-        t->ends[i] = ends[word];
+        t->ends[i] = follows[word].ends;
+        t->next[i] = follows[word].next;
+        t->next_line[i] = follows[word].next_line;
         t->n_occurrences += (double)sums[word] * (length - 1);
         memcpy(t->text + slot, words->text + words->at[word], length * sizeof *t->text);
         slot += length;
@@ -160,7 +198,7 @@ static lf_status arrange_words(lf_unigram_trainer *t, const rows *words, const u
     t->word_at[n_different] = t->n_slots = slot;
     status = LF_OK;
 done:
-    free(order), free(spare), free(sums), free(ends), free(items), free(items_spare);
+    free(order), free(spare), free(sums), free(follows), free(items), free(items_spare);
     return status;
 }
 
@@ -172,17 +210,22 @@ static lf_status new_words(lf_unigram_trainer *t, const uint8_t *blob, const int
     uint32_t *symbols = calloc(0x110000, sizeof *symbols);
     rows words = {malloc((n_bytes + n_words + 1) * 4), malloc((n_words + 1) * 4), 0};
     rows ending = {malloc((n_last + 1) * 4), malloc(2 * 4), 0};
-    if (!symbols || !words.text || !words.at || !ending.text || !ending.at) goto done;
+    after *afters = t->rules.exact ? malloc((n_words + 1) * sizeof *afters) : NULL;
+    if (!symbols || !words.text || !words.at || !ending.text || !ending.at || (t->rules.exact && !afters)) goto done;
     for (uint32_t i = 1; i < t->n_symbols; i++) symbols[t->character[i]] = i;
     read_words(t, symbols, blob, offsets, n_words, &words);
-    status = arrange_words(t, &words, blob, offsets, counts);
-    t->last_word = LF_GONE;
+    for (size_t i = 0; i < n_words && afters; i++) {
+        const uint8_t *end = blob + offsets[i + 1];
+        afters[i] = read_mark(t, symbols, word_end(blob + offsets[i], end), end, counts[i]);
+    }
+    status = arrange_words(t, &words, afters, counts);
     if (status != LF_OK || !last) goto done;
     read_words(t, symbols, last, last_at, 1, &ending);
-    for (size_t i = 0; i < t->n_words && t->last_word == LF_GONE; i++)
-        if (!compare_rows(t->text + t->word_at[i], ending.text)) t->last_word = (uint32_t)i;
+    for (size_t i = 0; i < t->n_words; i++)
+        if (t->ends[i] && !compare_rows(t->text + t->word_at[i], ending.text))
+            t->next_line[i] = t->ends[i] > 1 ? lf_either(t->next_line[i], LF_TEXT_END) : LF_TEXT_END;
 done:
-    free(symbols), free(words.text), free(words.at), free(ending.text), free(ending.at);
+    free(afters), free(symbols), free(words.text), free(words.at), free(ending.text), free(ending.at);
     return status;
 }
 
@@ -316,7 +359,8 @@ void lf_unigram_free(lf_unigram_trainer *t) {
     if (!t) return;
     free_suffixes(t);
     free(t->character), free(t->script), free(t->bytes), free(t->lead);
-    free(t->word_at), free(t->counts), free(t->ends), free(t->word_parts), free(t->likelihoods);
+    free(t->word_at), free(t->counts), free(t->ends), free(t->next), free(t->next_line), free(t->word_parts),
+        free(t->likelihoods);
     free(t->piece_at), free(t->remap), free(t->piece_length), free(t->scores), free(t->numbers), free(t->losses);
     free(t->keeps);
     lf_pages_free(t->sums, sums_size(t));
@@ -686,8 +730,7 @@ void lf_unigram_count_characters(const uint8_t *blob, const int64_t *offsets, co
                                  size_t n_words, int64_t *counts) {
     memset(counts, 0, 0x110000 * sizeof *counts);
     for (size_t i = 0; i < n_words; i++) {
-        const uint8_t *p = blob + offsets[i], *end = blob + offsets[i + 1];
-        if (p < end && end[-1] == '\n') end--;
+        const uint8_t *p = blob + offsets[i], *end = word_end(p, blob + offsets[i + 1]);
         while (p < end) {
             uint32_t c;
             p += lf_utf8_read(p, end, &c);

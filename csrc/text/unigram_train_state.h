@@ -60,8 +60,9 @@ struct lf_unigram_trainer {
     uint32_t *text, *word_at; /* word_at[n_words] = n_slots */
     size_t text_room;
     int64_t *counts, *ends; /* of which at the end of a sentence (exact) */
-    uint32_t last_word;     /* LF_GONE: there is none */
-    double n_occurrences;   /* of symbols */
+    uint32_t *next,
+        *next_line;       /* what follows a word in its sentence, and behind the ends of those: see lf_either (exact) */
+    double n_occurrences; /* of symbols */
 
     /* Until the edges are there. limit: how many symbols the longest piece has that could begin in a slot. */
     uint16_t *limit;
@@ -88,6 +89,13 @@ struct lf_unigram_trainer {
     double *likelihoods; /* exact: of each sum */
     double sum, logsum;  /* of the numbers, for losses */
 };
+
+/* What follows something: a byte or symbol, or one of these. */
+enum { LF_SPACE_LEAD = 0xE2, LF_TEXT_END = 1 << 22, LF_SEVERAL, LF_NOTHING };
+
+static inline uint32_t lf_either(uint32_t x, uint32_t y) {
+    return x == LF_NOTHING || x == y ? y : y == LF_NOTHING ? x : LF_SEVERAL;
+}
 
 typedef enum { LF_DROP, LF_KEEP_IF_WORTH, LF_KEEP } lf_keep;
 
