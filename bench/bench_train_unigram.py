@@ -3,6 +3,7 @@
     python bench/bench_train_unigram.py                                     # english, 32,000 pieces, two cores
     python bench/bench_train_unigram.py --corpora english,multilingual --save train_unigram.json
     python bench/bench_train_unigram.py --quality --corpora english,multilingual,code --save train_unigram.json
+    python bench/bench_train_unigram.py --plot rounds.svg
 
 Every training is a process of its own, pinned, the sides taking turns; the time is that of the call that trains,
 reading the file included, the peak of memory that of the whole process. All have `byte_fallback`, no normalization,
@@ -12,6 +13,8 @@ is not sentencepiece's, it gets no numbers.
 --quality trains on the first 80 % of a corpus and judges on the rest: the log-likelihood of a byte, over all
 segmentations, with the probabilities of the pieces adding up to 1 and every unknown character costing 30 nats, and the
 tokens of a byte in the best segmentations.
+
+--plot draws the log-likelihood and the number of pieces over the passes of lmfast, a file for each corpus.
 """
 
 import argparse
@@ -187,6 +190,20 @@ def show_quality(corpus: str, found: dict[str, dict]) -> None:
         print(f"{side:14}{likelihood:10.5f} nats a byte ({-better:+.2%}){tokens:10.5f} tokens a byte ({more:+.2%})")
 
 
+def draw(job: dict, path: Path) -> None:
+    """The passes of one training, as a figure."""
+    from lmfast import train_unigram
+    from lmfast.text.train_unigram import Round
+    from lmfast.text.train_unigram_cli import plot
+
+    seen: list = []
+    train_unigram(
+        job["path"], job["vocab_size"], normalizer="identity", byte_fallback=True, hard_vocab_limit=False,
+        progress=seen.append, threads=len(job["cores"]),
+    )  # fmt: skip
+    plot([item for item in seen if isinstance(item, Round)], path.with_stem(f"{path.stem}-{job['corpus']}"))
+
+
 def keep(path: Path, rows: list[dict]) -> None:
     """Writes the rows to a file of results, in the place of those of the same case."""
     names = ("case", "corpus", "cores", "vocab_size")
@@ -205,6 +222,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=1)
     parser.add_argument("--limit", type=int, help="train on the first bytes of the corpora only")
     parser.add_argument("--quality", action="store_true", help="instead of racing")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="a figure of the passes instead of racing")
     parser.add_argument("--save", type=Path, metavar="FILE", help="write a JSON file, or add to it")
     parser.add_argument("--job", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -221,7 +239,9 @@ def main() -> None:
             job = {"corpus": corpus, "path": str(path), "vocab_size": arguments.vocab_size}
             job |= {"cores": sorted(os.sched_getaffinity(0))[-arguments.cores :], "out": str(Path(folder, "made.json"))}
             case = {"corpus": corpus, "cores": arguments.cores, "vocab_size": arguments.vocab_size, "bytes": len(text)}
-            if arguments.quality:
+            if arguments.plot:
+                draw(job, arguments.plot)
+            elif arguments.quality:
                 found = quality(job, folder)
                 show_quality(corpus, found)
                 rows.append({"case": "quality", **case, **found})

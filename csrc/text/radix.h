@@ -27,4 +27,14 @@ static inline lf_keyed *lf_radix_sort(lf_keyed *items, lf_keyed *spare, size_t n
     return items;
 }
 
+/* The same for few of them, in place. */
+static inline void lf_insertion_sort(lf_keyed *items, size_t n) {
+    for (size_t i = 1; i < n; i++) {
+        const lf_keyed item = items[i];
+        size_t k = i;
+        for (; k && items[k - 1].key > item.key; k--) items[k] = items[k - 1];
+        items[k] = item;
+    }
+}
+
 #endif

@@ -28,6 +28,8 @@ static lf_status split(lf_sentences *words, const lf_sentences_rules *rules, siz
     int was_space = 0;
     lf_status status = LF_OK;
     for (size_t at = start, width; at < n && rules->split_by_whitespace && status == LF_OK; at += width) {
+        while (!was_space && at < n && text[at] != MARKER[0]) at++;
+        if (at == n) break;
         const int is_space = n - at >= 3 && !memcmp(text + at, MARKER, 3);
         /* Where a run of markers may stand alone, it is cut from what it does not belong to, and never within. */
         const int begins = rules->spaces_last ? was_space && !(rules->spaces_alone && is_space)
@@ -49,15 +51,20 @@ static lf_status make_room(lf_sp_text *text, size_t more) {
     return LF_OK;
 }
 
-/* Appends a normalized line with its marks replaced. */
-static lf_status replace(lf_sentences *words, const lf_sentences_rules *rules) {
+/* Appends a normalized line with its marks replaced; `begins` says which bytes these begin with. */
+static lf_status replace(lf_sentences *words, const lf_sentences_rules *rules, const uint8_t *begins) {
     const lf_sp_text *line = &words->line;
     lf_sp_text *text = &words->text;
     const lf_status status = make_room(text, line->n + 1); /* a newline may come behind */
     if (status != LF_OK) return status;
     uint8_t *out = text->bytes + text->n;
     for (size_t at = 0; at < line->n;) {
-        const size_t length = rules->marks ? lf_sp_symbol(rules->marks, line->bytes + at, line->n - at) : 0;
+        const size_t start = at;
+        while (at < line->n && !begins[line->bytes[at]]) at++;
+        memcpy(out, line->bytes + start, at - start);
+        out += at - start;
+        if (at == line->n) break;
+        const size_t length = lf_sp_symbol(rules->marks, line->bytes + at, line->n - at);
         *out++ = length ? BOUNDARY : line->bytes[at];
         at += length ? length : 1;
     }
@@ -121,6 +128,11 @@ static lf_status mark_next(lf_sentences *words, size_t first) {
 
 lf_status lf_sentences_split(lf_sentences *words, const lf_sentences_rules *rules, const uint8_t *text, size_t start,
                              size_t stop) {
+    uint8_t begins[256];
+    for (unsigned b = 0; b < 256; b++) {
+        uint64_t node = rules->marks ? rules->marks->root : 0;
+        begins[b] = rules->marks && lf_unit_step(rules->marks, &node, (uint8_t)b);
+    }
     for (size_t at = start; at < stop;) {
         const uint8_t *line = text + at, *end = memchr(line, '\n', stop - at);
         const size_t n = end ? (size_t)(end - line) : stop - at;
@@ -128,7 +140,7 @@ lf_status lf_sentences_split(lf_sentences *words, const lf_sentences_rules *rule
         if (n == 0 || n > rules->max_bytes || memmem(line, n, UNKNOWN, 3)) continue;
         const size_t begin = words->text.n, first = words->n_words;
         lf_status status = lf_sp_normalize(rules->normalizer, line, n, &words->line);
-        if (status == LF_OK) status = replace(words, rules);
+        if (status == LF_OK) status = replace(words, rules, begins);
         if (status == LF_OK) status = split(words, rules, begin);
         if (status == LF_OK && rules->behind) status = note_end(words, begin, first);
         if (status == LF_OK && rules->behind == LF_BEHIND_NEXT && words->n_words > first)

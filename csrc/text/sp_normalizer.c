@@ -80,7 +80,16 @@ lf_status lf_sp_normalize_part(const lf_sp_normalizer *z, const uint8_t *text, s
                                lf_sp_text *out) {
     for (size_t i = 0; i < n;) {
         size_t run = i, n_to;
-        while (run < n && z->plain[text[run]]) run++;
+        for (uint32_t c; run < n;) {
+            if (LF_LIKELY(z->plain[text[run]])) {
+                run++;
+                continue;
+            }
+            if (text[run] < 0x80 || z->charsmap || z->symbols) break;
+            const unsigned width = lf_utf8_read(text + run, text + n, &c); /* without rules characters stay too */
+            if (c == LF_NO_CHARACTER) break;
+            run += width;
+        }
         if (run > i) {
             if (!append_plain(out, text + i, run - i, at + i)) return LF_ENOMEM;
             *after_space = 0, i = run;

@@ -2,6 +2,10 @@
 #include "text/unigram_train_state.h"
 #include "text/utf8.h"
 
+#if defined(__GLIBC__)
+#include <malloc.h>
+#endif
+
 enum { SPACE = 0x2581, UNKNOWN = 0x2585, REPLACEMENT = 0xFFFD };
 
 /* The alphabet. */
@@ -88,28 +92,52 @@ static after read_mark(const lf_unigram_trainer *t, const uint32_t *symbols, con
     return ends ? (after){LF_NOTHING, follows, count} : (after){follows, LF_NOTHING, 0};
 }
 
-/* Words as rows of symbols, without the marks behind them. */
+/* A word as a row of symbols and 0, without the mark behind it; where the row ends. */
+static uint32_t *read_word(const lf_unigram_trainer *t, const uint32_t *symbols, const uint8_t *p, const uint8_t *end,
+                           uint32_t *to) {
+    end = word_end(p, end);
+    while (p < end) {
+        uint32_t c;
+        p += lf_utf8_read(p, end, &c);
+        if (c == LF_NO_CHARACTER) c = REPLACEMENT;
+        *to++ = symbols[c] ? symbols[c] : t->unknown;
+    }
+    *to++ = 0;
+    return to;
+}
+
+/* Words as rows of symbols, one behind the other. */
 static void read_words(const lf_unigram_trainer *t, const uint32_t *symbols, const uint8_t *blob,
                        const int64_t *offsets, size_t n_words, rows *to) {
-    uint32_t n = 0;
+    uint32_t *end = to->text;
     for (size_t i = 0; i < n_words; i++) {
-        const uint8_t *p = blob + offsets[i], *end = word_end(p, blob + offsets[i + 1]);
-        to->at[i] = n;
-        while (p < end) {
-            uint32_t c;
-            p += lf_utf8_read(p, end, &c);
-            if (c == LF_NO_CHARACTER) c = REPLACEMENT;
-            to->text[n++] = symbols[c] ? symbols[c] : t->unknown;
-        }
-        to->text[n++] = 0;
+        to->at[i] = (uint32_t)(end - to->text);
+        end = read_word(t, symbols, blob + offsets[i], blob + offsets[i + 1], end);
     }
-    to->at[n_words] = n;
+    to->at[n_words] = (uint32_t)(end - to->text);
     to->n_words = n_words;
 }
 
 static int compare_rows(const uint32_t *x, const uint32_t *y) {
     while (*x && *x == *y) x++, y++;
     return (*x > *y) - (*x < *y);
+}
+
+/* Room for n words of n_slots symbols and zeros in all. */
+static int words_room(lf_unigram_trainer *t, size_t n, size_t n_slots) {
+    t->n_words = n;
+    t->text_room = n_slots + 1;
+    t->text = lf_pages_new(t->text_room * sizeof *t->text);
+    t->word_at = calloc(n + 1, sizeof *t->word_at);
+    t->counts = malloc((n + 1) * sizeof *t->counts);
+    return t->text && t->word_at && t->counts;
+}
+
+/* Word i, whose row ends where the next begins. */
+static void add_word(lf_unigram_trainer *t, size_t i, int64_t count, uint32_t end) {
+    t->counts[i] = count;
+    t->n_occurrences += (double)count * (end - t->word_at[i] - 1);
+    t->word_at[i + 1] = t->n_slots = end;
 }
 
 /* Sorts words by their symbols: merges ever longer sorted runs. */
@@ -136,96 +164,127 @@ static after both(after x, after y) {
     return (after){lf_either(x.next, y.next), lf_either(x.next_line, y.next_line), x.ends + y.ends};
 }
 
-/* Puts words in order: for fast training the longest first, so that loops over neighbouring words have equal lengths; for
- * exact training different words by falling count and then by their symbols, unless they are in order already. */
-static lf_status arrange_words(lf_unigram_trainer *t, const rows *words, const after *afters, const int64_t *counts) {
+/* For exact training: different words by falling count and then by their symbols; or all as they are. */
+static lf_status most_frequent_first(lf_unigram_trainer *t, const uint32_t *symbols, const rows *words,
+                                     const uint8_t *blob, const int64_t *offsets, const int64_t *counts) {
     const size_t n = words->n_words;
-    const int merges = t->rules.exact && !t->rules.in_order;
+    const int in_order = t->rules.in_order;
     lf_status status = LF_ENOMEM;
-    uint32_t *order = malloc((n + 1) * sizeof *order), *spare = malloc((n + 1) * sizeof *spare), *sorted = order;
+    uint32_t *order = malloc((n + 1) * sizeof *order), *spare = malloc((n + 1) * sizeof *spare);
     int64_t *sums = malloc((n + 1) * sizeof *sums);
     after *follows = malloc((n + 1) * sizeof *follows);
-    lf_keyed *items = malloc((n + 1) * sizeof *items), *items_spare = malloc((n + 1) * sizeof *items), *by = items;
+    lf_keyed *items = malloc((n + 1) * sizeof *items), *items_spare = malloc((n + 1) * sizeof *items);
     if (!order || !spare || !sums || !follows || !items || !items_spare) goto done;
     for (size_t i = 0; i < n; i++) order[i] = (uint32_t)i;
-    if (merges) sorted = sort_words(words, order, spare);
+    const uint32_t *sorted = in_order ? order : sort_words(words, order, spare);
     size_t n_different = 0;
     uint64_t most = 0;
     for (size_t i = 0; i < n; i++) {
-        const uint32_t word = sorted[i];
-        const int again =
-            merges && n_different &&
-            !compare_rows(words->text + words->at[word], words->text + words->at[by[n_different - 1].value]);
-        if (!again) {
-            items[n_different].value = word;
+        const uint32_t word = sorted[i], *row = words->text + words->at[word];
+        const uint8_t *end = blob + offsets[word + 1], *mark = word_end(blob + offsets[word], end);
+        if (in_order || !n_different || compare_rows(row, words->text + words->at[items[n_different - 1].value])) {
+            items[n_different++].value = word;
             sums[word] = 0;
             follows[word] = (after){LF_NOTHING, LF_NOTHING, 0};
-            n_different++;
         }
         const uint64_t first = items[n_different - 1].value;
         sums[first] += counts[word];
-        if (afters) follows[first] = both(follows[first], afters[word]);
+        follows[first] = both(follows[first], read_mark(t, symbols, mark, end, counts[word]));
     }
-    for (size_t i = 0; i < n_different; i++) {
-        const uint64_t word = items[i].value;
-        items[i].key = merges ? (uint64_t)sums[word] : t->rules.exact ? 0 : words->at[word + 1] - words->at[word];
-        if (items[i].key > most) most = items[i].key;
-    }
-    for (size_t i = 0; i < n_different; i++) items[i].key = most - items[i].key;
-    by = lf_radix_sort(items, items_spare, n_different, most);
-    t->n_words = n_different;
-    t->text_room = (size_t)words->at[n] + 1;
-    t->text = lf_pages_new(t->text_room * sizeof *t->text);
-    t->word_at = malloc((n_different + 1) * sizeof *t->word_at);
-    t->counts = malloc((n_different + 1) * sizeof *t->counts);
+    for (size_t i = 0; i < n_different && !in_order; i++)
+        if ((uint64_t)sums[items[i].value] > most) most = (uint64_t)sums[items[i].value];
+    for (size_t i = 0; i < n_different; i++) items[i].key = in_order ? 0 : most - (uint64_t)sums[items[i].value];
+    const lf_keyed *by_count = lf_radix_sort(items, items_spare, n_different, most);
     t->ends = malloc((n_different + 1) * sizeof *t->ends);
     t->next = malloc((n_different + 1) * sizeof *t->next);
     t->next_line = malloc((n_different + 1) * sizeof *t->next_line);
-    if (!t->text || !t->word_at || !t->counts || !t->ends || !t->next || !t->next_line) goto done;
-    uint32_t slot = 0;
+    if (!t->ends || !t->next || !t->next_line || !words_room(t, n_different, words->at[n])) goto done;
     for (size_t i = 0; i < n_different; i++) {
-        const uint64_t word = by[i].value;
+        const uint64_t word = by_count[i].value;
         const uint32_t length = words->at[word + 1] - words->at[word];
-        t->word_at[i] = slot;
-        t->counts[i] = sums[word];
+        memcpy(t->text + t->word_at[i], words->text + words->at[word], length * sizeof *t->text);
         t->ends[i] = follows[word].ends;
         t->next[i] = follows[word].next;
         t->next_line[i] = follows[word].next_line;
-        t->n_occurrences += (double)sums[word] * (length - 1);
-        memcpy(t->text + slot, words->text + words->at[word], length * sizeof *t->text);
-        slot += length;
+        add_word(t, i, sums[word], t->word_at[i] + length);
     }
-    t->word_at[n_different] = t->n_slots = slot;
     status = LF_OK;
 done:
     free(order), free(spare), free(sums), free(follows), free(items), free(items_spare);
     return status;
 }
 
+/* Sorts words that agree in their first `from` bytes by the bytes behind, up to about as many as matter. */
+static void sort_strings(const uint8_t *blob, const int64_t *offsets, lf_keyed *items, lf_keyed *spare, size_t n,
+                         size_t from) {
+    enum { FEW = 48, MOST = 512 };
+    uint64_t all = 0;
+    for (size_t i = 0; i < n; i++) {
+        const int64_t start = offsets[items[i].value] + (int64_t)from, left = offsets[items[i].value + 1] - start;
+        uint64_t key = 0;
+        for (int64_t k = 0; k < 8; k++) key = key << 8 | (k < left ? blob[start + k] : 0);
+        items[i].key = key;
+        all |= key;
+    }
+    if (n <= FEW) {
+        lf_insertion_sort(items, n);
+    } else {
+        const lf_keyed *sorted = lf_radix_sort(items, spare, n, all);
+        if (sorted != items) memcpy(items, sorted, n * sizeof *items);
+    }
+    for (size_t i = 0, end; i < n && from < MOST; i = end) {
+        for (end = i + 1; end < n && items[end].key == items[i].key; end++) continue;
+        if (end - i > 1 && items[i].key & 255) sort_strings(blob, offsets, items + i, spare, end - i, from + 8);
+    }
+}
+
+/* For fast training: in alphabetical order, so that words that begin alike are neighbours. */
+static lf_status alphabetically(lf_unigram_trainer *t, const uint32_t *symbols, const uint8_t *blob,
+                                const int64_t *offsets, const int64_t *counts, size_t n) {
+    lf_keyed *items = malloc((n + 1) * sizeof *items), *spare = malloc((n + 1) * sizeof *items);
+    lf_status status = LF_ENOMEM;
+    if (!items || !spare) goto done;
+    for (size_t i = 0; i < n; i++) items[i].value = i;
+    sort_strings(blob, offsets, items, spare, n, 0);
+    t->shared = malloc((n + 1) * sizeof *t->shared);
+    if (!t->shared || !words_room(t, n, (size_t)(offsets[n] - offsets[0]) + n)) goto done;
+    const uint32_t *before = NULL;
+    for (size_t i = 0; i < n; i++) {
+        const uint64_t word = items[i].value;
+        uint32_t *row = t->text + t->word_at[i], shared = 0;
+        const uint32_t *end = read_word(t, symbols, blob + offsets[word], blob + offsets[word + 1], row);
+        while (before && row[shared] && row[shared] == before[shared]) shared++;
+        t->shared[i] = shared;
+        add_word(t, i, counts[word], (uint32_t)(end - t->text));
+        before = row;
+    }
+    status = LF_OK;
+done:
+    free(items), free(spare);
+    return status;
+}
+
 static lf_status new_words(lf_unigram_trainer *t, const uint8_t *blob, const int64_t *offsets, const int64_t *counts,
                            size_t n_words, const uint8_t *last, size_t n_last) {
-    const size_t n_bytes = (size_t)(offsets[n_words] - offsets[0]);
-    const int64_t last_at[2] = {0, (int64_t)n_last};
+    const size_t n_rows = t->rules.exact ? (size_t)(offsets[n_words] - offsets[0]) + n_words : 0;
     lf_status status = LF_ENOMEM;
-    uint32_t *symbols = calloc(0x110000, sizeof *symbols);
-    rows words = {malloc((n_bytes + n_words + 1) * 4), malloc((n_words + 1) * 4), 0};
-    rows ending = {malloc((n_last + 1) * 4), malloc(2 * 4), 0};
-    after *afters = t->rules.exact ? malloc((n_words + 1) * sizeof *afters) : NULL;
-    if (!symbols || !words.text || !words.at || !ending.text || !ending.at || (t->rules.exact && !afters)) goto done;
+    uint32_t *symbols = calloc(0x110000, sizeof *symbols), *ending = malloc((n_last + 1) * sizeof *ending);
+    rows words = {malloc((n_rows + 1) * 4), malloc((n_words + 1) * 4), 0};
+    if (!symbols || !ending || !words.text || !words.at) goto done;
     for (uint32_t i = 1; i < t->n_symbols; i++) symbols[t->character[i]] = i;
-    read_words(t, symbols, blob, offsets, n_words, &words);
-    for (size_t i = 0; i < n_words && afters; i++) {
-        const uint8_t *end = blob + offsets[i + 1];
-        afters[i] = read_mark(t, symbols, word_end(blob + offsets[i], end), end, counts[i]);
+    if (t->rules.exact) {
+        read_words(t, symbols, blob, offsets, n_words, &words);
+        status = most_frequent_first(t, symbols, &words, blob, offsets, counts);
+    } else {
+        status = alphabetically(t, symbols, blob, offsets, counts, n_words);
     }
-    status = arrange_words(t, &words, afters, counts);
     if (status != LF_OK || !last) goto done;
-    read_words(t, symbols, last, last_at, 1, &ending);
-    for (size_t i = 0; i < t->n_words; i++)
-        if (t->ends[i] && !compare_rows(t->text + t->word_at[i], ending.text))
+    read_word(t, symbols, last, last + n_last, ending);
+    for (size_t i = 0; i < t->n_words && t->ends; i++)
+        if (t->ends[i] && !compare_rows(t->text + t->word_at[i], ending))
             t->next_line[i] = t->ends[i] > 1 ? lf_either(t->next_line[i], LF_TEXT_END) : LF_TEXT_END;
 done:
-    free(afters), free(symbols), free(words.text), free(words.at), free(ending.text), free(ending.at);
+    free(symbols), free(ending), free(words.text), free(words.at);
     return status;
 }
 
@@ -267,6 +326,12 @@ static void limit_word(lf_unigram_trainer *t, uint32_t start, uint32_t end) {
     }
 }
 
+static int largest_first(const void *x_, const void *y_) {
+    const lf_seed_part *x = x_, *y = y_;
+    if (x->n_suffixes != y->n_suffixes) return x->n_suffixes < y->n_suffixes ? 1 : -1;
+    return (x->first_symbol > y->first_symbol) - (x->first_symbol < y->first_symbol);
+}
+
 /* The suffixes that may begin a seed, in a bucket for each first symbol, and the buckets in parts. */
 static lf_status new_suffixes(lf_unigram_trainer *t) {
     t->limit = malloc((t->n_slots + 1) * sizeof *t->limit);
@@ -297,8 +362,10 @@ static lf_status new_suffixes(lf_unigram_trainer *t) {
     for (uint32_t symbol = 0, first = 0; symbol < t->n_symbols; symbol++) {
         if (t->bucket_at[symbol + 1] - t->bucket_at[first] < a_part && symbol + 1 < t->n_symbols) continue;
         t->seed_parts[t->n_seed_parts].first_symbol = first;
+        t->seed_parts[t->n_seed_parts].n_suffixes = t->bucket_at[symbol + 1] - t->bucket_at[first];
         t->seed_parts[t->n_seed_parts++].end_symbol = first = symbol + 1;
     }
+    qsort(t->seed_parts, t->n_seed_parts, sizeof *t->seed_parts, largest_first);
     return t->suffixes ? LF_OK : LF_ENOMEM;
 }
 
@@ -340,14 +407,25 @@ lf_status lf_unigram_new(lf_unigram_trainer **trainer, const lf_unigram_rules *r
     return status;
 }
 
+/* Whether passes over the words may run. */
+static int is_begun(const lf_unigram_trainer *t) { return t->weights != NULL; }
+
+/* Lets the system have what was freed between what is still needed. */
+static void give_back(void) {
+#if defined(__GLIBC__)
+    malloc_trim(0);
+#endif
+}
+
 /* What only the seeds need. */
 static void free_suffixes(lf_unigram_trainer *t) {
     for (size_t i = 0; i < t->n_seed_parts; i++) free(t->seed_parts[i].seeds);
     free(t->seed_parts), free(t->limit), free(t->word_of), free(t->suffixes), free(t->bucket_at);
+    free(t->deepest), free(t->parent), free(t->letter_of);
     t->n_seed_parts = 0;
     t->seed_parts = NULL;
     t->limit = NULL;
-    t->word_of = t->suffixes = t->bucket_at = NULL;
+    t->word_of = t->suffixes = t->bucket_at = t->deepest = t->parent = t->letter_of = NULL;
 }
 
 static size_t sums_size(const lf_unigram_trainer *t) {
@@ -355,16 +433,32 @@ static size_t sums_size(const lf_unigram_trainer *t) {
     return t->rules.exact ? n * t->rules.n_sums * sizeof(float) : n * t->n_word_parts * sizeof(double);
 }
 
+static void free_sums(lf_unigram_trainer *t) {
+    lf_pages_free(t->sums, sums_size(t));
+    lf_pages_free(t->weights, ((size_t)t->n_seeded + 1) * sizeof *t->weights);
+    t->sums = t->weights = NULL;
+}
+
+/* Sums and weights for as many pieces as there are now. */
+static int resize(lf_unigram_trainer *t) {
+    free_sums(t);
+    t->n_seeded = t->n_pieces;
+    t->sums = lf_pages_new(sums_size(t));
+    t->weights = lf_pages_new(((size_t)t->n_seeded + 1) * sizeof *t->weights);
+    return t->sums && t->weights;
+}
+
 void lf_unigram_free(lf_unigram_trainer *t) {
     if (!t) return;
     free_suffixes(t);
+    for (size_t i = 0; t->word_parts && i < t->n_word_parts; i++) free(t->word_parts[i].edges);
+    free(t->shared), free(t->piece_word);
     free(t->character), free(t->script), free(t->bytes), free(t->lead);
     free(t->word_at), free(t->counts), free(t->ends), free(t->next), free(t->next_line), free(t->word_parts),
         free(t->likelihoods);
     free(t->piece_at), free(t->remap), free(t->piece_length), free(t->scores), free(t->numbers), free(t->losses);
     free(t->keeps);
-    lf_pages_free(t->sums, sums_size(t));
-    lf_pages_free(t->weights, ((size_t)t->n_seeded + 1) * sizeof *t->weights);
+    free_sums(t);
     lf_pages_free(t->text, t->text_room * sizeof *t->text);
     lf_pages_free(t->edge_at, ((size_t)t->n_slots + 1) * sizeof *t->edge_at);
     lf_pages_free(t->edges, t->n_edges * sizeof *t->edges);
@@ -404,11 +498,13 @@ static lf_status renumber(lf_unigram_trainer *t, const uint32_t *order, uint32_t
     t->remap[t->n_pieces] = n;
     gather(t->piece_at, sizeof *t->piece_at, order, n, spare);
     gather(t->piece_length, sizeof *t->piece_length, order, n, spare);
+    if (t->piece_word) gather(t->piece_word, sizeof *t->piece_word, order, n, spare);
     gather(t->scores, sizeof *t->scores, order, n, spare);
     gather(t->numbers, sizeof *t->numbers, order, n, spare);
     gather(t->losses, sizeof *t->losses, order, n, spare);
     free(spare);
     t->n_pieces = n;
+    if (!t->rules.exact && n < t->n_seeded / 2 && !resize(t)) return LF_ENOMEM;
     score_unknown(t);
     return LF_OK;
 }
@@ -502,8 +598,23 @@ static void log_probabilities(lf_unigram_trainer *t) {
     }
 }
 
+static lf_status prepare_edges(lf_unigram_trainer *t) {
+    t->edge_at = lf_pages_new(((size_t)t->n_slots + 1) * sizeof *t->edge_at);
+    return t->edge_at ? LF_OK : LF_ENOMEM;
+}
+
+static lf_status prepare_chains(lf_unigram_trainer *t) {
+    t->parent = malloc(((size_t)t->n_pieces + 1) * sizeof *t->parent);
+    t->deepest = t->word_of; /* the room is there */
+    memset(t->deepest, 0xFF, t->n_slots * sizeof *t->deepest);
+    t->word_of = NULL;
+    return t->parent ? LF_OK : LF_ENOMEM;
+}
+
 lf_status lf_unigram_select(lf_unigram_trainer *t) {
-    if (t->edge_at) return LF_EVALUE;
+    if (t->remap) return LF_EVALUE;
+    free(t->limit);
+    t->limit = NULL;
     letter *letters = malloc(t->n_symbols * sizeof *letters);
     if (!letters) return LF_ENOMEM;
     const uint32_t n_letters = count_letters(t, letters);
@@ -518,9 +629,10 @@ lf_status lf_unigram_select(lf_unigram_trainer *t) {
     t->numbers = calloc(room, sizeof *t->numbers);
     t->losses = calloc(room, sizeof *t->losses);
     t->keeps = malloc(room);
-    const int enough =
-        seeds && t->piece_at && t->piece_length && t->remap && t->scores && t->numbers && t->losses && t->keeps;
-    if (enough) {
+    t->piece_word = malloc(room * sizeof *t->piece_word);
+    lf_status status = LF_ENOMEM;
+    if (seeds && t->piece_at && t->piece_length && t->remap && t->scores && t->numbers && t->losses && t->keeps &&
+        t->piece_word) {
         for (uint32_t i = 0; i < n_letters; i++) {
             t->piece_at[i] = letters[i].at;
             t->piece_length[i] = 1;
@@ -540,58 +652,84 @@ lf_status lf_unigram_select(lf_unigram_trainer *t) {
                 if (part->seeds[k].piece != LF_GONE) part->seeds[kept++] = part->seeds[k];
             part->n_seeds = kept;
         }
-        t->edge_at = lf_pages_new(((size_t)t->n_slots + 1) * sizeof *t->edge_at);
+        for (uint32_t i = 0; i < t->n_pieces; i++) t->piece_word[i] = t->word_of[t->piece_at[i]];
+        status = t->rules.exact ? prepare_edges(t) : prepare_chains(t);
     }
     free(letters), free(seeds);
-    return enough && t->edge_at ? LF_OK : LF_ENOMEM;
+    return status;
 }
 
 /* Edges. */
 
-/* Words in parts of about as many edges. */
+/* Words in parts of about as many symbols, those that are there once. The sums of all parts take less room than edges. */
 static lf_status new_word_parts(lf_unigram_trainer *t) {
-    const size_t n = t->n_edges / LF_EDGES_A_SUM + 1;
-    t->n_word_parts = n < LF_WORD_PARTS ? n : LF_WORD_PARTS;
+    uint64_t all = 0, before = 0;
+    for (size_t i = 0; i < t->n_words; i++) all += t->word_at[i + 1] - t->word_at[i] - (t->shared ? t->shared[i] : 0);
+    const uint64_t n = all / LF_SYMBOLS_A_SUM + 1, n_few = all / (t->n_pieces + 1) & ~(uint64_t)1;
+    t->n_word_parts = n < LF_WORD_PARTS ? (size_t)n : LF_WORD_PARTS;
+    if (!t->rules.exact && t->n_word_parts > n_few) t->n_word_parts = n_few ? (size_t)n_few : 1;
     t->word_parts = calloc(t->n_word_parts, sizeof *t->word_parts);
     if (!t->word_parts) return LF_ENOMEM;
     uint32_t word = 0;
     for (size_t i = 0; i < t->n_word_parts; i++) {
-        const size_t edges = t->n_edges * (i + 1) / t->n_word_parts;
+        const uint64_t most = all * (i + 1) / t->n_word_parts;
         t->word_parts[i].first_word = word;
-        while (word < t->n_words && (i + 1 == t->n_word_parts || t->edge_at[t->word_at[word]] < edges)) word++;
+        for (; word < t->n_words && (before < most || i + 1 == t->n_word_parts); word++)
+            before += t->word_at[word + 1] - t->word_at[word] - (t->shared ? t->shared[word] : 0);
         t->word_parts[i].end_word = word;
+        if (t->shared && word < t->n_words) t->shared[word] = 0;
     }
     return LF_OK;
 }
 
-lf_status lf_unigram_lay(lf_unigram_trainer *t) {
-    if (!t->edge_at || t->edges) return LF_EVALUE;
-    uint32_t *letter_of = malloc(t->n_symbols * sizeof *letter_of);
-    if (!letter_of) return LF_ENOMEM;
-    for (uint32_t i = 0; i < t->n_symbols; i++) letter_of[i] = t->n_pieces;
-    for (uint32_t i = 0; i < t->n_pieces && t->piece_length[i] == 1; i++) letter_of[t->text[t->piece_at[i]]] = i;
+/* Room for the edges of all slots, and those of their single symbols. */
+static lf_status lay_edges(lf_unigram_trainer *t) {
     uint64_t n = 0;
     for (uint32_t i = 0; i < t->n_slots; i++) n += t->text[i] ? t->edge_at[i] + 1 : 0;
-    lf_status status = n < LF_GONE ? LF_ENOMEM : LF_EINDEX;
-    t->edges = status == LF_EINDEX ? NULL : lf_pages_new((n + 1) * sizeof *t->edges);
-    if (t->edges) {
-        t->n_edges = n + 1;
-        uint32_t at = 0;
-        for (uint32_t i = 0; i < t->n_slots; i++) {
-            const uint32_t more = t->edge_at[i];
-            t->edge_at[i] = at;
-            if (!t->text[i]) continue;
-            t->edges[at] = letter_of[t->text[i]] << LF_EDGE_PIECE | (more ? 0 : LF_EDGE_LAST) | 1;
-            at += 1 + more;
-        }
-        status = new_word_parts(t);
+    if (n >= LF_GONE) return LF_EINDEX;
+    t->edges = lf_pages_new((n + 1) * sizeof *t->edges);
+    if (!t->edges) return LF_ENOMEM;
+    t->n_edges = n + 1;
+    uint32_t at = 0;
+    for (uint32_t i = 0; i < t->n_slots; i++) {
+        const uint32_t more = t->edge_at[i];
+        t->edge_at[i] = at;
+        if (!t->text[i]) continue;
+        t->edges[at] = t->letter_of[t->text[i]] << LF_EDGE_PIECE | (more ? 0 : LF_EDGE_LAST) | 1;
+        at += 1 + more;
     }
-    free(letter_of);
-    if (status != LF_OK) return status;
-    t->sums = lf_pages_new(sums_size(t));
+    return LF_OK;
+}
+
+/* What the links were needed for. */
+static void free_links(lf_unigram_trainer *t) {
+    for (size_t i = 0; i < t->n_seed_parts; i++) free(t->seed_parts[i].seeds);
+    free(t->seed_parts), free(t->suffixes), free(t->bucket_at);
+    t->n_seed_parts = 0;
+    t->seed_parts = NULL;
+    t->suffixes = t->bucket_at = NULL;
+    give_back();
+}
+
+lf_status lf_unigram_lay(lf_unigram_trainer *t) {
+    if (!t->remap || t->word_parts) return LF_EVALUE;
+    t->letter_of = malloc(t->n_symbols * sizeof *t->letter_of);
+    if (!t->letter_of) return LF_ENOMEM;
+    for (uint32_t i = 0; i < t->n_symbols; i++) t->letter_of[i] = t->n_pieces;
+    for (uint32_t i = 0; i < t->n_pieces && t->piece_length[i] == 1; i++) t->letter_of[t->text[t->piece_at[i]]] = i;
+    const lf_status status = t->rules.exact ? lay_edges(t) : LF_OK;
+    if (!t->rules.exact) free_links(t);
+    return status == LF_OK ? new_word_parts(t) : status;
+}
+
+lf_status lf_unigram_begin(lf_unigram_trainer *t) {
+    if (!t->word_parts || is_begun(t)) return LF_EVALUE;
+    for (size_t i = 0; i < t->n_word_parts && !t->rules.exact; i++)
+        if (t->word_parts[i].first_word < t->word_parts[i].end_word && !t->word_parts[i].edges) return LF_EVALUE;
+    free_suffixes(t);
+    give_back();
     t->likelihoods = calloc(t->rules.n_sums, sizeof *t->likelihoods);
-    t->weights = lf_pages_new(((size_t)t->n_seeded + 1) * sizeof *t->weights);
-    if (!t->sums || !t->likelihoods || !t->weights) return LF_ENOMEM;
+    if (!t->likelihoods || !resize(t)) return LF_ENOMEM;
     t->scale = 3; /* nats a symbol, at first */
     score_unknown(t);
     return LF_OK;
@@ -623,23 +761,22 @@ static void compact(lf_unigram_trainer *t, const lf_word_part *part) {
 
 /* Stages and steps. */
 
-/* Whether there are edges to go through. */
-static int is_laid(const lf_unigram_trainer *t) { return t->weights != NULL; }
-
 size_t lf_unigram_parts(const lf_unigram_trainer *t, lf_unigram_stage stage) {
     switch (stage) {
-    case LF_UNIGRAM_SORT: return t->edge_at ? 0 : t->n_seed_parts;
-    case LF_UNIGRAM_LINK: return t->edge_at && !t->edges ? t->n_seed_parts : 0;
-    case LF_UNIGRAM_FILL: return t->edges ? t->n_seed_parts : 0;
+    case LF_UNIGRAM_SORT: return t->remap ? 0 : t->n_seed_parts;
+    case LF_UNIGRAM_LINK: return t->remap && !t->word_parts ? t->n_seed_parts : 0;
+    case LF_UNIGRAM_FILL:
+        if (!t->word_parts || is_begun(t)) return 0;
+        return t->rules.exact ? t->n_seed_parts : t->n_word_parts;
     default: break;
     }
-    if (!is_laid(t)) return 0;
+    if (!is_begun(t)) return 0;
     switch (stage) {
     case LF_UNIGRAM_EXPECT:
     case LF_UNIGRAM_VITERBI: return t->rules.exact ? t->rules.n_sums : t->n_word_parts;
     case LF_UNIGRAM_COMPACT: return t->is_stale ? t->n_word_parts : 0;
     case LF_UNIGRAM_LOSS:
-    case LF_UNIGRAM_SHADOW: return LF_PIECE_PARTS;
+    case LF_UNIGRAM_SHADOW: return t->rules.exact ? LF_PIECE_PARTS : t->n_word_parts;
     default: return 0;
     }
 }
@@ -650,27 +787,33 @@ lf_status lf_unigram_run(lf_unigram_trainer *t, lf_unigram_stage stage, size_t p
     const int exact = t->rules.exact;
     switch (stage) {
     case LF_UNIGRAM_SORT: return lf_unigram_sort(t, part);
-    case LF_UNIGRAM_LINK: return lf_unigram_link(t, part, 0), LF_OK;
-    case LF_UNIGRAM_FILL: return lf_unigram_link(t, part, 1), LF_OK;
+    case LF_UNIGRAM_LINK:
+        if (exact) lf_unigram_exact_link(t, part, 0);
+        else lf_unigram_fast_link(t, part);
+        return LF_OK;
+    case LF_UNIGRAM_FILL:
+        if (exact) return lf_unigram_exact_link(t, part, 1), LF_OK;
+        return lf_unigram_fast_fill(t, part);
     case LF_UNIGRAM_EXPECT: return exact ? lf_unigram_exact_expect(t, part) : lf_unigram_fast_expect(t, part);
     case LF_UNIGRAM_VITERBI: return exact ? lf_unigram_exact_viterbi(t, part) : lf_unigram_fast_viterbi(t, part);
-    case LF_UNIGRAM_COMPACT: return compact(t, &t->word_parts[part]), LF_OK;
-    case LF_UNIGRAM_LOSS: return exact ? lf_unigram_exact_loss(t, first, end) : lf_unigram_fast_loss(t, first, end);
-    case LF_UNIGRAM_SHADOW:
-        return exact ? lf_unigram_exact_shadow(t, first, end) : lf_unigram_fast_shadow(t, first, end);
+    case LF_UNIGRAM_COMPACT:
+        if (exact) compact(t, &t->word_parts[part]);
+        else lf_unigram_fast_compact(t, part);
+        return LF_OK;
+    case LF_UNIGRAM_LOSS: return exact ? lf_unigram_exact_loss(t, first, end) : lf_unigram_fast_loss(t, part);
+    case LF_UNIGRAM_SHADOW: return exact ? lf_unigram_exact_shadow(t, first, end) : lf_unigram_fast_shadow(t, part);
     default: return LF_EVALUE;
     }
 }
 
 lf_status lf_unigram_add(lf_unigram_trainer *t, double *log_likelihood) {
-    if (!is_laid(t)) return LF_EVALUE;
-    if (t->seed_parts) free_suffixes(t);
+    if (!is_begun(t)) return LF_EVALUE;
     *log_likelihood = t->rules.exact ? lf_unigram_exact_add(t) : lf_unigram_fast_add(t);
     return LF_OK;
 }
 
 lf_status lf_unigram_maximize(lf_unigram_trainer *t) {
-    if (!is_laid(t)) return LF_EVALUE;
+    if (!is_begun(t)) return LF_EVALUE;
     if (t->rules.exact) lf_unigram_exact_maximize(t);
     else lf_unigram_fast_maximize(t);
     return keep_pieces(t);
@@ -679,7 +822,7 @@ lf_status lf_unigram_maximize(lf_unigram_trainer *t) {
 /* First those that must stay, in their order, then by falling loss. sentencepiece stops when it has exactly `target`: where
  * more must stay, it keeps all. */
 lf_status lf_unigram_prune(lf_unigram_trainer *t, size_t target) {
-    if (!is_laid(t)) return LF_EVALUE;
+    if (!is_begun(t)) return LF_EVALUE;
     const size_t room = (size_t)t->n_pieces + 1;
     uint32_t n = 0, *order = malloc(room * sizeof *order);
     lf_keyed *items = malloc(room * sizeof *items), *spare = malloc(room * sizeof *spare);
@@ -699,7 +842,7 @@ lf_status lf_unigram_prune(lf_unigram_trainer *t, size_t target) {
     return status;
 }
 
-lf_status lf_unigram_reach(lf_unigram_trainer *t) { return is_laid(t) ? keep_pieces(t) : LF_EVALUE; }
+lf_status lf_unigram_reach(lf_unigram_trainer *t) { return is_begun(t) ? keep_pieces(t) : LF_EVALUE; }
 
 /* Results. */
 

@@ -10,24 +10,27 @@
  * suffixes also knows which seeds each slot begins, so segmentation never looks up a string:
  *
  *     slot     |  _   t   h   e  0 | _   t ...
- *     edge_at  |  0   3   5 ...                     where the edges of a slot begin; at the 0, where those of the word end
- *     edges    |  _  _t  _the | t  th | ...         each: piece (21 bits) | last of its slot (1) | length (10), short to long
+ *     edge_at  |  0   3   5 ...                where the edges of a slot begin; at the 0, where those of the word end
+ *     edges    |  _  _t  _the | t  th | ...    each: piece (21 bits) | last of its slot (1) | length (10)
  *
- * Dropped pieces are taken out of the edges before the next pass, so a pass costs what the current model costs. (Fast
- * training leaves a few that `maximize` drops there, without probability, where taking them out would cost more.)
+ * Fast training has them by the slots where pieces end, and those of what words have in common once: see
+ * unigram_train_trie.c. Dropped pieces are taken out of the edges before the next pass, so a pass costs what the current
+ * model costs. (Fast training leaves a few that `maximize` drops, without probability, where to take them out costs more.)
  *
- * Two kinds of arithmetic. Fast: float64, probabilities scaled by a constant for each symbol so that a product stays near 1, words
- * in fixed blocks whose sums are added in order. Exact: that of sentencepiece 0.2.3, float32 logarithms in its order of
- * operations, with `n_sums` sums as its `num_threads` has.
+ * Two kinds of arithmetic. Fast: float64, probabilities scaled by a constant for each symbol so that a product stays near
+ * 1, words in fixed blocks whose sums are added in order. Exact: that of sentencepiece 0.2.3, float32 logarithms in its
+ * order of operations, with `n_sums` sums as its `num_threads` has.
  *
- * Work is in parts that may run at the same time: for each stage lf_unigram_parts says how many there are, lf_unigram_run does
- * one. Results never depend on who runs what. The order of stages:
+ * Work is in parts that may run at the same time: for each stage lf_unigram_parts says how many there are, lf_unigram_run
+ * does one. Results never depend on who runs what. The order of stages:
  *
- *     SORT  select  LINK  lay  FILL  ( (EXPECT add maximize COMPACT)*  VITERBI add LOSS prune COMPACT )*  SHADOW reach
+ *     SORT  select  LINK  lay  FILL  begin
+ *         ( (EXPECT add maximize COMPACT)*  VITERBI add LOSS prune COMPACT )*  SHADOW reach
  *
  * Complexity: n log n in the slots for the seeds; a pass is linear in the edges, which are at most the slots times the
- * longest piece. Memory: 4 bytes an edge, 14 a slot, 24 a seed. Source of the idea: T. Kudo, Subword Regularization (2018);
- * of the exact arithmetic: sentencepiece's unigram_model_trainer.cc; edges from the walk over suffixes are this file's. */
+ * longest piece. Memory: 4 bytes an edge, 14 a slot, 24 a seed. Source of the idea: T. Kudo, Subword Regularization
+ * (2018); of the exact arithmetic: sentencepiece's unigram_model_trainer.cc; edges from the walk over suffixes and the
+ * trie are this library's. */
 #ifndef LF_TEXT_UNIGRAM_TRAIN_H
 #define LF_TEXT_UNIGRAM_TRAIN_H
 
@@ -43,6 +46,7 @@ typedef struct {
     uint32_t n_sums;          /* exact: its num_threads                     */
     size_t seed_size;         /* how many seeds beside the characters       */
     uint32_t max_length;      /* symbols of a piece                         */
+    uint32_t least_closed;    /* so often occurs a seed that could be longer nowhere; exact: 2 */
     int split_by_script;      /* no piece has characters of two scripts ... */
     int split_by_number;      /* ... of which digits are one of their own   */
     int split_digits;         /* a digit is a piece alone                   */
@@ -94,12 +98,14 @@ typedef enum {
 size_t lf_unigram_parts(const lf_unigram_trainer *trainer, lf_unigram_stage stage);
 lf_status lf_unigram_run(lf_unigram_trainer *trainer, lf_unigram_stage stage, size_t part);
 
-/* The steps between stages; LF_EVALUE where what comes before was not done. `select` takes the best
- * seeds and gives pieces their first scores; `lay` finds room for the edges (LF_EINDEX: there are 2^32 or more). `add` adds up what EXPECT or VITERBI counted, and the log-likelihood of all words or
- * that of their best segmentations. `maximize` sets scores by expectations and drops pieces expected less than half a
- * time. `prune` keeps the `target` pieces of the greatest loss. `reach` drops the pieces that SHADOW found. */
+/* The steps between stages; LF_EVALUE where what comes before was not done. `select` takes the best seeds and gives
+ * pieces their first scores; `lay` finds room for the edges (LF_EINDEX: there are 2^32 or more). `begin` forgets what only
+ * the seeds needed. `add` adds up what EXPECT or VITERBI counted, and the log-likelihood of all words or that of their best
+ * segmentations. `maximize` sets scores by expectations and drops pieces expected less than half a time. `prune` keeps
+ * the `target` pieces of the greatest loss. `reach` drops the pieces that SHADOW found. */
 lf_status lf_unigram_select(lf_unigram_trainer *trainer);
 lf_status lf_unigram_lay(lf_unigram_trainer *trainer);
+lf_status lf_unigram_begin(lf_unigram_trainer *trainer);
 lf_status lf_unigram_add(lf_unigram_trainer *trainer, double *log_likelihood);
 lf_status lf_unigram_maximize(lf_unigram_trainer *trainer);
 lf_status lf_unigram_prune(lf_unigram_trainer *trainer, size_t target);

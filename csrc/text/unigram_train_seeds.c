@@ -34,15 +34,6 @@ static uint64_t key_at(const lf_unigram_trainer *t, const bucket *b, uint32_t sl
     return n ? key << b->bits * (b->a_key - n) : 0;
 }
 
-static void insertion_sort(lf_keyed *items, size_t n) {
-    for (size_t i = 1; i < n; i++) {
-        const lf_keyed item = items[i];
-        size_t k = i;
-        for (; k && items[k - 1].key > item.key; k--) items[k] = items[k - 1];
-        items[k] = item;
-    }
-}
-
 /* Sorts suffixes that agree in their first `from` symbols; keys are those of the symbols behind. */
 static void sort_suffixes(const lf_unigram_trainer *t, const bucket *b, lf_keyed *items, lf_keyed *spare, size_t n,
                           unsigned from) {
@@ -54,7 +45,7 @@ static void sort_suffixes(const lf_unigram_trainer *t, const bucket *b, lf_keyed
         differing |= items[i].key ^ items[0].key;
     }
     if (n <= FEW) {
-        insertion_sort(items, n);
+        lf_insertion_sort(items, n);
     } else if (differing) {
         lf_keyed *sorted = lf_radix_sort(items, spare, n, all);
         if (sorted != items) memcpy(items, sorted, n * sizeof *items);
@@ -104,9 +95,10 @@ static uint32_t byte_or_symbol(const lf_unigram_trainer *t, uint32_t symbol) {
 /* How often the substring that suffixes left..right have in common counts as a seed, 0 if it is none.
  *
  * It is one if it occurs twice and has different continuations: else a longer one is as frequent. Fast training compares
- * symbols, and takes the end of a word for a place where anything may follow. sentencepiece compares bytes of its corpus,
- * in which each sentence ends with a NUL. Because it takes a NUL off the end of a substring, the ends of sentences that
- * have different ones behind them count double. */
+ * symbols, and takes the end of a word for a place where anything may follow. But what can go on nowhere, as most whole
+ * words, has to occur `least_closed` times: the rare ones say more of this text than of others, and with them unseen
+ * code costs 0.25 % more. sentencepiece compares bytes of its corpus, in which each sentence ends with a NUL. Because it
+ * takes a NUL off the end of a substring, the ends of sentences that have different ones behind them count double. */
 static uint64_t seed_count(const lf_unigram_trainer *t, const bucket *b, size_t left, size_t right, unsigned length) {
     uint32_t next = LF_NOTHING, next_line = LF_NOTHING;
     uint64_t n_ends = 0;
@@ -130,7 +122,7 @@ static uint64_t seed_count(const lf_unigram_trainer *t, const bucket *b, size_t 
         next = lf_either(next, byte_or_symbol(t, t->text[b->items[right].value + length]));
     }
     uint64_t count = next == LF_SEVERAL ? b->weights[right + 1] - b->weights[left] : 0;
-    if (count < 2) count = 0;
+    if (count < 2 || (i > right && count < t->rules.least_closed)) count = 0;
     return count + (next_line == LF_SEVERAL ? n_ends : 0);
 }
 
@@ -205,7 +197,7 @@ lf_status lf_unigram_sort(lf_unigram_trainer *t, size_t part_) {
 
 /* Walks over the suffixes of a part from the last. The seeds a suffix begins with are the nodes above it: those are on the
  * stack, from the shortest. Without `fill` the number of edges goes to edge_at, with it the edges to where edge_at says. */
-void lf_unigram_link(lf_unigram_trainer *t, size_t part_, int fill) {
+void lf_unigram_exact_link(lf_unigram_trainer *t, size_t part_, int fill) {
     const lf_seed_part *part = &t->seed_parts[part_];
     uint32_t left[LF_UNIGRAM_LONGEST], edge[LF_UNIGRAM_LONGEST];
     size_t n = 0, k = part->n_seeds;
@@ -224,5 +216,22 @@ void lf_unigram_link(lf_unigram_trainer *t, size_t part_, int fill) {
             memcpy(to, edge, n * sizeof *edge);
             to[n - 1] |= LF_EDGE_LAST;
         }
+    }
+}
+
+/* The same walk for fast training: the seeds that a suffix begins with are a chain from the longest. */
+void lf_unigram_fast_link(lf_unigram_trainer *t, size_t part_) {
+    const lf_seed_part *part = &t->seed_parts[part_];
+    uint32_t left[LF_UNIGRAM_LONGEST], piece[LF_UNIGRAM_LONGEST];
+    size_t n = 0, k = part->n_seeds;
+    for (size_t i = t->bucket_at[part->end_symbol]; i-- > t->bucket_at[part->first_symbol];) {
+        while (n && left[n - 1] > i) n--;
+        for (; k && part->seeds[k - 1].right == i; k--) {
+            const lf_seed *seed = &part->seeds[k - 1];
+            t->parent[seed->piece] = n ? piece[n - 1] : LF_GONE;
+            left[n] = seed->left;
+            piece[n++] = seed->piece;
+        }
+        t->deepest[t->suffixes[i]] = n ? piece[n - 1] : LF_GONE;
     }
 }

@@ -12,13 +12,13 @@
 
 enum {
     LF_EDGE_LENGTH = 1023,  /* the symbols of an edge's piece */
-    LF_EDGE_LAST = 1 << 10, /* no more edges of this slot     */
+    LF_EDGE_LAST = 1 << 10, /* exact: no more edges of this slot */
     LF_EDGE_PIECE = 11,     /* where the piece begins         */
     LF_SEED_PARTS = 64,     /* about so many parts for sorting and linking */
     LF_WORD_PARTS = 8,      /* at most so many sums in fast training; fixed, so that results do not depend on threads */
-    LF_PIECE_PARTS = 16,    /* for losses */
-    LF_EDGES_A_SUM = 1 << 18, /* fewer edges need fewer sums */
-    LF_DEAD_SHARE = 10,       /* so small a share of dropped pieces stays in the edges until the next pruning */
+    LF_PIECE_PARTS = 16,    /* exact: for losses */
+    LF_SYMBOLS_A_SUM = 1 << 16, /* fewer symbols need fewer sums */
+    LF_DEAD_SHARE = 10,         /* so small a share of dropped pieces stays in the edges until the next pruning */
 };
 
 #define LF_GONE 0xFFFFFFFFu
@@ -36,15 +36,17 @@ typedef struct {
 
 /* Some neighbouring buckets of suffixes, and the seeds found in them, by `right` and then the longest first. */
 typedef struct {
-    uint32_t first_symbol, end_symbol;
+    uint32_t first_symbol, end_symbol, n_suffixes;
     lf_seed *seeds;
     size_t n_seeds, room;
 } lf_seed_part;
 
-/* Some neighbouring words. */
+/* Some neighbouring words; fast: and the edges to their nodes. */
 typedef struct {
     uint32_t first_word, end_word;
     double log_likelihood;
+    uint32_t *edges;
+    size_t n_edges, room;
 } lf_word_part;
 
 struct lf_unigram_trainer {
@@ -60,9 +62,10 @@ struct lf_unigram_trainer {
     uint32_t *text, *word_at; /* word_at[n_words] = n_slots */
     size_t text_room;
     int64_t *counts, *ends; /* of which at the end of a sentence (exact) */
-    uint32_t *next,
-        *next_line;       /* what follows a word in its sentence, and behind the ends of those: see lf_either (exact) */
-    double n_occurrences; /* of symbols */
+    uint32_t *shared;       /* fast: how many symbols a word has in common with the one before */
+    uint32_t *next;         /* what follows a word in its sentence, see lf_either (exact) */
+    uint32_t *next_line;    /* what follows the sentences that end with it (exact)        */
+    double n_occurrences;   /* of symbols */
 
     /* Until the edges are there. limit: how many symbols the longest piece has that could begin in a slot. */
     uint16_t *limit;
@@ -76,6 +79,11 @@ struct lf_unigram_trainer {
     uint16_t *piece_length;
     double *scores, *numbers, *losses; /* scores[n_pieces]: of an unknown character */
     uint8_t *keeps;                    /* what LOSS and SHADOW say of each: an lf_keep */
+
+    /* Fast, until the edges are there: the longest seed that begins in a slot, and the next shorter one. */
+    uint32_t *deepest, *parent;
+    uint32_t *letter_of;  /* the pieces of single symbols */
+    uint32_t *piece_word; /* fast: the word that piece_at lies in */
 
     uint32_t n_dead; /* fast: pieces without probability that are still in the edges */
     int is_stale;    /* the edges have the numbers from before remap */
@@ -119,13 +127,18 @@ static inline uint64_t lf_descending(double x) {
 
 /* unigram_train_seeds.c */
 lf_status lf_unigram_sort(lf_unigram_trainer *t, size_t part);
-void lf_unigram_link(lf_unigram_trainer *t, size_t part, int fill);
+void lf_unigram_exact_link(lf_unigram_trainer *t, size_t part, int fill);
+void lf_unigram_fast_link(lf_unigram_trainer *t, size_t part);
+
+/* unigram_train_trie.c: the edges of fast training */
+lf_status lf_unigram_fast_fill(lf_unigram_trainer *t, size_t part);
+void lf_unigram_fast_compact(lf_unigram_trainer *t, size_t part);
 
 /* unigram_train_fast.c: float64 */
 lf_status lf_unigram_fast_expect(lf_unigram_trainer *t, size_t part);
 lf_status lf_unigram_fast_viterbi(lf_unigram_trainer *t, size_t part);
-lf_status lf_unigram_fast_loss(lf_unigram_trainer *t, uint32_t first, uint32_t end);
-lf_status lf_unigram_fast_shadow(lf_unigram_trainer *t, uint32_t first, uint32_t end);
+lf_status lf_unigram_fast_loss(lf_unigram_trainer *t, size_t part);
+lf_status lf_unigram_fast_shadow(lf_unigram_trainer *t, size_t part);
 double lf_unigram_fast_add(lf_unigram_trainer *t);
 void lf_unigram_fast_maximize(lf_unigram_trainer *t);
 void lf_unigram_fast_weigh(lf_unigram_trainer *t); /* after every change of scores */

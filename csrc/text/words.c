@@ -226,12 +226,21 @@ lf_status lf_words_count(lf_words *words, const uint8_t *text, size_t n, const i
 
 lf_status lf_words_add(lf_words *words, const uint8_t *blob, const int64_t *offsets, const int64_t *counts,
                        const uint64_t *firsts, size_t n_words, size_t *where) {
-    for (size_t i = 0; i < n_words; i++) {
-        word x;
-        if (counts[i] < 1 || offsets[i + 1] <= offsets[i]) return *where = i, LF_EVALUE;
-        key_of(&x, blob + offsets[i], (size_t)(offsets[i + 1] - offsets[i]), blob + offsets[n_words]);
-        const lf_status status = add(words, &x, counts[i], firsts[i]);
-        if (status != LF_OK) return *where = i, status;
+    word batch[BATCH];
+    for (size_t done = 0; done < n_words; done += BATCH) {
+        const size_t n = n_words - done < BATCH ? n_words - done : BATCH, mask = ((size_t)1 << words->bits) - 1;
+        size_t n_good = 0;
+        for (; n_good < n; n_good++) {
+            const size_t i = done + n_good;
+            if (counts[i] < 1 || offsets[i + 1] <= offsets[i]) break;
+            key_of(&batch[n_good], blob + offsets[i], (size_t)(offsets[i + 1] - offsets[i]), blob + offsets[n_words]);
+            __builtin_prefetch(&words->entries[batch[n_good].hash & mask]);
+        }
+        for (size_t i = 0; i < n_good; i++) {
+            const lf_status status = add(words, &batch[i], counts[done + i], firsts[done + i]);
+            if (status != LF_OK) return *where = done + i, status;
+        }
+        if (n_good < n) return *where = done + n_good, LF_EVALUE;
     }
     return LF_OK;
 }

@@ -24,6 +24,7 @@ cdef extern from "text/unigram_train.h" nogil:
         uint32_t n_sums
         size_t seed_size
         uint32_t max_length
+        uint32_t least_closed
         int split_by_script
         int split_by_number
         int split_digits
@@ -53,6 +54,7 @@ cdef extern from "text/unigram_train.h" nogil:
     lf_status lf_unigram_run(lf_unigram_trainer *trainer, lf_unigram_stage stage, size_t part)
     lf_status lf_unigram_select(lf_unigram_trainer *trainer)
     lf_status lf_unigram_lay(lf_unigram_trainer *trainer)
+    lf_status lf_unigram_begin(lf_unigram_trainer *trainer)
     lf_status lf_unigram_add(lf_unigram_trainer *trainer, double *log_likelihood)
     lf_status lf_unigram_maximize(lf_unigram_trainer *trainer)
     lf_status lf_unigram_prune(lf_unigram_trainer *trainer, size_t target)
@@ -82,7 +84,7 @@ cdef class Trainer:
                   const uint8_t[::1] scripts not None, *, bint exact, uint32_t n_sums, size_t seed_size,
                   uint32_t max_length, bint split_by_script, bint split_by_number, bint split_digits,
                   bint split_by_whitespace, bint whitespace_as_suffix, bint whitespace_only,
-                  bint in_order=False, bytes last=None):
+                  bint in_order=False, bytes last=None, uint32_t least_closed=2):
         cdef size_t n = <size_t>counts.shape[0], where = 0, n_last = len(last) if last is not None else 0
         cdef uint8_t nothing = 0
         cdef uint32_t no_character = 0
@@ -105,6 +107,7 @@ cdef class Trainer:
         rules.n_sums = n_sums
         rules.seed_size = seed_size
         rules.max_length = max_length
+        rules.least_closed = least_closed
         rules.split_by_script = split_by_script
         rules.split_by_number = split_by_number
         rules.split_digits = split_digits
@@ -158,6 +161,13 @@ cdef class Trainer:
             status = lf_unigram_lay(self.trainer)
         if status == LF_EINDEX:
             raise OverflowError("too much text: pieces begin at 2**32 places or more; use a smaller seed_size")
+        check(status)
+
+    def begin(self):
+        """After "fill": the passes may begin."""
+        cdef lf_status status
+        with nogil:
+            status = lf_unigram_begin(self.trainer)
         check(status)
 
     def add(self):

@@ -275,11 +275,11 @@ def spec_of_pieces(learnt: LearntPieces, vocab_size: int, options: SentencePiece
             raise ValueError(f"{token.decode()!r} is a symbol and a learnt piece")
     vocab = Vocab.from_items(known)
     model = ScoredBPE(vocab, scores.astype(np.float32), kinds, options.unk_id, options.byte_fallback)
-    return spec_of_model(model, meta, n_pieces, options)
+    return spec_of_model(model, meta, options)
 
 
 def spec_of_model(
-    model: ScoredBPE | Unigram, meta: Mapping[int, tuple[str, Kind]], n_pieces: int, options: SentencePieceOptions
+    model: ScoredBPE | Unigram, meta: Mapping[int, tuple[str, Kind]], options: SentencePieceOptions
 ) -> TokenizerSpec:
     """The tokenizer around a model."""
     name = options.normalizer if isinstance(options.normalizer, str) else "user_defined"
@@ -298,7 +298,7 @@ def spec_of_model(
         ),
         options=(
             ("sentencepiece.normalizer_spec", json.dumps({"name": name})),
-            ("sentencepiece.trainer_spec", json.dumps({"vocab_size": n_pieces, **options.trainer_spec()})),
+            ("sentencepiece.trainer_spec", json.dumps(options.trainer_spec())),
         ),
         decoder=(
             SentencePieceDecoder(
@@ -309,4 +309,20 @@ def spec_of_model(
             ),
         ),
     )
-    return read_bytes(to_bytes(spec), where="what was learnt")  # so that it equals what is read from its file
+    return _as_read(spec)
+
+
+def _as_read(spec: TokenizerSpec) -> TokenizerSpec:
+    """The tokenizer as it is when read from its file; of the pieces, one goes through the file for all."""
+    model = spec.model
+    assert isinstance(model, (ScoredBPE, Unigram))
+    vocab, kinds = Vocab.from_items({b"<unk>": 0}), np.array([Kind.UNKNOWN], np.uint8)
+    rounded = model.scores.astype(np.float32)
+    alone: ScoredBPE | Unigram
+    whole: ScoredBPE | Unigram
+    if isinstance(model, Unigram):
+        alone, whole = Unigram(vocab, np.zeros(1), kinds, 0), replace(model, scores=rounded.astype(np.float64))
+    else:
+        alone, whole = ScoredBPE(vocab, np.zeros(1, np.float32), kinds, 0), replace(model, scores=rounded)
+    frame = read_bytes(to_bytes(replace(spec, model=alone, added_tokens=())), where="what was learnt")
+    return replace(frame, model=whole, added_tokens=spec.added_tokens)

@@ -10,8 +10,9 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
@@ -35,6 +36,10 @@ Mode: TypeAlias = Literal["fast", "sentencepiece"]
 _NO_LIMIT = 2**30 - 1
 _SENTENCEPIECE_LIMIT = 4192
 _OVERSHOOT = 1.1  # training ends with so many times the pieces that are wanted
+_SHRINKING_FACTOR: dict[Mode, float] = {"fast": 0.6, "sentencepiece": 0.75}
+_SUB_ITERATIONS: dict[Mode, int] = {"fast": 1, "sentencepiece": 2}
+_LEAST_CLOSED = 5  # so often occurs what fast training begins with and no longer piece could begin with, ...
+_MANY_WORDS = 4  # ... where there are so many different words for a piece that the rare ones are not needed
 _PENALTY = np.float32(0.0001)  # between required characters that no piece is left of
 _LONG_VOWEL = 0x30FC  # of Katakana, though its script is Common
 _UNKNOWN = 0x2585
@@ -67,8 +72,8 @@ def train_unigram(
     user_defined_symbols: Iterable[str] = (),
     byte_fallback: bool = False,
     seed_size: int = 1_000_000,
-    shrinking_factor: float = 0.75,
-    sub_iterations: int = 2,
+    shrinking_factor: float | None = None,
+    sub_iterations: int | None = None,
     max_piece_length: int = 16,
     split_by_whitespace: bool = True,
     split_by_unicode_script: bool = True,
@@ -110,8 +115,8 @@ def train_unigram(
     user_defined_symbols  pieces that text always becomes
     byte_fallback         characters without a piece become 256 pieces for the bytes of their UTF-8
     seed_size             how many substrings training begins with; 0: the larger of 100,000 and 8 `vocab_size`
-    shrinking_factor      what share of the pieces a round keeps
-    sub_iterations        expectation-maximization passes in a round
+    shrinking_factor      what share of the pieces a round keeps; None: 0.6, with mode="sentencepiece" its 0.75
+    sub_iterations        expectation-maximization passes in a round; None: 1, with mode="sentencepiece" its 2
     max_piece_length      in characters
     split_by_whitespace   white space is only at the beginning of a piece (at the end with `treat_whitespace_as_suffix`)
     split_by_unicode_script  pieces have characters of one script, numbers being Common (any with
@@ -173,7 +178,7 @@ def train_unigram(
         unk_surface=unk_surface,
     )
     _check(vocab_size, seed_size, shrinking_factor, sub_iterations, num_threads)
-    counted = unigram_words(
+    words, last = unigram_words(
         source,
         options,
         vocab_size,
@@ -184,18 +189,22 @@ def train_unigram(
         max_memory=max_memory,
         progress=progress,
     )
+    counts = count_characters(words.blob, words.offsets, words.counts)
+    required = _required(counts, vocab_size, options)
+    trainer = _trainer(words, last, required, vocab_size, options, mode, seed_size, num_threads)
+    del words  # the trainer has them in its own way
     learnt = learn_unigram(
-        *counted,
+        trainer,
+        required,
         vocab_size,
         options,
         mode=mode,
-        seed_size=seed_size,
         shrinking_factor=shrinking_factor,
         sub_iterations=sub_iterations,
-        num_threads=num_threads,
         threads=threads,
         progress=progress,
     )
+    del trainer
     return Tokenizer(_spec(learnt, vocab_size, options))
 
 
@@ -286,22 +295,8 @@ class LearntUnigram:
     rounds: list[Round]
 
 
-def learn_unigram(
-    words: WordCounts,
-    last: bytes | None,
-    vocab_size: int,
-    options: SentencePieceOptions,
-    *,
-    mode: Mode = "fast",
-    seed_size: int = 1_000_000,
-    shrinking_factor: float = 0.75,
-    sub_iterations: int = 2,
-    num_threads: int = 16,
-    threads: int | None = None,
-    progress: Callable[[Progress | Round], object] | None = None,
-) -> LearntUnigram:
-    """The pieces of counted words, as many as there is room for beside those that are not learnt."""
-    counts = count_characters(words.blob, words.offsets, words.counts)
+def _required(counts: NDArray[np.int64], vocab_size: int, options: SentencePieceOptions) -> dict[int, int]:
+    """The characters that are pieces and their counts, of the counts of all code points."""
     found = np.flatnonzero(counts)
     required = required_characters(dict(zip(found.tolist(), counts[found].tolist(), strict=True)), options)
     n_meta = len(options.meta_pieces(vocab_size))
@@ -312,7 +307,20 @@ def learn_unigram(
         )
     if not required.keys() & set(found.tolist()):
         raise ValueError("source: no character to learn from")
-    trainer = Trainer(
+    return required
+
+
+def _trainer(
+    words: WordCounts,
+    last: bytes | None,
+    required: Mapping[int, int],
+    vocab_size: int,
+    options: SentencePieceOptions,
+    mode: Mode,
+    seed_size: int,
+    num_threads: int,
+) -> Trainer:
+    return Trainer(
         words.blob,
         words.offsets,
         words.counts,
@@ -321,6 +329,7 @@ def learn_unigram(
         n_sums=num_threads,
         seed_size=seed_size or max(100_000, 8 * vocab_size),
         max_length=options.max_sentencepiece_length,
+        least_closed=_LEAST_CLOSED if mode == "fast" and len(words) > _MANY_WORDS * vocab_size else 2,
         split_by_script=options.split_by_unicode_script,
         split_by_number=options.split_by_number,
         split_digits=options.split_digits,
@@ -330,6 +339,24 @@ def learn_unigram(
         in_order=not options.split_by_whitespace,
         last=last,
     )
+
+
+def learn_unigram(
+    trainer: Trainer,
+    required: Mapping[int, int],
+    vocab_size: int,
+    options: SentencePieceOptions,
+    *,
+    mode: Mode = "fast",
+    shrinking_factor: float | None = None,
+    sub_iterations: int | None = None,
+    threads: int | None = None,
+    progress: Callable[[Progress | Round], object] | None = None,
+) -> LearntUnigram:
+    """The pieces of counted words, as many as there is room for beside those that are not learnt."""
+    shrinking_factor = shrinking_factor or _SHRINKING_FACTOR[mode]
+    sub_iterations = sub_iterations or _SUB_ITERATIONS[mode]
+    n_meta = len(options.meta_pieces(vocab_size))
     training = _Training(trainer, _threads.count(threads), int(vocab_size * _OVERSHOOT), shrinking_factor, progress)
     training.seed()
     training.shrink(sub_iterations)
@@ -364,6 +391,7 @@ class _Training:
         self._run("link")
         self._trainer.lay()
         self._run("fill")
+        self._trainer.begin()
 
     def shrink(self, sub_iterations: int) -> None:
         """Rounds until there are no more pieces than wanted, or no more can be dropped."""
@@ -428,25 +456,32 @@ def _alphabet(required: Mapping[int, int]) -> tuple[NDArray[np.uint32], NDArray[
 def _best(trainer: Trainer, required: Mapping[int, int], n: int, mode: Mode) -> tuple[list[bytes], NDArray[np.float64]]:
     """The required characters and, up to `n`, the other pieces of the highest scores."""
     blob, offsets, scores, _, _ = trainer.pieces()
-    at = offsets.tolist()
-    found = {blob[at[i] : at[i + 1]]: score for i, score in enumerate(scores.tolist())}
+    strings = [blob[start:stop] for start, stop in pairwise(offsets.tolist())]
+    by_string = np.array(sorted(range(len(strings)), key=strings.__getitem__))
+    by_score = by_string[np.argsort(-scores[by_string], kind="stable")]
+    alone = [chr(code).encode() for code in sorted(required, key=lambda code: (-required[code], code))]
+    left_out = set(alone).difference(strings)
+    room = n - len(alone)
+    kept = set(alone)
+    pieces: list[bytes] = []
+    found: list[float] = []
+    for piece, score in zip(map(strings.__getitem__, by_score.tolist()), scores[by_score].tolist(), strict=True):
+        room -= piece not in kept
+        if room >= 0 or piece in kept:
+            pieces.append(piece)
+            found.append(score)
+    if not left_out:
+        return pieces, np.array(found)
     exact = np.float32 if mode == "sentencepiece" else np.float64
-    least = exact(min(found.values()))
+    least = exact(scores.min())
     penalty = exact(0)
-    chosen: dict[bytes, float] = {}
-    for code in sorted(required, key=lambda code: (-required[code], code)):
-        piece = chr(code).encode()
-        if piece in found:
-            chosen[piece] = found[piece]
-        else:
-            chosen[piece] = float(least + penalty)
+    for piece in alone:
+        if piece in left_out:
+            pieces.append(piece)
+            found.append(float(least + penalty))
             penalty += exact(_PENALTY)
-    for piece, score in sorted(found.items(), key=lambda item: (-item[1], item[0])):
-        if len(chosen) == n:
-            break
-        chosen.setdefault(piece, score)
-    best = sorted(chosen.items(), key=lambda item: (-item[1], item[0]))
-    return [piece for piece, _ in best], np.array([score for _, score in best])
+    order = sorted(range(len(pieces)), key=lambda i: (-found[i], pieces[i]))
+    return [pieces[i] for i in order], np.array(found)[order]
 
 
 def _spec(learnt: LearntUnigram, vocab_size: int, options: SentencePieceOptions) -> TokenizerSpec:
@@ -465,14 +500,17 @@ def _spec(learnt: LearntUnigram, vocab_size: int, options: SentencePieceOptions)
     kinds[list(meta)] = [kind for _, kind in meta.values()]
     scores = np.zeros(n_pieces)
     scores[kinds == Kind.NORMAL] = learnt.scores
-    pieces = iter(learnt.pieces)
-    ids: dict[bytes, int] = {}
-    for token_id in range(n_pieces):
-        piece = meta[token_id][0].encode() if token_id in meta else next(pieces)
-        if ids.setdefault(piece, token_id) != token_id:
-            raise ValueError(f"{piece.decode()} is already defined")
-    model = Unigram(Vocab.from_items(ids), scores, kinds, options.unk_id, options.byte_fallback)
-    return spec_of_model(model, meta, n_pieces, replace(options, max_sentence_length=options.max_sentence_length))
+    given = {piece.encode(): token_id for token_id, (piece, _) in meta.items()}
+    if len(given) < len(meta) or not given.keys().isdisjoint(learnt.pieces):
+        twice = [piece for piece, _ in meta.values()] + [piece.decode() for piece in learnt.pieces]
+        raise ValueError(f"{next(piece for piece in twice if twice.count(piece) > 1)} is already defined")
+    pieces = list(learnt.pieces)
+    for token_id, (piece, _) in sorted(meta.items()):
+        pieces.insert(token_id, piece.encode())
+    offsets = np.append(0, np.cumsum(np.fromiter(map(len, pieces), np.int64, n_pieces)))
+    vocab = Vocab(np.arange(n_pieces, dtype=np.uint32), offsets, b"".join(pieces))
+    model = Unigram(vocab, scores, kinds, options.unk_id, options.byte_fallback)
+    return spec_of_model(model, meta, options)
 
 
 def _strings(name: str, values: Iterable[str]) -> tuple[str, ...]:
@@ -481,14 +519,16 @@ def _strings(name: str, values: Iterable[str]) -> tuple[str, ...]:
     return tuple(values)
 
 
-def _check(vocab_size: int, seed_size: int, shrinking_factor: float, sub_iterations: int, num_threads: int) -> None:
+def _check(
+    vocab_size: int, seed_size: int, shrinking_factor: float | None, sub_iterations: int | None, num_threads: int
+) -> None:
     if vocab_size < 1:
         raise ValueError(f"vocab_size = {vocab_size}; want at least 1")
     if seed_size < 0:
         raise ValueError(f"seed_size = {seed_size}; want 0 or more")
-    if not 0.5 <= shrinking_factor <= 0.95:
+    if shrinking_factor is not None and not 0.5 <= shrinking_factor <= 0.95:
         raise ValueError(f"shrinking_factor = {shrinking_factor}; want 0.5 to 0.95")
-    if not 1 <= sub_iterations <= 10:
+    if sub_iterations is not None and not 1 <= sub_iterations <= 10:
         raise ValueError(f"sub_iterations = {sub_iterations}; want 1 to 10")
     if not 1 <= num_threads <= 1024:
         raise ValueError(f"num_threads = {num_threads}; want 1 to 1024")

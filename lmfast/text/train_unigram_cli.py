@@ -74,10 +74,10 @@ def _lines(rounds: list[Round]) -> Iterator[Callable[[Progress | Round], object]
               help="In characters.")  # fmt: skip
 @click.option("--seed-size", type=click.IntRange(min=0), default=1_000_000, show_default=True, metavar="N",
               help="Substrings to begin with.")  # fmt: skip
-@click.option("--shrinking-factor", type=float, default=0.75, show_default=True, metavar="SHARE",
-              help="Of the pieces, that a round keeps.")  # fmt: skip
-@click.option("--sub-iterations", type=click.IntRange(1, 10), default=2, show_default=True, metavar="N",
-              help="Passes in a round.")  # fmt: skip
+@click.option("--shrinking-factor", type=float, metavar="SHARE",
+              help="Of the pieces, that a round keeps. Default: 0.6, with --mode sentencepiece 0.75.")  # fmt: skip
+@click.option("--sub-iterations", type=click.IntRange(1, 10), metavar="N",
+              help="Passes in a round. Default: 1, with --mode sentencepiece 2.")  # fmt: skip
 @click.option("--control-symbol", "control_symbols", metavar="TEXT", multiple=True, help="Repeatable.")
 @click.option("--user-defined-symbol", "user_defined_symbols", metavar="TEXT", multiple=True, help="Repeatable.")
 @click.option("--soft-vocab-limit", is_flag=True, help="Fewer pieces than --vocab-size are no error.")

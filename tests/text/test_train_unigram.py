@@ -71,7 +71,12 @@ class Steps:
     """A training step by step."""
 
     def __init__(
-        self, words: dict[str, int], exact: bool = False, seed_size: int = 1_000_000, n_threads: int = 1
+        self,
+        words: dict[str, int],
+        exact: bool = False,
+        seed_size: int = 1_000_000,
+        n_threads: int = 1,
+        least_closed: int = 2,
     ) -> None:
         counts = WordCounts.from_items({word.encode(): n for word, n in words.items()}, None)
         required = dict.fromkeys(map(ord, "".join(words)), 1)
@@ -79,13 +84,14 @@ class Steps:
         self.trainer = Trainer(
             counts.blob, counts.offsets, counts.counts, *module._alphabet(required), exact=exact, n_sums=1,
             seed_size=seed_size, max_length=16, split_by_script=True, split_by_number=True, split_digits=False,
-            split_by_whitespace=True, whitespace_as_suffix=False, whitespace_only=False,
+            split_by_whitespace=True, whitespace_as_suffix=False, whitespace_only=False, least_closed=least_closed,
         )  # fmt: skip
         self.run("sort")
         self.trainer.select()
         self.run("link")
         self.trainer.lay()
         self.run("fill")
+        self.trainer.begin()
 
     def run(self, stage: str) -> None:
         parts = [partial(self.trainer.run, stage, part) for part in range(self.trainer.parts(stage))]
@@ -105,10 +111,10 @@ def close(got: dict[str, float], want: dict[str, float], tolerance: float) -> No
         assert got[name] == pytest.approx(value, rel=tolerance, abs=tolerance), name
 
 
-@given(WORDS, st.sampled_from([1_000_000, 3]))
-def test_truth_seeds(words: dict[str, int], size: int) -> None:
-    want = reference.seeds(words, set("".join(words)), OPTIONS, size)
-    got = Steps(words, seed_size=size).column(0)
+@given(WORDS, st.sampled_from([1_000_000, 3]), st.sampled_from([2, 5, 40]))
+def test_truth_seeds(words: dict[str, int], size: int, least_closed: int) -> None:
+    want = reference.seeds(words, set("".join(words)), OPTIONS, size, least_closed)
+    got = Steps(words, seed_size=size, least_closed=least_closed).column(0)
     assert list(got) == list(want)
     close(got, want, 1e-12)
 
@@ -204,7 +210,7 @@ def test_unit_digamma() -> None:
 def test_truth_long_words(length: int, rng: np.random.Generator) -> None:
     """Sums that would leave the range of float64, on both sides of the length from which they are looked after."""
     letters = "".join(rng.choice(list("abcdefgh"), length))
-    words = {letters: 2, letters[: length // 2]: 1, "abc": 1000000}
+    words = {letters: 2, letters[: length // 2]: 1, letters[: length * 3 // 4] + "abc": 3, "abc": 1000000}
     steps = Steps(words)
     steps.run("expect")
     got = steps.trainer.add()
@@ -214,6 +220,22 @@ def test_truth_long_words(length: int, rng: np.random.Generator) -> None:
     numbers = steps.column(1)
     covered = sum(len(piece) * number for piece, number in numbers.items())
     assert covered == pytest.approx(sum(len(word) * count for word, count in words.items()), rel=1e-9)
+
+
+def test_truth_words_in_parts(rng: np.random.Generator) -> None:
+    """So many words that there are several sums: the passes are those of exact training, whose edges are not shared."""
+    letters = rng.choice(list("abcdefgh"), (30_000, 11))
+    lengths = rng.integers(1, 12, len(letters))
+    words = {"".join(row[:n]): int(n) for row, n in zip(letters.tolist(), lengths, strict=True)}
+    fast, exact = Steps(words, seed_size=600, n_threads=3), Steps(words, exact=True, seed_size=600)
+    assert fast.trainer.parts("expect") > 1
+    for stage in ("expect", "viterbi"):
+        for steps in (fast, exact):
+            steps.run(stage)
+        assert fast.trainer.add() == pytest.approx(exact.trainer.add(), rel=1e-6)
+        close(fast.column(1), exact.column(1), 1e-4)
+        covered = sum(len(piece) * number for piece, number in fast.column(1).items())
+        assert covered == pytest.approx(sum(len(word) * count for word, count in words.items()), rel=1e-12)
 
 
 def _scaled_forward(word: str, model: dict[str, float]) -> float:
@@ -463,7 +485,7 @@ def test_safety_the_door_checks() -> None:
     with pytest.raises(ValueError, match="shape"):
         Trainer(words.blob, words.offsets[:1], words.counts, *none, **rules)
     trainer = Trainer(words.blob, words.offsets, words.counts, *none, **rules)
-    for step in (trainer.lay, trainer.add, trainer.maximize, trainer.reach, partial(trainer.prune, 3)):
+    for step in (trainer.lay, trainer.begin, trainer.add, trainer.maximize, trainer.reach, partial(trainer.prune, 3)):
         with pytest.raises(ValueError, match="before"):
             step()
     for stage in ("link", "fill", "expect", "loss", "compact", "shadow", "viterbi"):

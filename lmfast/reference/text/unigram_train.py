@@ -159,14 +159,18 @@ def shadowed(model: Mapping[str, float]) -> set[str]:
     return {piece for piece in model if len(piece) > 1 and best(piece, model, without=piece)[1] > model[piece]}
 
 
-def seeds(words: Words, characters: Iterable[str], options: SentencePieceOptions, size: int) -> Model:
+def seeds(
+    words: Words, characters: Iterable[str], options: SentencePieceOptions, size: int, least_closed: int = 2
+) -> Model:
     """The first model: the characters, and the `size` best substrings that occur twice and go on in different ways.
 
-    The score of a substring is its count times its length; what ends a word goes on in different ways.
+    The score of a substring is its count times its length; what ends a word goes on in different ways. What could be
+    longer nowhere, for a word, a script or the length of a piece ends there, has to occur `least_closed` times.
     """
     alphabet = set(characters)
     counts: dict[str, int] = defaultdict(int)
     followed: dict[str, set[str]] = defaultdict(set)
+    closed: dict[str, bool] = defaultdict(lambda: True)
     for word, count in words.items():
         for start in range(len(word)):
             for stop in range(start + 1, min(len(word), start + options.max_sentencepiece_length) + 1):
@@ -174,7 +178,12 @@ def seeds(words: Words, characters: Iterable[str], options: SentencePieceOptions
                 if set(piece) <= alphabet and (len(piece) == 1 or is_piece(piece, options)):
                     counts[piece] += count
                     followed[piece] |= {"", "end"} if stop == len(word) else {_known(word[stop], alphabet)}
-    substrings = [piece for piece in counts if len(piece) > 1 and counts[piece] > 1 and len(followed[piece]) > 1]
+                    closed[piece] &= not _goes_on(word[start : stop + 1], len(piece), alphabet, options)
+    substrings = [
+        piece
+        for piece in counts
+        if len(piece) > 1 and counts[piece] >= (least_closed if closed[piece] else 2) and len(followed[piece]) > 1
+    ]
     # Single precision decides here which are equal.
     worth = {piece: np.float32(counts[piece]) * np.float32(len(piece)) for piece in substrings}
     substrings.sort(key=lambda piece: (-worth[piece], -len(piece.encode()), piece))
@@ -216,6 +225,11 @@ def _edges(word: str, model: Mapping[str, float]) -> Iterator[tuple[int, int, st
         for stop in range(start + 1, len(word) + 1):
             if word[start:stop] in model or stop == start + 1:
                 yield start, stop, word[start:stop]
+
+
+def _goes_on(longer: str, n: int, alphabet: set[str], options: SentencePieceOptions) -> bool:
+    """Whether the first n characters could be longer in a piece, wherever white space may stand."""
+    return len(longer) > n and set(longer) <= alphabet and is_piece(longer.replace("\u2581", "\u0301"), options)
 
 
 def _known(character: str, alphabet: set[str]) -> str:
