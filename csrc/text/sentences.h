@@ -11,6 +11,12 @@
 #include "lf.h"
 #include "text/sp_normalizer.h"
 
+typedef enum {
+    LF_BEHIND_NOTHING,
+    LF_BEHIND_ENDS, /* a newline behind the last word of a line                                                   */
+    LF_BEHIND_NEXT, /* a newline and the first character of the next word; last words are in `ends` only          */
+} lf_sentences_behind;
+
 typedef struct {
     const lf_sp_normalizer *normalizer;
     const lf_double_array *marks; /* the pieces that are replaced; NULL: none */
@@ -18,15 +24,16 @@ typedef struct {
     int split_by_whitespace;      /* 0: a line is a word */
     int spaces_last;              /* a word ends with its marker instead of beginning with it */
     int spaces_alone;             /* several markers stay together */
-    int mark_ends;                /* the last word of a line gets a newline behind it */
+    lf_sentences_behind behind;   /* what is written behind words */
 } lf_sentences_rules;
 
 /* The words: word i is text.bytes[offsets[i] .. offsets[i + 1]). Begins as zeros; offsets are NULL before the first word. */
 typedef struct {
     lf_sp_text text, line;
+    lf_sp_text ends; /* where anything is, of each line its first character, its last word and a newline */
     int64_t *offsets;
     size_t n_words, room;
-    size_t n_lines, n_empty; /* that were not left out; of which nothing is left after normalization */
+    size_t n_lines; /* that were not left out, those of which nothing is left after normalization among them */
 } lf_sentences;
 
 /* Appends the words of the lines in text[start .. stop). */

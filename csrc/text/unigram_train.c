@@ -61,10 +61,41 @@ typedef struct {
     size_t n_words;
 } rows;
 
-/* A word as a row of symbols and 0, without the newline that may end it; where the row ends. */
+/* Where the mark behind a word begins, which has at most two newlines and two characters. */
+static const uint8_t *word_end(const uint8_t *start, const uint8_t *end) {
+    const uint8_t *p = end - start > 10 ? end - 10 : start;
+    while (p < end && *p != '\n') p++;
+    return p;
+}
+
+/* What a mark says of a word's occurrences: what follows them, what follows those at an end, how many of these there are. */
+typedef struct {
+    uint32_t next, next_line;
+    int64_t ends;
+} after;
+
+static uint32_t lead_of(const lf_unigram_trainer *t, const uint32_t *symbols, uint32_t c) {
+    return c == '\n' ? LF_TEXT_END : t->lead[symbols[c] ? symbols[c] : t->unknown];
+}
+
+static after read_mark(const lf_unigram_trainer *t, const uint32_t *symbols, const uint8_t *p, const uint8_t *end,
+                       int64_t count) {
+    if (p == end) return (after){LF_SPACE_LEAD, LF_NOTHING, 0};
+    if (++p == end) return (after){LF_NOTHING, LF_SPACE_LEAD, count};
+    const int ends = *p == '\n';
+    uint32_t follows = LF_NOTHING;
+    for (p += ends; p < end;) {
+        uint32_t c;
+        p += lf_utf8_read(p, end, &c);
+        follows = lf_either(follows, lead_of(t, symbols, c == LF_NO_CHARACTER ? REPLACEMENT : c));
+    }
+    return ends ? (after){LF_NOTHING, follows, count} : (after){follows, LF_NOTHING, 0};
+}
+
+/* A word as a row of symbols and 0, without the mark behind it; where the row ends. */
 static uint32_t *read_word(const lf_unigram_trainer *t, const uint32_t *symbols, const uint8_t *p, const uint8_t *end,
                            uint32_t *to) {
-    if (p < end && end[-1] == '\n') end--;
+    end = word_end(p, end);
     while (p < end) {
         uint32_t c;
         p += lf_utf8_read(p, end, &c);
@@ -129,47 +160,57 @@ static uint32_t *sort_words(const rows *words, uint32_t *order, uint32_t *spare)
     return order;
 }
 
-/* For exact training: different words by falling count and then by their symbols. */
-static lf_status most_frequent_first(lf_unigram_trainer *t, const rows *words, const uint8_t *blob,
-                                     const int64_t *offsets, const int64_t *counts) {
+static after both(after x, after y) {
+    return (after){lf_either(x.next, y.next), lf_either(x.next_line, y.next_line), x.ends + y.ends};
+}
+
+/* For exact training: different words by falling count and then by their symbols; or all as they are. */
+static lf_status most_frequent_first(lf_unigram_trainer *t, const uint32_t *symbols, const rows *words,
+                                     const uint8_t *blob, const int64_t *offsets, const int64_t *counts) {
     const size_t n = words->n_words;
+    const int in_order = t->rules.in_order;
     lf_status status = LF_ENOMEM;
     uint32_t *order = malloc((n + 1) * sizeof *order), *spare = malloc((n + 1) * sizeof *spare);
-    int64_t *sums = malloc((n + 1) * sizeof *sums), *ends = calloc(n + 1, sizeof *ends);
+    int64_t *sums = malloc((n + 1) * sizeof *sums);
+    after *follows = malloc((n + 1) * sizeof *follows);
     lf_keyed *items = malloc((n + 1) * sizeof *items), *items_spare = malloc((n + 1) * sizeof *items);
-    if (!order || !spare || !sums || !ends || !items || !items_spare) goto done;
+    if (!order || !spare || !sums || !follows || !items || !items_spare) goto done;
     for (size_t i = 0; i < n; i++) order[i] = (uint32_t)i;
-    const uint32_t *sorted = sort_words(words, order, spare);
+    const uint32_t *sorted = in_order ? order : sort_words(words, order, spare);
     size_t n_different = 0;
     uint64_t most = 0;
     for (size_t i = 0; i < n; i++) {
-        const uint32_t word = sorted[i];
-        const int at_end = offsets[word + 1] > offsets[word] && blob[offsets[word + 1] - 1] == '\n';
-        const uint32_t *row = words->text + words->at[word];
-        if (!n_different || compare_rows(row, words->text + words->at[items[n_different - 1].value])) {
+        const uint32_t word = sorted[i], *row = words->text + words->at[word];
+        const uint8_t *end = blob + offsets[word + 1], *mark = word_end(blob + offsets[word], end);
+        if (in_order || !n_different || compare_rows(row, words->text + words->at[items[n_different - 1].value])) {
             items[n_different++].value = word;
-            sums[word] = ends[word] = 0;
+            sums[word] = 0;
+            follows[word] = (after){LF_NOTHING, LF_NOTHING, 0};
         }
         const uint64_t first = items[n_different - 1].value;
         sums[first] += counts[word];
-        ends[first] += at_end ? counts[word] : 0;
+        follows[first] = both(follows[first], read_mark(t, symbols, mark, end, counts[word]));
     }
-    for (size_t i = 0; i < n_different; i++)
+    for (size_t i = 0; i < n_different && !in_order; i++)
         if ((uint64_t)sums[items[i].value] > most) most = (uint64_t)sums[items[i].value];
-    for (size_t i = 0; i < n_different; i++) items[i].key = most - (uint64_t)sums[items[i].value];
+    for (size_t i = 0; i < n_different; i++) items[i].key = in_order ? 0 : most - (uint64_t)sums[items[i].value];
     const lf_keyed *by_count = lf_radix_sort(items, items_spare, n_different, most);
     t->ends = malloc((n_different + 1) * sizeof *t->ends);
-    if (!t->ends || !words_room(t, n_different, words->at[n])) goto done;
+    t->next = malloc((n_different + 1) * sizeof *t->next);
+    t->next_line = malloc((n_different + 1) * sizeof *t->next_line);
+    if (!t->ends || !t->next || !t->next_line || !words_room(t, n_different, words->at[n])) goto done;
     for (size_t i = 0; i < n_different; i++) {
         const uint64_t word = by_count[i].value;
         const uint32_t length = words->at[word + 1] - words->at[word];
         memcpy(t->text + t->word_at[i], words->text + words->at[word], length * sizeof *t->text);
-        t->ends[i] = ends[word];
+        t->ends[i] = follows[word].ends;
+        t->next[i] = follows[word].next;
+        t->next_line[i] = follows[word].next_line;
         add_word(t, i, sums[word], t->word_at[i] + length);
     }
     status = LF_OK;
 done:
-    free(order), free(spare), free(sums), free(ends), free(items), free(items_spare);
+    free(order), free(spare), free(sums), free(follows), free(items), free(items_spare);
     return status;
 }
 
@@ -229,19 +270,19 @@ static lf_status new_words(lf_unigram_trainer *t, const uint8_t *blob, const int
     lf_status status = LF_ENOMEM;
     uint32_t *symbols = calloc(0x110000, sizeof *symbols), *ending = malloc((n_last + 1) * sizeof *ending);
     rows words = {malloc((n_rows + 1) * 4), malloc((n_words + 1) * 4), 0};
-    t->last_word = LF_GONE;
     if (!symbols || !ending || !words.text || !words.at) goto done;
     for (uint32_t i = 1; i < t->n_symbols; i++) symbols[t->character[i]] = i;
     if (t->rules.exact) {
         read_words(t, symbols, blob, offsets, n_words, &words);
-        status = most_frequent_first(t, &words, blob, offsets, counts);
+        status = most_frequent_first(t, symbols, &words, blob, offsets, counts);
     } else {
         status = alphabetically(t, symbols, blob, offsets, counts, n_words);
     }
     if (status != LF_OK || !last) goto done;
     read_word(t, symbols, last, last + n_last, ending);
-    for (size_t i = 0; i < t->n_words && t->last_word == LF_GONE; i++)
-        if (!compare_rows(t->text + t->word_at[i], ending)) t->last_word = (uint32_t)i;
+    for (size_t i = 0; i < t->n_words && t->ends; i++)
+        if (t->ends[i] && !compare_rows(t->text + t->word_at[i], ending))
+            t->next_line[i] = t->ends[i] > 1 ? lf_either(t->next_line[i], LF_TEXT_END) : LF_TEXT_END;
 done:
     free(symbols), free(ending), free(words.text), free(words.at);
     return status;
@@ -413,7 +454,8 @@ void lf_unigram_free(lf_unigram_trainer *t) {
     for (size_t i = 0; t->word_parts && i < t->n_word_parts; i++) free(t->word_parts[i].edges);
     free(t->shared), free(t->piece_word);
     free(t->character), free(t->script), free(t->bytes), free(t->lead);
-    free(t->word_at), free(t->counts), free(t->ends), free(t->word_parts), free(t->likelihoods);
+    free(t->word_at), free(t->counts), free(t->ends), free(t->next), free(t->next_line), free(t->word_parts),
+        free(t->likelihoods);
     free(t->piece_at), free(t->remap), free(t->piece_length), free(t->scores), free(t->numbers), free(t->losses);
     free(t->keeps);
     free_sums(t);
@@ -831,8 +873,7 @@ void lf_unigram_count_characters(const uint8_t *blob, const int64_t *offsets, co
                                  size_t n_words, int64_t *counts) {
     memset(counts, 0, 0x110000 * sizeof *counts);
     for (size_t i = 0; i < n_words; i++) {
-        const uint8_t *p = blob + offsets[i], *end = blob + offsets[i + 1];
-        if (p < end && end[-1] == '\n') end--;
+        const uint8_t *p = blob + offsets[i], *end = word_end(p, blob + offsets[i + 1]);
         while (p < end) {
             uint32_t c;
             p += lf_utf8_read(p, end, &c);

@@ -42,18 +42,18 @@ enum {
 };
 
 typedef struct {
-    int exact;                   /* the arithmetic and order of sentencepiece */
-    uint32_t n_sums;             /* exact: its num_threads                     */
-    size_t seed_size;            /* how many seeds beside the characters       */
-    uint32_t max_length;         /* symbols of a piece                         */
-    uint32_t least_closed;       /* so often occurs a seed that could be longer nowhere; exact: 2 */
-    int split_by_script;         /* no piece has characters of two scripts ... */
-    int split_by_number;         /* ... of which digits are one of their own   */
-    int split_digits;            /* a digit is a piece alone                   */
-    int split_by_whitespace;     /* U+2581 stands only at the beginning (end)  */
-    int whitespace_as_suffix;    /* ... at the end                             */
-    int whitespace_only;         /* pieces of U+2581 only are allowed          */
-    int lines_begin_differently; /* exact: sentences need not begin with U+2581 */
+    int exact;                /* the arithmetic and order of sentencepiece */
+    uint32_t n_sums;          /* exact: its num_threads                     */
+    size_t seed_size;         /* how many seeds beside the characters       */
+    uint32_t max_length;      /* symbols of a piece                         */
+    uint32_t least_closed;    /* so often occurs a seed that could be longer nowhere; exact: 2 */
+    int split_by_script;      /* no piece has characters of two scripts ... */
+    int split_by_number;      /* ... of which digits are one of their own   */
+    int split_digits;         /* a digit is a piece alone                   */
+    int split_by_whitespace;  /* U+2581 stands only at the beginning (end)  */
+    int whitespace_as_suffix; /* ... at the end                             */
+    int whitespace_only;      /* pieces of U+2581 only are allowed          */
+    int in_order;             /* exact: words stay in their order, equal ones apart */
     /* The alphabet: code points, rising, and the script of each (0: Common, 1: inherited, any other number). A character
      * of the words that is not there is unknown and in no piece. U+2585, if there, is taken out. */
     const uint32_t *characters;
@@ -65,9 +65,16 @@ enum { LF_SCRIPT_COMMON = 0, LF_SCRIPT_INHERITED = 1 };
 
 typedef struct lf_unigram_trainer lf_unigram_trainer;
 
-/* A trainer for words: word i, UTF-8, is blob[offsets[i] .. offsets[i + 1]) and occurs counts[i] > 0 times. A word that ends
- * with a newline stands at the end of a sentence (the newline is not part of it); `last`, without one, is the last word of
- * all, NULL if there is none: exact training asks, because sentencepiece's seeds depend on what follows a word.
+/* A trainer for words: word i, UTF-8, is blob[offsets[i] .. offsets[i + 1]) and occurs counts[i] > 0 times. Exact training
+ * asks what follows, because sentencepiece's seeds depend on it: a mark behind the word says so, which is no part of it.
+ *
+ *     nothing          U+2581
+ *     \n               the end of a sentence, and then one that begins with U+2581, but for the very last: that is `last`,
+ *                      without a mark; NULL if there is none
+ *     \n C             the character C, in the same sentence
+ *     \n\n C (D)       the end of a sentence, and then one that begins with C, or C and D where it occurs twice; a newline
+ *                      for C or D stands for the end of the text
+ *
  * LF_EVALUE: counts[*where] is below 1; or all counts times lengths reach 2^63 (*where = n_words), or there are 2^32 - 2
  * slots (*where = n_words + 1), or n_characters + seed_size or max_length are too large (*where = n_words + 2). */
 lf_status lf_unigram_new(lf_unigram_trainer **trainer, const lf_unigram_rules *rules, const uint8_t *blob,
@@ -116,7 +123,7 @@ size_t lf_unigram_size(const lf_unigram_trainer *trainer, size_t *n_bytes);
 void lf_unigram_pieces(const lf_unigram_trainer *trainer, uint8_t *blob, int64_t *offsets, double *scores,
                        double *numbers, double *losses);
 
-/* How often each code point occurs in words, counts[c] for c < 0x110000; a newline at the end of a word is not counted. A byte
+/* How often each code point occurs in words, counts[c] for c < 0x110000; marks are not counted. A byte
  * that is part of no character is U+FFFD. The counts times the lengths are below 2^63. */
 void lf_unigram_count_characters(const uint8_t *blob, const int64_t *offsets, const int64_t *word_counts,
                                  size_t n_words, int64_t *counts);

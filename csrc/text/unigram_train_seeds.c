@@ -88,15 +88,8 @@ static int can_be_piece(const lf_unigram_trainer *t, const uint32_t *symbols, un
     return 1;
 }
 
-/* What follows a substring, as far as needed: nothing yet, one thing, or several. */
-typedef struct {
-    int any, several;
-    unsigned first;
-} following;
-
-static void follow(following *f, unsigned what) {
-    if (!f->any) f->any = 1, f->first = what;
-    f->several |= f->first != what;
+static uint32_t byte_or_symbol(const lf_unigram_trainer *t, uint32_t symbol) {
+    return t->rules.exact ? t->lead[symbol] : symbol;
 }
 
 /* How often the substring that suffixes left..right have in common counts as a seed, 0 if it is none.
@@ -104,40 +97,33 @@ static void follow(following *f, unsigned what) {
  * It is one if it occurs twice and has different continuations: else a longer one is as frequent. Fast training compares
  * symbols, and takes the end of a word for a place where anything may follow. But what can go on nowhere, as most whole
  * words, has to occur `least_closed` times: the rare ones say more of this text than of others, and with them unseen
- * code costs 0.25 % more. sentencepiece compares bytes of its corpus, in which a word is followed by a space or by the NUL that ends a sentence, and the last NUL by nothing. Because it
- * takes a NUL off the end of a substring, what the last sentence ends with counts double where it ends another one; and so
- * does the end of any two sentences before such that begin with different bytes. That, and what the word behind a space
- * begins with, is not known here; of two or more it is taken for granted that they begin differently. */
+ * code costs 0.25 % more. sentencepiece compares bytes of its corpus, in which each sentence ends with a NUL. Because it
+ * takes a NUL off the end of a substring, the ends of sentences that have different ones behind them count double. */
 static uint64_t seed_count(const lf_unigram_trainer *t, const bucket *b, size_t left, size_t right, unsigned length) {
-    enum { SPACE_LEAD = 0xE2 };
-    following f = {0, 0, 0};
-    uint64_t at_end = 0;
-    int at_last_end = t->rules.lines_begin_differently;
+    uint32_t next = LF_NOTHING, next_line = LF_NOTHING;
+    uint64_t n_ends = 0;
     size_t i = left;
     for (; i <= right; i++) { /* those that end here come first */
-        const uint32_t slot = (uint32_t)b->items[i].value, next = t->text[slot + length];
+        const uint32_t slot = (uint32_t)b->items[i].value, symbol = t->text[slot + length], word = t->word_of[slot];
         if (t->limit[slot] > length) break;
-        if (next) {
-            follow(&f, t->rules.exact ? t->lead[next] : next);
+        if (symbol) {
+            next = lf_either(next, byte_or_symbol(t, symbol));
         } else if (!t->rules.exact) {
-            f.several = 1;
+            next = LF_SEVERAL;
         } else {
-            const uint32_t word = t->word_of[slot];
-            if (t->ends[word]) follow(&f, 0);
-            if (t->counts[word] > t->ends[word]) follow(&f, SPACE_LEAD);
-            f.several |= t->rules.whitespace_as_suffix && t->counts[word] - t->ends[word] > 1;
-            at_end += (uint64_t)t->ends[word];
-            at_last_end |= word == t->last_word;
+            next = lf_either(next, t->next[word]);
+            if (t->ends[word]) next = lf_either(next, 0);
+            next_line = lf_either(next_line, t->next_line[word]);
+            n_ends += (uint64_t)t->ends[word];
         }
     }
     if (i <= right) {
-        const uint32_t x = t->text[b->items[i].value + length], y = t->text[b->items[right].value + length];
-        follow(&f, t->rules.exact ? t->lead[x] : x);
-        follow(&f, t->rules.exact ? t->lead[y] : y);
+        next = lf_either(next, byte_or_symbol(t, t->text[b->items[i].value + length]));
+        next = lf_either(next, byte_or_symbol(t, t->text[b->items[right].value + length]));
     }
-    uint64_t count = f.several ? b->weights[right + 1] - b->weights[left] : 0;
+    uint64_t count = next == LF_SEVERAL ? b->weights[right + 1] - b->weights[left] : 0;
     if (count < 2 || (i > right && count < t->rules.least_closed)) count = 0;
-    return count + (at_last_end && at_end >= 2 ? at_end : 0);
+    return count + (next_line == LF_SEVERAL ? n_ends : 0);
 }
 
 static int add_seed(lf_unigram_trainer *t, lf_seed_part *part, const bucket *b, size_t base, size_t left, size_t right,

@@ -63,7 +63,8 @@ struct lf_unigram_trainer {
     size_t text_room;
     int64_t *counts, *ends; /* of which at the end of a sentence (exact) */
     uint32_t *shared;       /* fast: how many symbols a word has in common with the one before */
-    uint32_t last_word;     /* LF_GONE: there is none */
+    uint32_t *next;         /* what follows a word in its sentence, see lf_either (exact) */
+    uint32_t *next_line;    /* what follows the sentences that end with it (exact)        */
     double n_occurrences;   /* of symbols */
 
     /* Until the edges are there. limit: how many symbols the longest piece has that could begin in a slot. */
@@ -96,6 +97,13 @@ struct lf_unigram_trainer {
     double *likelihoods; /* exact: of each sum */
     double sum, logsum;  /* of the numbers, for losses */
 };
+
+/* What follows something: a byte or symbol, or one of these. */
+enum { LF_SPACE_LEAD = 0xE2, LF_TEXT_END = 1 << 22, LF_SEVERAL, LF_NOTHING };
+
+static inline uint32_t lf_either(uint32_t x, uint32_t y) {
+    return x == LF_NOTHING || x == y ? y : y == LF_NOTHING ? x : LF_SEVERAL;
+}
 
 typedef enum { LF_DROP, LF_KEEP_IF_WORTH, LF_KEEP } lf_keep;
 

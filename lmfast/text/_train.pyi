@@ -32,7 +32,7 @@ class Sentences:
         max_bytes: int,
         split_by_whitespace: bool,
         allow_whitespace_only_pieces: bool,
-        mark_ends: bool = False,
+        behind: str = "nothing",
     ) -> Sentences: ...
     def count(
         self,
@@ -41,7 +41,7 @@ class Sentences:
         spans: NDArray[np.int64],
         position: int,
         counts: NDArray[np.int64] | None = None,
-    ) -> tuple[int, int]: ...
+    ) -> tuple[bytes, NDArray[np.int64]] | None: ...
 
 @final
 class Trainer:

@@ -91,6 +91,10 @@ cdef extern from "text/sp_normalizer.h" nogil:
                                lf_sp_options options)
 
 cdef extern from "text/sentences.h" nogil:
+    ctypedef enum lf_sentences_behind:
+        LF_BEHIND_NOTHING
+        LF_BEHIND_ENDS
+        LF_BEHIND_NEXT
     ctypedef struct lf_sentences_rules:
         const lf_sp_normalizer *normalizer
         const lf_double_array *marks
@@ -98,13 +102,13 @@ cdef extern from "text/sentences.h" nogil:
         int split_by_whitespace
         int spaces_last
         int spaces_alone
-        int mark_ends
+        lf_sentences_behind behind
     ctypedef struct lf_sentences:
         lf_sp_text text
+        lf_sp_text ends
         const int64_t *offsets
         size_t n_words
         size_t n_lines
-        size_t n_empty
     lf_status lf_sentences_split(lf_sentences *words, const lf_sentences_rules *rules, const uint8_t *text, size_t start,
                                  size_t stop)
     void lf_sentences_free(lf_sentences *words)
@@ -380,13 +384,17 @@ def spans(const uint8_t[::1] text not None, const uint8_t[::1] separator not Non
     return np.concatenate(parts) if parts else np.zeros((1, 2), np.int64)
 
 
+cdef dict BEHIND = {"nothing": LF_BEHIND_NOTHING, "ends": LF_BEHIND_ENDS, "next": LF_BEHIND_NEXT}
+
+
 cdef class Sentences:
     """What sentencepiece makes of lines before it trains on them; see csrc/text/sentences.h. Immutable.
 
     charsmap    the rules of normalization; empty: none
     marks       the pieces that are replaced by U+001F
     max_bytes   longer lines are left out
-    mark_ends   the last word of a line gets a newline behind it
+    behind      what is written behind words: "nothing"; "ends": a newline behind the last of a line; "next": a newline and
+                the first character of the next word, the last of a line being left out
     """
 
     cdef lf_charsmap *charsmap
@@ -396,7 +404,7 @@ cdef class Sentences:
 
     def __cinit__(self, const uint8_t[::1] charsmap not None, list marks not None, *, bint add_dummy_prefix,
                   bint remove_extra_whitespaces, bint treat_whitespace_as_suffix, size_t max_bytes,
-                  bint split_by_whitespace, bint allow_whitespace_only_pieces, bint mark_ends=False):
+                  bint split_by_whitespace, bint allow_whitespace_only_pieces, str behind not None="nothing"):
         cdef size_t where = 0, n_nodes = 1 + sum(map(len, marks))
         cdef lf_sp_options options
         cdef lf_trie trie
@@ -427,7 +435,7 @@ cdef class Sentences:
         self.rules.split_by_whitespace = split_by_whitespace
         self.rules.spaces_last = treat_whitespace_as_suffix
         self.rules.spaces_alone = allow_whitespace_only_pieces
-        self.rules.mark_ends = mark_ends
+        self.rules.behind = BEHIND[behind]
 
     def __dealloc__(self):
         lf_charsmap_free(self.charsmap)
@@ -436,8 +444,10 @@ cdef class Sentences:
     def count(self, Words words not None, const uint8_t[::1] text not None, const int64_t[:, ::1] spans not None,
               uint64_t position, counts=None):
         """Adds to `words` those of the lines in text[start:stop] for each row of int64[n, 2] spans, each once, or as often
-        as int64[n] counts says; text[0] has the position `position`. How many lines were not left out, and of how many of
-        these nothing is left."""
+        as int64[n] counts says; text[0] has the position `position`.
+
+        Where something is written behind words, returns (ends, counts): of each line that is not left out its first
+        character and its last word, followed by a newline, and int64 how often it occurs."""
         cdef size_t n_text = <size_t>text.shape[0], i, n = <size_t>spans.shape[0], at = 0
         cdef const int64_t[::1] count_view = np.ones(n, np.int64) if counts is None else counts
         cdef lf_sentences found
@@ -450,27 +460,28 @@ cdef class Sentences:
         for i in range(n):
             if not 0 <= spans[i, 0] <= spans[i, 1] <= <int64_t>n_text:
                 raise ValueError(f"spans[{i}] = {spans[i, 0]}, {spans[i, 1]} does not lie in a text of {n_text} bytes")
-        if n_text == 0:
-            return 0, 0
         memset(&found, 0, sizeof(found))
-        ends = np.zeros(n + 1, np.int64)  # words up to each span
-        cdef int64_t[::1] end_view = ends
+        up_to = np.zeros((2, n + 1), np.int64)  # words and lines up to each span
+        cdef int64_t[:, ::1] up_to_view = up_to
         try:
             with nogil:
-                for i in range(n):
+                for i in range(n if n_text else 0):
                     status = lf_sentences_split(&found, &self.rules, &text[0], <size_t>spans[i, 0], <size_t>spans[i, 1])
                     if status != LF_OK:
                         break
-                    end_view[i + 1] = <int64_t>found.n_words
+                    up_to_view[0, i + 1] = <int64_t>found.n_words
+                    up_to_view[1, i + 1] = <int64_t>found.n_lines
             if status != LF_OK:
                 raise MemoryError("no memory for the words of lines")
-            if found.n_words == 0:
-                return found.n_lines, found.n_empty
-            word_counts = np.repeat(count_view, np.diff(ends))
-            firsts = np.arange(position, position + found.n_words, dtype=np.uint64)
-            words.add(<const uint8_t[:found.text.n]>found.text.bytes,
-                      <const int64_t[:found.n_words + 1]>found.offsets, word_counts, firsts)
-            return found.n_lines, found.n_empty
+            if found.n_words:
+                word_counts = np.repeat(count_view, np.diff(up_to[0]))
+                firsts = np.arange(position, position + found.n_words, dtype=np.uint64)
+                words.add(<const uint8_t[:found.text.n]>found.text.bytes,
+                          <const int64_t[:found.n_words + 1]>found.offsets, word_counts, firsts)
+            if self.rules.behind == LF_BEHIND_NOTHING:
+                return None
+            ends = PyBytes_FromStringAndSize(<const char *>found.ends.bytes, <Py_ssize_t>found.ends.n)
+            return ends, np.repeat(count_view, np.diff(up_to[1]))
         finally:
             lf_sentences_free(&found)
 

@@ -26,7 +26,7 @@ class Trainer:
         split_by_whitespace: bool,
         whitespace_as_suffix: bool,
         whitespace_only: bool,
-        lines_begin_differently: bool = False,
+        in_order: bool = False,
         last: bytes | None = None,
         least_closed: int = 2,
     ) -> Trainer: ...

@@ -31,7 +31,7 @@ cdef extern from "text/unigram_train.h" nogil:
         int split_by_whitespace
         int whitespace_as_suffix
         int whitespace_only
-        int lines_begin_differently
+        int in_order
         const uint32_t *characters
         const uint8_t *scripts
         size_t n_characters
@@ -84,7 +84,7 @@ cdef class Trainer:
                   const uint8_t[::1] scripts not None, *, bint exact, uint32_t n_sums, size_t seed_size,
                   uint32_t max_length, bint split_by_script, bint split_by_number, bint split_digits,
                   bint split_by_whitespace, bint whitespace_as_suffix, bint whitespace_only,
-                  bint lines_begin_differently=False, bytes last=None, uint32_t least_closed=2):
+                  bint in_order=False, bytes last=None, uint32_t least_closed=2):
         cdef size_t n = <size_t>counts.shape[0], where = 0, n_last = len(last) if last is not None else 0
         cdef uint8_t nothing = 0
         cdef uint32_t no_character = 0
@@ -114,7 +114,7 @@ cdef class Trainer:
         rules.split_by_whitespace = split_by_whitespace
         rules.whitespace_as_suffix = whitespace_as_suffix
         rules.whitespace_only = whitespace_only
-        rules.lines_begin_differently = lines_begin_differently
+        rules.in_order = in_order
         rules.n_characters = <size_t>characters.shape[0]
         rules.characters = &characters[0] if rules.n_characters else &no_character
         rules.scripts = &scripts[0] if rules.n_characters else &nothing

@@ -22,6 +22,7 @@ from lmfast import threads as _threads
 from lmfast.text._train import Sentences, Words
 from lmfast.text._train_unigram import Trainer, count_characters
 from lmfast.text.charsmaps import scripts
+from lmfast.text.line_ends import LineEnds, marked
 from lmfast.text.sentencepiece_options import SentencePieceOptions
 from lmfast.text.spec import Kind, TokenizerSpec, Unigram, Vocab
 from lmfast.text.tokenizer import Tokenizer
@@ -135,11 +136,10 @@ def train_unigram(
                           raises ends the training
 
     Exactness: with mode="sentencepiece", pieces, ids and scores (float32) equal those of sentencepiece 0.2.3 with the
-    same `num_threads`, on the same machine (both use its C library's `exp`, `log` and `log1p`), for text of up to 500
-    MB and the options above. Nearly the same only: with `add_dummy_prefix=False` or
-    `treat_whitespace_as_suffix=True`, because sentencepiece's seeds then depend on what the next word or line begins
-    with; and with `split_by_whitespace=False`, because it then adds up lines in their order, equal ones apart, which
-    rounds sums differently.
+    same `num_threads`, for all options above and text of up to 500 MB, on the same machine: both use its C library's
+    `exp`, `log` and `log1p`. Larger text is not the same, since sentencepiece looks for its first pieces in parts of
+    500 MB then. Where words need not begin with U+2581 (`add_dummy_prefix=False`, `treat_whitespace_as_suffix=True`,
+    `split_by_whitespace=False`), the ends of all lines are in memory, with the last of these options all lines.
 
     Errors: ValueError for a size that the pieces do not fit, in sentencepiece's words, or a source without a line;
     OSError for a file that cannot be read.
@@ -220,12 +220,13 @@ def unigram_words(
     max_memory: int | None = None,
     progress: Callable[[Progress | Round], object] | None = None,
 ) -> tuple[WordCounts, bytes | None]:
-    """The words of normalized lines, and the last of them.
+    """The words of normalized lines, and the last of them where csrc/text/unigram_train.h wants it.
 
-    For mode="sentencepiece" a word that ends a line has a newline behind it and counts apart; otherwise there is no
-    last word.
+    For mode="sentencepiece" words have a mark behind them that says what follows, as that file explains.
     """
     exact = mode == "sentencepiece"
+    # All words but the first begin with U+2581, and so do all sentences: then only the ends of sentences matter.
+    simple = options.split_by_whitespace and options.add_dummy_prefix and not options.treat_whitespace_as_suffix
     sentences = Sentences(
         options.charsmap,
         [piece.encode() for piece, _ in options.meta_pieces(vocab_size).values()],
@@ -235,11 +236,17 @@ def unigram_words(
         max_bytes=options.max_sentence_length,
         split_by_whitespace=options.split_by_whitespace,
         allow_whitespace_only_pieces=options.allow_whitespace_only_pieces,
-        mark_ends=exact,
+        behind="nothing" if not exact else "ends" if simple else "next",
     )
-    tail = _Tail(sentences)
+    line_ends = LineEnds(keeps_all=not simple)
+
+    def count(table: Words, text: Any, spans: NDArray[np.int64], position: int, counts: Any) -> None:
+        ends = sentences.count(table, text, spans, position, counts)
+        if ends is not None:
+            line_ends.add(position, len(text), *ends)
+
     words = count_by(
-        tail.count if exact else sentences.count,
+        count,
         source,
         separator=separator,
         column=column,
@@ -247,6 +254,17 @@ def unigram_words(
         max_memory=max_memory,
         progress=progress,
     )
+    last = None
+    if exact:
+        found = line_ends.sentences()
+        if simple:
+            last = found[-1].last if found else None
+        else:
+            words = (
+                _in_rows(list(marked(found)))
+                if not options.split_by_whitespace
+                else (WordCounts.from_items([*words, *marked(found)], None))
+            )
     if not len(words):
         limit = (
             ""
@@ -254,52 +272,13 @@ def unigram_words(
             else (f", and those that are longer than max_sentence_length = {options.max_sentence_length} bytes")
         )
         raise ValueError(f"source: no line to learn from; empty lines and lines with U+2585 are left out{limit}")
-    return words, tail.last_word() if exact else None
+    return words, last
 
 
-class _Tail:
-    """Finds the last word of a text while its words are counted, by any number of threads.
-
-    sentencepiece puts its last line in the place of each line that is empty after normalization, so with n of those the
-    last line is not the last of the text: it is the first not empty one of the last n + 1.
-    """
-
-    def __init__(self, sentences: Sentences) -> None:
-        self._sentences = sentences
-        self._n_empty = 0
-        self._last: list[tuple[int, Any, NDArray[np.int64]]] = []  # the last two chunks
-
-    def count(
-        self, table: Words, text: Any, spans: NDArray[np.int64], position: int, counts: NDArray[np.int64] | None
-    ) -> None:
-        _, n_empty = self._sentences.count(table, text, spans, position, counts)
-        self._n_empty += n_empty
-        self._last = sorted([*self._last, (position, text, spans)], key=lambda chunk: chunk[0])[-2:]
-
-    def last_word(self) -> bytes | None:
-        last = None
-        n_back = self._n_empty + 1
-        for _, text, spans in reversed(self._last):
-            for start, stop in reversed(spans.tolist()):
-                for line in reversed(bytes(text[start:stop]).split(b"\n")):
-                    table = Words("none")
-                    n_lines, n_empty = self._sentences.count(table, line, np.array([[0, len(line)]]), 0, None)
-                    if not n_lines:
-                        continue
-                    if not n_empty:
-                        last = _last_word(self._sentences, line)
-                    n_back -= 1
-                    if not n_back:
-                        return last
-        return last
-
-
-def _last_word(sentences: Sentences, line: bytes) -> bytes | None:
-    table = Words("none")
-    sentences.count(table, line, np.array([[0, len(line)]]), 0, None)
-    blob, offsets, _, _ = table.export()
-    words = [blob[a:b] for a, b in zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True)]
-    return next((word.removesuffix(b"\n") for word in words if word.endswith(b"\n")), None)
+def _in_rows(pairs: list[tuple[bytes, int]]) -> WordCounts:
+    """Words and their counts as they are, equal ones apart."""
+    offsets = np.cumsum([0, *(len(word) for word, _ in pairs)], dtype=np.int64)
+    return WordCounts(b"".join(word for word, _ in pairs), offsets, np.array([n for _, n in pairs], np.int64), None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -357,7 +336,7 @@ def _trainer(
         split_by_whitespace=options.split_by_whitespace,
         whitespace_as_suffix=options.treat_whitespace_as_suffix,
         whitespace_only=options.allow_whitespace_only_pieces,
-        lines_begin_differently=not options.add_dummy_prefix or options.treat_whitespace_as_suffix,
+        in_order=not options.split_by_whitespace,
         last=last,
     )
 
