@@ -51,7 +51,8 @@ def vocab_parallel_cross_entropy(
     vocab_size     the number of all classes: to be given where the shards are not equally wide. By default rank k has
                    the classes from k * V_k on
 
-    The other options are those of `lmfast.loss.cross_entropy`; soft targets and a second derivative are not offered. A label outside the vocabulary raises IndexError, on every rank alike.
+    The other options are those of `lmfast.loss.cross_entropy`; soft targets and a second derivative are not offered. A
+    label outside the vocabulary raises IndexError, on every rank alike.
     """
     if not dist.is_initialized():
         raise RuntimeError("want a process group: call torch.distributed.init_process_group first")

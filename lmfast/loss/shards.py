@@ -7,7 +7,7 @@ its three terms are chosen right: those of the log-sum-exp, of the label's log-p
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -45,9 +45,11 @@ class Shard(NamedTuple):
     def own_weight_sum(self) -> float:
         return float(self.width) if self.own_weight is None else float(self.own_weight.sum())
 
-    def labels(self, target: torch.Tensor, counts: torch.Tensor, ignore_index: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """(the labels within the part, which rows have theirs here). The others get class 0, whose own results are not
-        looked at; rows that do not count stay ignored."""
+    def labels(self, target: torch.Tensor, counts: torch.Tensor, ignore_index: int) -> tuple[Any, Any]:
+        """(the labels within the part, which rows have theirs here).
+
+        Rows that have not get class 0, whose own results are not looked at; those that do not count stay ignored.
+        """
         mine = counts & (target >= self.start) & (target < self.start + self.width)
         return torch.where(counts, torch.where(mine, target - self.start, 0), ignore_index), mine
 
