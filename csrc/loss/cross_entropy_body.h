@@ -48,7 +48,7 @@ LF_INLINE void row_float(const lf_cross_entropy *job, lf_float type, size_t row,
         float fill = pulls || target.kind == LF_ROW_POISONED ? NAN : 0.0f;
         const vf line[4] = {v_all(fill), v_all(fill), v_all(fill), v_all(fill)};
         size_t i = 0;
-        for (; i + STEP <= n; i += STEP) v_store4(type, gradient, i, line, 0);
+        for (; i + STEP <= n; i += STEP) v_store4(type, gradient, i, line);
         for (; i < n; i += LANES) v_store_part(type, gradient, i, line[0], n - i);
         return;
     }

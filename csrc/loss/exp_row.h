@@ -10,9 +10,10 @@
  *     | from 0: ref = 3.1                | from 3: ref = 21.7    a second sweep of the row, which lies in the second cache
  *                                                                by now, multiplies each stretch by its factor
  *
- * Which lane an element falls into depends on its place in the row, never on its address, so a row's sums have the same bits
- * wherever it lies. The label is left out of the sums, so that 1 - p[label] is others / sum however small it is. Sums of a block are floats,
- * those of a row doubles. */
+ * Vectors take groups of STEP elements. The group that has the label and the one that the row's end cuts are copied, with
+ * -inf for what is not to count: the label is left out of the sums, so that 1 - p[label] is others / sum however small it
+ * is. Which lane an element falls into depends on its place in the row, never on its address, so a row's sums have the
+ * same bits wherever it lies. Sums of a block are floats, those of a row doubles. */
 #ifndef LF_LOSS_EXP_ROW_H
 #define LF_LOSS_EXP_ROW_H
 
@@ -21,7 +22,11 @@
 
 #include "loss/float.h"
 
-enum { BLOCK = 1024, SLACK = 16, STEP = 4 * LANES, AHEAD = 6144 };
+enum { BLOCK = 1024, SLACK = 16, STEP = 4 * LANES };
+
+/* How far ahead a row is brought into the second cache: over the end of the page, at which the processor's own
+ * prefetching stops, and as far as it takes to find where the next page lies. */
+enum { BYTES_AHEAD = 10240 };
 
 /* Elements from `from` on were measured from `ref`. */
 typedef struct {
@@ -37,83 +42,111 @@ typedef struct {
     int beaten; /* another logit is greater than the label's, or as great and before it */
 } row_sums;
 
-/* Elements until the next line of 64 bytes. */
-LF_INLINE size_t until_line(lf_float type, const void *p) {
-    return ((64 - ((uintptr_t)p & 63)) & 63) / lf_float_size(type);
+/* A group of a row's elements for which the row itself will not do. */
+typedef struct {
+    _Alignas(64) char bytes[STEP * sizeof(float)];
+} group;
+
+/* The n elements from the i-th on, and -inf after them. */
+LF_INLINE group group_of(lf_float type, const void *x, size_t i, size_t n) {
+    group g;
+    for (size_t k = 0; k < STEP; k += LANES)
+        v_store_part(type, g.bytes, k, v_load_part(type, x, i + k, n > k ? n - k : 0, -INFINITY), LANES);
+    return g;
 }
 
-LF_INLINE void prefetch(lf_float type, const void *p, size_t i, size_t bytes_ahead) {
-    const char *at = (const char *)p + i * lf_float_size(type) + bytes_ahead;
-    for (size_t k = 0; k < STEP * lf_float_size(type); k += 64) __builtin_prefetch(at + k, 0, 3);
+/* The first n elements of a group to the i-th and those that follow. */
+LF_INLINE void put_group(lf_float type, void *out, size_t i, const group *g, size_t n) {
+    for (size_t k = 0; k < n; k += LANES) v_store_part(type, out, i + k, v_load(type, g->bytes, k), n - k);
 }
 
+/* The address is a number, for it may lie past the end of what x points into. */
+LF_INLINE void prefetch(lf_float type, const void *x, size_t i) {
+    const uintptr_t at = (uintptr_t)x + i * lf_float_size(type) + BYTES_AHEAD;
+    for (size_t k = 0; k < STEP * lf_float_size(type); k += 64) __builtin_prefetch((const void *)(at + k), 0, 2);
+}
+
+/* The largest of [a, b); -inf of none. */
 LF_INLINE float top_of(lf_float type, const void *x, size_t a, size_t b) {
-    vf top[4] = {v_all(-INFINITY), v_all(-INFINITY), v_all(-INFINITY), v_all(-INFINITY)};
+    v_tops tops = v_no_tops(type);
     size_t i = a;
-    for (; i + STEP <= b; i += STEP) {
-        vf next[4];
-        v_load4(type, x, i, next, 1);
-        for (size_t k = 0; k < 4; k++) top[k] = v_max(next[k], top[k]);
+    for (; i + STEP <= b; i += STEP) v_raise(type, &tops, x, i);
+    if (i < b || a == b) {
+        group last = group_of(type, x, i, b - i);
+        v_raise(type, &tops, last.bytes, 0);
     }
-    for (; i < b; i += LANES) top[0] = v_max(v_load_part(type, x, i, b - i, -INFINITY), top[0]);
-    return v_top(v_max(v_max(top[0], top[1]), v_max(top[2], top[3])));
+    return v_highest(type, &tops);
 }
 
-/* The first n lanes, the others 0. */
-LF_INLINE vf first_of(vf x, size_t n) {
-    float lanes[LANES];
-    v_store_part(LF_F32, lanes, 0, x, n);
-    return v_load_part(LF_F32, lanes, 0, n, 0.0f);
-}
+/* What is summed over a block, lane by lane. */
+typedef struct {
+    vf e[4], d[2];
+} lane_sums;
 
-/* Sum of e^(scale * x - ref) over [a, b), which is kept in e if that is not NULL, and of the exponents themselves if
- * `need_d`. *next_top is the largest element of the `ahead` elements that follow b - a elements after a, if not 0. */
-LF_INLINE float sweep(lf_float type, const void *x, size_t a, size_t b, float scale, float ref, float *e, int need_d,
-                      float *sum_d, size_t ahead, float *next_top) {
-    const vf factor = v_all(scale), minus_ref = v_all(-ref), none = v_all(-INFINITY);
-    vf sum[4] = {v_all(0.0f), v_all(0.0f), v_all(0.0f), v_all(0.0f)}, sum_of_d[2] = {sum[0], sum[0]};
-    vf top[2] = {none, none};
-    size_t i = a;
-    for (; i + STEP <= b; i += STEP) {
-        prefetch(type, x, i, AHEAD);
-        vf d[4], next[4];
-        v_load4(type, x, i, d, e == NULL);
-        if (ahead) v_load4(type, x, i + ahead, next, 1);
+/* Adds e^d, d = scale * x - ref, of the groups from a to b to the sums, and d itself if `need_d`. e^d is kept in e if that is
+ * not NULL. *next_top is the largest of as many elements from a + ahead on, if `ahead` is not 0. */
+LF_INLINE void sweep(lf_float type, const void *x, size_t a, size_t b, float scale, float ref, float *e, int need_d,
+                     lane_sums *sums, size_t ahead, float *next_top) {
+    const vf factor = v_all(scale), minus_ref = v_all(-ref);
+    v_tops tops = v_no_tops(type);
+    for (size_t i = a; i < b; i += STEP) {
+        prefetch(type, x, i);
+        vf d[4];
+        v_load4(type, x, i, d);
+        if (ahead) v_raise(type, &tops, x, i + ahead);
         for (size_t k = 0; k < 4; k++) {
             d[k] = v_fma(d[k], factor, minus_ref);
-            if (ahead) top[k & 1] = v_max(next[k], top[k & 1]);
-            if (need_d) sum_of_d[k & 1] = v_add(sum_of_d[k & 1], d[k]);
+            if (need_d) sums->d[k & 1] = v_add(sums->d[k & 1], d[k]);
         }
         for (size_t k = 0; k < 4; k++) d[k] = v_exp(d[k]);
-        if (e) v_store4(LF_F32, e, i, d, 0);
-        for (size_t k = 0; k < 4; k++) sum[k] = v_add(sum[k], d[k]);
+        if (e) v_store4(LF_F32, e, i, d);
+        for (size_t k = 0; k < 4; k++) sums->e[k] = v_add(sums->e[k], d[k]);
     }
-    for (; i < b; i += LANES) {
-        vf d = v_fma(v_load_part(type, x, i, b - i, -INFINITY), factor, minus_ref);
-        if (need_d) sum_of_d[0] = v_add(sum_of_d[0], first_of(d, b - i));
-        d = v_exp(d);
-        if (e) v_store_part(LF_F32, e, i, d, b - i);
-        sum[0] = v_add(sum[0], d);
-    }
-    if (ahead) *next_top = v_top(v_max(top[0], top[1]));
-    if (need_d) *sum_d = v_sum(v_add(sum_of_d[0], sum_of_d[1]));
-    return v_sum(v_add(v_add(sum[0], sum[1]), v_add(sum[2], sum[3])));
+    if (ahead) *next_top = v_highest(type, &tops);
 }
 
-/* The sums of a row. `label` is left out of `others` and of sum_z; n for none. Where e is not NULL the exponentials are kept
- * there, which may be the row itself, and `stretches` has room for n / BLOCK + 2. */
-LF_INLINE row_sums sum_row(lf_float type, const void *x, size_t n, float scale, size_t label, float *e, int need_d,
+/* The same for a block that is not whole groups, or has the label, which is left out. *rest are the d that were not taken by
+ * groups. */
+LF_INLINE void sweep_ragged(lf_float type, const void *x, size_t a, size_t b, size_t label, float scale, float ref,
+                            float *e, int need_d, lane_sums *sums, double *rest) {
+    const size_t end = a + (b - a) / STEP * STEP, label_at = label < b ? a + (label - a) / STEP * STEP : b;
+    float ignore;
+    for (size_t i = a, cut; i < b; i = cut + STEP) {
+        cut = label_at >= i && label_at < end ? label_at : end;
+        sweep(type, x, i, cut, scale, ref, e, need_d, sums, 0, &ignore);
+        if (cut == b) break;
+        const size_t n = STEP < b - cut ? STEP : b - cut;
+        group part = group_of(type, x, cut, n), kept;
+        if (cut == label_at) lf_float_put(type, part.bytes, label - cut, -INFINITY);
+        if (need_d)
+            for (size_t k = 0; k < n; k++)
+                if (cut + k != label) *rest += scale * lf_float_get(type, x, cut + k) - ref;
+        sweep(type, part.bytes, 0, STEP, scale, ref, e ? (float *)kept.bytes : NULL, 0, sums, 0, &ignore);
+        if (e) put_group(LF_F32, e, cut, &kept, type == LF_F32 ? n : STEP);
+    }
+}
+
+/* The sums of a row. `label` is left out of `others` and of sum_z, which is 0 unless `need_z`; n for none. Where e is not
+ * NULL the exponentials are kept there, group by group in the order of v_load4. Of float32 that is the order of the row,
+ * and e may be the row itself; else it has room for STEP more. `stretches` has room for n / BLOCK + 2. */
+LF_INLINE row_sums sum_row(lf_float type, const void *x, size_t n, float scale, size_t label, float *e, int need_z,
                            stretch *stretches) {
     const float own = label < n ? (float)lf_float_get(type, x, label) : 0.0f;
     row_sums s = {0.0, 0.0, 0.0f, 0, 0};
-    float top = 0.0f, sum_d = 0.0f, ignore;
+    float top = 0.0f;
     int top_known = 0;
     for (size_t a = 0, b; a < n; a = b) {
         b = n - a > BLOCK ? a + BLOCK : n;
-        if (!top_known) top = top_of(type, x, a, b);
-        if (label >= b) s.beaten |= top >= own;
-        else if (label < a) s.beaten |= top > own;
-        else s.beaten |= top_of(type, x, a, label) >= own || top_of(type, x, label + 1, b) > own;
+        const int has_label = label >= a && label < b;
+        if (has_label) {
+            float before = top_of(type, x, a, label), after = top_of(type, x, label + 1, b);
+            s.beaten |= before >= own || after > own;
+            top = before > after ? before : after;
+            top = own > top ? own : top;
+        } else {
+            if (!top_known) top = top_of(type, x, a, b);
+            s.beaten |= label >= b ? top >= own : top > own;
+        }
         float z = top * scale;
         if (s.n_stretches == 0 || z > s.ref + SLACK) {
             float ref = z < -FLT_MAX ? -FLT_MAX : z; /* -inf - -inf would be no number */
@@ -121,41 +154,57 @@ LF_INLINE row_sums sum_row(lf_float type, const void *x, size_t n, float scale, 
             s.ref = ref;
             if (s.n_stretches == 0 || e) stretches[s.n_stretches++] = (stretch){a, ref};
         }
-        top_known = 0;
-        if (label >= a && label < b) {
-            s.others += sweep(type, x, a, label, scale, s.ref, e, need_d, &sum_d, 0, &ignore);
-            if (need_d) s.sum_z += sum_d + (double)s.ref * (double)(label - a);
-            s.others += sweep(type, x, label + 1, b, scale, s.ref, e, need_d, &sum_d, 0, &ignore);
-            if (need_d) s.sum_z += sum_d + (double)s.ref * (double)(b - label - 1);
-        } else {
-            top_known = a && b + BLOCK <= n;
-            s.others += top_known ? sweep(type, x, a, b, scale, s.ref, e, need_d, &sum_d, BLOCK, &top)
-                                  : sweep(type, x, a, b, scale, s.ref, e, need_d, &sum_d, 0, &ignore);
-            if (need_d) s.sum_z += sum_d + (double)s.ref * (double)(b - a);
+        lane_sums sums = {{v_all(0.0f), v_all(0.0f), v_all(0.0f), v_all(0.0f)}, {v_all(0.0f), v_all(0.0f)}};
+        double rest = 0.0;
+        top_known = !has_label && b + BLOCK <= n;
+        if (top_known) sweep(type, x, a, b, scale, s.ref, e, need_z, &sums, BLOCK, &top);
+        else sweep_ragged(type, x, a, b, has_label ? label : n, scale, s.ref, e, need_z, &sums, &rest);
+        s.others += v_sum(v_add(v_add(sums.e[0], sums.e[1]), v_add(sums.e[2], sums.e[3])));
+        if (need_z) {
+            s.sum_z += rest + v_sum(v_add(sums.d[0], sums.d[1]));
+            s.sum_z += (double)s.ref * (double)(b - a - (size_t)has_label);
         }
     }
     return s;
 }
 
-/* out = e * factor + plus over [a, b). */
+/* out = e * factor + plus over [a, b), where a is the beginning of a group and b another or the end of the row. */
+LF_INLINE void finish_in_cache(lf_float type, void *out, const float *e, size_t a, size_t b, float factor, float plus) {
+    const vf f = v_all(factor), p = v_all(plus);
+    const size_t size = lf_float_size(type);
+    for (size_t i = a; i < b; i += STEP) {
+        const int cut = b - i < STEP;
+        group last;
+        if (cut) last = group_of(LF_F32, e, i, type == LF_F32 ? b - i : STEP);
+        vf g[4];
+        v_load4(LF_F32, cut ? (const float *)last.bytes : e + i, 0, g);
+        for (size_t k = 0; k < 4; k++) g[k] = v_fma(g[k], f, p);
+        v_store4(type, cut ? last.bytes : (char *)out + (i - a) * size, 0, g);
+        if (cut) put_group(type, out, i - a, &last, b - i);
+    }
+}
+
+/* Written past the caches, but for the lines at both ends. v_fence must follow the last. */
+LF_INLINE void copy_past_cache(char *to, const char *from, size_t n_bytes) {
+    size_t head = (64 - ((uintptr_t)to & 63)) & 63, i = head < n_bytes ? head : n_bytes;
+    memcpy(to, from, i);
+    for (; i + 64 <= n_bytes; i += 64) v_stream_line(to + i, from + i);
+    memcpy(to + i, from + i, n_bytes - i);
+}
+
+/* The n elements of `out` from a on are those of e, multiplied by `factor`, and `plus`. */
 LF_INLINE void finish(lf_float type, void *out, const float *e, size_t a, size_t b, float factor, float plus,
                       int past_cache) {
-    const vf f = v_all(factor), p = v_all(plus);
-    size_t i = a;
-    for (size_t n; i < b; i += n) {
-        size_t head = until_line(type, (const char *)out + i * lf_float_size(type));
-        if (head == 0 && i + STEP <= b) {
-            for (; i + STEP <= b; i += STEP) {
-                vf g[4];
-                for (size_t k = 0; k < 4; k++) g[k] = v_fma(v_load(LF_F32, e, i + k * LANES), f, p);
-                v_store4(type, out, i, g, past_cache);
-            }
-            n = 0;
-            continue;
-        }
-        n = LANES < b - i ? LANES : b - i;
-        if (head && head < n) n = head;
-        v_store_part(type, out, i, v_fma(v_load_part(LF_F32, e, i, n, 0.0f), f, p), n);
+    const size_t size = lf_float_size(type);
+    if (!past_cache) {
+        finish_in_cache(type, (char *)out + a * size, e, a, b, factor, plus);
+        return;
+    }
+    _Alignas(64) char block[4 * BLOCK * sizeof(float)];
+    for (size_t i = a, end; i < b; i = end) {
+        end = b - i > 4 * BLOCK ? i + 4 * BLOCK : b;
+        finish_in_cache(type, block, e, i, end, factor, plus);
+        copy_past_cache((char *)out + i * size, block, (end - i) * size);
     }
 }
 

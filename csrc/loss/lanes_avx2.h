@@ -4,6 +4,7 @@
 #define LF_LOSS_LANES_H
 
 #include <immintrin.h>
+#include <math.h>
 
 #include "loss/float.h"
 
@@ -60,9 +61,17 @@ LF_INLINE vf v_load(lf_float type, const void *p, size_t i) {
     return v_of_half(type, _mm_loadu_si128((const __m128i *)((const uint16_t *)p + i)));
 }
 
-LF_INLINE void v_load4(lf_float type, const void *p, size_t i, vf out[4], int any_order) {
-    (void)any_order;
-    for (size_t k = 0; k < 4; k++) out[k] = v_load(type, p, i + k * LANES);
+/* As in lanes_avx512.h: of bfloat16 the elements at even places, then those at odd ones. */
+LF_INLINE void v_load4(lf_float type, const void *p, size_t i, vf out[4]) {
+    for (size_t k = 0; k < 4; k += type == LF_BF16 ? 2 : 1) {
+        if (type != LF_BF16) {
+            out[k] = v_load(type, p, i + k * LANES);
+            continue;
+        }
+        __m256i pairs = _mm256_loadu_si256((const __m256i *)((const uint16_t *)p + i + k * LANES));
+        out[k] = _mm256_castsi256_ps(_mm256_slli_epi32(pairs, 16));
+        out[k + 1] = _mm256_castsi256_ps(_mm256_and_si256(pairs, _mm256_set1_epi32((int)0xffff0000)));
+    }
 }
 
 LF_INLINE vf v_load_part(lf_float type, const void *p, size_t i, size_t n, float fill) {
@@ -78,13 +87,16 @@ LF_INLINE vf v_load_part(lf_float type, const void *p, size_t i, size_t n, float
     return _mm256_blendv_ps(v_all(fill), x, _mm256_castsi256_ps(first));
 }
 
-/* As in lanes_avx512.h, moved down and packed. */
-LF_INLINE __m128i v_half(lf_float type, vf x) {
-    if (type == LF_F16) return _mm256_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+/* The bits of a bfloat16 in the upper half of each lane, rounded to nearest, ties to even. */
+LF_INLINE __m256i v_round_bf16(vf x) {
     __m256i bits = _mm256_castps_si256(x);
     __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
-    bits = _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
-    bits = _mm256_srli_epi32(bits, 16);
+    return _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
+}
+
+LF_INLINE __m128i v_half(lf_float type, vf x) {
+    if (type == LF_F16) return _mm256_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    __m256i bits = _mm256_srli_epi32(v_round_bf16(x), 16);
     return _mm_packus_epi32(_mm256_castsi256_si128(bits), _mm256_extracti128_si256(bits, 1));
 }
 
@@ -98,16 +110,47 @@ LF_INLINE void v_store_part(lf_float type, void *p, size_t i, vf x, size_t n) {
     memcpy((uint16_t *)p + i, halves, (n < LANES ? n : LANES) * sizeof *halves);
 }
 
-LF_INLINE void v_store4(lf_float type, void *p, size_t i, const vf x[4], int past_cache) {
+LF_INLINE void v_store4(lf_float type, void *p, size_t i, const vf x[4]) {
     for (size_t k = 0; k < 4; k += type == LF_F32 ? 1 : 2) {
-        __m256i line =
-            type == LF_F32 ? _mm256_castps_si256(x[k]) : _mm256_set_m128i(v_half(type, x[k + 1]), v_half(type, x[k]));
-        __m256i *to = (__m256i *)((char *)p + (i + k * LANES) * lf_float_size(type));
-        if (past_cache) _mm256_stream_si256(to, line);
-        else _mm256_storeu_si256(to, line);
+        __m256i line;
+        if (type == LF_F32) {
+            line = _mm256_castps_si256(x[k]);
+        } else if (type == LF_BF16) {
+            __m256i even = _mm256_srli_epi32(v_round_bf16(x[k]), 16);
+            line = _mm256_blend_epi16(even, v_round_bf16(x[k + 1]), 0xaa);
+        } else {
+            line = _mm256_set_m128i(v_half(type, x[k + 1]), v_half(type, x[k]));
+        }
+        _mm256_storeu_si256((__m256i *)((char *)p + (i + k * LANES) * lf_float_size(type)), line);
     }
 }
 
+typedef struct {
+    vf each[2];
+} v_tops;
+
+LF_INLINE v_tops v_no_tops(lf_float type) {
+    (void)type;
+    return (v_tops){{v_all(-INFINITY), v_all(-INFINITY)}};
+}
+
+LF_INLINE void v_raise(lf_float type, v_tops *tops, const void *p, size_t i) {
+    vf next[4];
+    v_load4(type, p, i, next);
+    for (size_t k = 0; k < 4; k++) tops->each[k & 1] = v_max(next[k], tops->each[k & 1]);
+}
+
+LF_INLINE float v_highest(lf_float type, const v_tops *tops) {
+    (void)type;
+    return v_top(v_max(tops->each[0], tops->each[1]));
+}
+
+LF_INLINE void v_stream_line(void *to, const void *from) {
+    __m256i *out = to;
+    const __m256i *in = from;
+    _mm256_stream_si256(out, _mm256_loadu_si256(in));
+    _mm256_stream_si256(out + 1, _mm256_loadu_si256(in + 1));
+}
 LF_INLINE void v_fence(void) { _mm_sfence(); }
 
 #endif

@@ -4,6 +4,7 @@
 #define LF_LOSS_LANES_H
 
 #include <immintrin.h>
+#include <math.h>
 
 #include "loss/float.h"
 
@@ -55,16 +56,16 @@ LF_INLINE vf v_load(lf_float type, const void *p, size_t i) {
     return type == LF_BF16 ? v_of_bf16(h) : _mm512_cvtph_ps(h);
 }
 
-LF_INLINE void v_load4(lf_float type, const void *p, size_t i, vf out[4], int any_order) {
-    for (size_t k = 0; k < 4; k += 2) {
-        if (type == LF_BF16 && any_order) { /* those at even places and those at odd ones: one instruction for each */
-            __m512i pairs = _mm512_loadu_si512((const uint16_t *)p + i + k * LANES);
-            out[k] = _mm512_castsi512_ps(_mm512_slli_epi32(pairs, 16));
-            out[k + 1] = _mm512_castsi512_ps(_mm512_and_si512(pairs, _mm512_set1_epi32((int)0xffff0000)));
-        } else {
+/* Of bfloat16 two pairs of vectors: the elements at even places, and those at odd ones. One instruction for each. */
+LF_INLINE void v_load4(lf_float type, const void *p, size_t i, vf out[4]) {
+    for (size_t k = 0; k < 4; k += type == LF_BF16 ? 2 : 1) {
+        if (type != LF_BF16) {
             out[k] = v_load(type, p, i + k * LANES);
-            out[k + 1] = v_load(type, p, i + (k + 1) * LANES);
+            continue;
         }
+        __m512i pairs = _mm512_loadu_si512((const uint16_t *)p + i + k * LANES);
+        out[k] = _mm512_castsi512_ps(_mm512_slli_epi32(pairs, 16));
+        out[k + 1] = _mm512_castsi512_ps(_mm512_and_si512(pairs, _mm512_set1_epi32((int)0xffff0000)));
     }
 }
 
@@ -74,10 +75,12 @@ LF_INLINE vf v_load_part(lf_float type, const void *p, size_t i, size_t n, float
     return _mm512_mask_mov_ps(v_all(fill), v_first(n), type == LF_BF16 ? v_of_bf16(h) : _mm512_cvtph_ps(h));
 }
 
-/* The bits of a bfloat16 in the upper half of each lane, rounded to nearest, ties to even. */
+/* The bits of a bfloat16 in the upper half of each lane, rounded to nearest. Half a unit is added; where nothing is left
+ * below, x lay in the middle and the even neighbour is taken. */
 LF_INLINE __m512i v_round_bf16(vf x) {
-    __m512i bits = _mm512_castps_si512(x), odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
-    return _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
+    __m512i up = _mm512_add_epi32(_mm512_castps_si512(x), _mm512_set1_epi32(0x8000));
+    __mmask16 tie = _mm512_testn_epi32_mask(up, _mm512_set1_epi32(0xffff));
+    return _mm512_mask_and_epi32(up, tie, up, _mm512_set1_epi32((int)0xfffeffff));
 }
 
 LF_INLINE __m256i v_half(lf_float type, vf x) {
@@ -90,25 +93,61 @@ LF_INLINE void v_store_part(lf_float type, void *p, size_t i, vf x, size_t n) {
     else _mm256_mask_storeu_epi16((uint16_t *)p + i, v_first(n), v_half(type, x));
 }
 
-LF_INLINE void v_store4(lf_float type, void *p, size_t i, const vf x[4], int past_cache) {
+LF_INLINE void v_store4(lf_float type, void *p, size_t i, const vf x[4]) {
     for (size_t k = 0; k < 4; k += type == LF_F32 ? 1 : 2) {
         __m512i line;
         if (type == LF_F32) {
             line = _mm512_castps_si512(x[k]);
         } else if (type == LF_BF16) {
-            const __m512i upper = _mm512_set_epi32(
-                0x003f003d, 0x003b0039, 0x00370035, 0x00330031, 0x002f002d, 0x002b0029, 0x00270025, 0x00230021,
-                0x001f001d, 0x001b0019, 0x00170015, 0x00130011, 0x000f000d, 0x000b0009, 0x00070005, 0x00030001);
-            line = _mm512_permutex2var_epi16(v_round_bf16(x[k]), upper, v_round_bf16(x[k + 1]));
+            __m512i even = _mm512_srli_epi32(v_round_bf16(x[k]), 16);
+            line = _mm512_mask_mov_epi16(v_round_bf16(x[k + 1]), 0x55555555, even);
         } else {
             line = _mm512_inserti64x4(_mm512_castsi256_si512(v_half(type, x[k])), v_half(type, x[k + 1]), 1);
         }
-        void *to = (char *)p + (i + k * LANES) * lf_float_size(type);
-        if (past_cache) _mm512_stream_si512(to, line);
-        else _mm512_storeu_si512(to, line);
+        _mm512_storeu_si512((char *)p + (i + k * LANES) * lf_float_size(type), line);
     }
 }
 
+/* Of bfloat16 the bits are compared, as signed numbers: `high` is the largest where that is positive, else `low` is. */
+typedef struct {
+    __m512i high, low;
+} v_tops;
+
+LF_INLINE v_tops v_no_tops(lf_float type) {
+    if (type == LF_BF16) return (v_tops){_mm512_set1_epi16(INT16_MIN), _mm512_set1_epi16(INT16_MAX)};
+    __m512i none = _mm512_castps_si512(v_all(-INFINITY));
+    return (v_tops){none, none};
+}
+
+LF_INLINE void v_raise(lf_float type, v_tops *tops, const void *p, size_t i) {
+    for (size_t k = 0; k < 4; k += 2) {
+        if (type == LF_BF16) {
+            __m512i bits = _mm512_loadu_si512((const uint16_t *)p + i + k * LANES);
+            tops->high = _mm512_max_epi16(tops->high, bits);
+            tops->low = _mm512_min_epi16(tops->low, bits);
+        } else {
+            vf high = v_max(v_load(type, p, i + k * LANES), _mm512_castsi512_ps(tops->high));
+            vf low = v_max(v_load(type, p, i + (k + 1) * LANES), _mm512_castsi512_ps(tops->low));
+            *tops = (v_tops){_mm512_castps_si512(high), _mm512_castps_si512(low)};
+        }
+    }
+}
+
+/* The least of 32 unsigned numbers. */
+LF_INLINE int v_least(__m512i x) {
+    __m256i half = _mm256_min_epu16(_mm512_castsi512_si256(x), _mm512_extracti64x4_epi64(x, 1));
+    __m128i quarter = _mm_min_epu16(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
+    return _mm_cvtsi128_si32(_mm_minpos_epu16(quarter)) & 0xffff;
+}
+
+LF_INLINE float v_highest(lf_float type, const v_tops *tops) {
+    if (type != LF_BF16) return v_top(v_max(_mm512_castsi512_ps(tops->high), _mm512_castsi512_ps(tops->low)));
+    uint32_t top = (uint32_t)v_least(_mm512_xor_si512(tops->high, _mm512_set1_epi16(0x7fff))) ^ 0x7fff;
+    if (top & 0x8000) top = (uint32_t)v_least(_mm512_xor_si512(tops->low, _mm512_set1_epi16(INT16_MIN))) ^ 0x8000;
+    return lf_float_of_bits(top << 16);
+}
+
+LF_INLINE void v_stream_line(void *to, const void *from) { _mm512_stream_si512(to, _mm512_loadu_si512(from)); }
 LF_INLINE void v_fence(void) { _mm_sfence(); }
 
 #endif

@@ -63,9 +63,9 @@ LF_INLINE vf v_load(lf_float type, const void *p, size_t i) {
     return v;
 }
 
-/* Four vectors; in any order, but always the same one, where that is said. */
-LF_INLINE void v_load4(lf_float type, const void *p, size_t i, vf out[4], int any_order) {
-    (void)any_order;
+/* Four vectors. Their lanes may have the elements in another order than memory has them: the same for loading and
+ * storing, and for float32 that of memory. */
+LF_INLINE void v_load4(lf_float type, const void *p, size_t i, vf out[4]) {
     for (size_t k = 0; k < 4; k++) out[k] = v_load(type, p, i + k * LANES);
 }
 
@@ -80,13 +80,33 @@ LF_INLINE void v_store_part(lf_float type, void *p, size_t i, vf x, size_t n) {
     for (size_t k = 0; k < LANES && k < n; k++) lf_float_put(type, p, i + k, (double)x[k]);
 }
 
-/* Four vectors, past the cache if that is said; the address is then a multiple of 64. v_fence must follow the last. */
-LF_INLINE void v_store4(lf_float type, void *p, size_t i, const vf x[4], int past_cache) {
-    (void)past_cache;
+LF_INLINE void v_store4(lf_float type, void *p, size_t i, const vf x[4]) {
     if (type == LF_F32) memcpy((float *)p + i, x, 4 * sizeof *x);
     else
         for (size_t k = 0; k < 4; k++) v_store_part(type, p, i + k * LANES, x[k], LANES);
 }
+
+/* The largest elements so far. v_raise takes four vectors more into account, v_highest is the largest of all. */
+typedef struct {
+    vf each;
+} v_tops;
+
+LF_INLINE v_tops v_no_tops(lf_float type) {
+    (void)type;
+    return (v_tops){v_all(-INFINITY)};
+}
+
+LF_INLINE void v_raise(lf_float type, v_tops *tops, const void *p, size_t i) {
+    for (size_t k = 0; k < 4; k++) tops->each = v_max(v_load(type, p, i + k * LANES), tops->each);
+}
+
+LF_INLINE float v_highest(lf_float type, const v_tops *tops) {
+    (void)type;
+    return v_top(tops->each);
+}
+
+/* A line of 64 bytes, to an aligned address and past the caches where the machine can. */
+LF_INLINE void v_stream_line(void *to, const void *from) { memcpy(to, from, 64); }
 LF_INLINE void v_fence(void) {}
 
 #endif

@@ -16,12 +16,11 @@ LF_INLINE void second_sweep(enum way way, lf_float type, const void *x, const vo
     const vf f = v_all(factor), p = v_all(plus), zero = v_all(0.0f);
     size_t i = 0;
     for (; i + STEP <= n; i += STEP) {
-        vf y[4];
-        for (size_t k = 0; k < 4; k++) {
-            size_t at = i + k * LANES;
-            y[k] = combine(way, v_load(type, x, at), way == SCALE ? zero : v_load(type, g, at), f, p);
-        }
-        v_store4(type, out, i, y, 0);
+        vf y[4], other[4] = {zero, zero, zero, zero};
+        v_load4(type, x, i, y);
+        if (way != SCALE) v_load4(type, g, i, other);
+        for (size_t k = 0; k < 4; k++) y[k] = combine(way, y[k], other[k], f, p);
+        v_store4(type, out, i, y);
     }
     for (; i < n; i += LANES) {
         vf other = way == SCALE ? zero : v_load_part(type, g, i, n - i, 0.0f);
@@ -36,11 +35,12 @@ LF_INLINE double dot(lf_float type, const void *g, const void *y, size_t n) {
     for (size_t a = 0; a < n; a += BLOCK) {
         size_t b = n - a > BLOCK ? a + BLOCK : n, i = a;
         vf sum[4] = {v_all(0.0f), v_all(0.0f), v_all(0.0f), v_all(0.0f)};
-        for (; i + STEP <= b; i += STEP)
-            for (size_t k = 0; k < 4; k++) {
-                size_t at = i + k * LANES;
-                sum[k] = v_fma(v_load(type, g, at), y ? v_load(type, y, at) : one, sum[k]);
-            }
+        for (; i + STEP <= b; i += STEP) {
+            vf u[4], w[4] = {one, one, one, one};
+            v_load4(type, g, i, u);
+            if (y) v_load4(type, y, i, w);
+            for (size_t k = 0; k < 4; k++) sum[k] = v_fma(u[k], w[k], sum[k]);
+        }
         for (; i < b; i += LANES) {
             vf other = y ? v_load_part(type, y, i, b - i, 0.0f) : one;
             sum[0] = v_fma(v_load_part(type, g, i, b - i, 0.0f), other, sum[0]);

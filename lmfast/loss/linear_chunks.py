@@ -4,7 +4,12 @@
     losses, and logits become their gradient in place
     d_hidden = logits @ weight               d_weight += logits.T @ hidden               d_bias += sum of logits
 
-The products are torch's. The first chunk writes d_weight, the others add to it, in float32 whatever the dtype is.
+The products are torch's. The first chunk writes d_weight, the others add to it, in float32 or better.
+
+A 16-bit d_weight on the CPU would need a float32 sum of twice its size beside it. There the chunks leave it out, and a
+second pass takes the classes in parts instead, all rows at once: it makes the part's logits anew, turns them into
+their gradient by the log-sum-exp that is known by now, and writes the part of d_weight once. It is a fourth product
+instead of a float32 sum that passes through memory for each chunk: less memory, and no more time.
 """
 
 from __future__ import annotations
@@ -17,14 +22,15 @@ import torch
 from lmfast.loss import _device
 from lmfast.loss.autograd import formula, new_like
 from lmfast.loss.rows import Options, Rows
+from lmfast.loss.shards import Shard
 
 __all__ = ["Head", "Results", "Upstream"]
 
 CPU_BUDGET, GPU_BUDGET = 64 << 20, 1 << 30
 FEWEST_ROWS = 16
 """Of a chunk, however small the budget: with fewer the products would only move the weight through the processor."""
-CLASSES_AT_ONCE = 8192
-"""Of a 16-bit gradient of the weight, before it is added to the float32 sum: small enough to stay in a cache."""
+FEWEST_CLASSES = 256
+"""Of a part, however many rows there are."""
 
 
 class Upstream(NamedTuple):
@@ -95,7 +101,10 @@ class Head:
         kept = None if keeps_all else self._kept()
         n_rows = n if kept is None else len(kept)
         size = self._chunk_size(n_rows)
-        d_weight = _WeightGradient(self.weight, -(-n_rows // size)) if with_weight else None
+        in_parts = with_weight and size < n_rows and self.weight.element_size() == 2 and not self.hidden.is_cuda
+        d_weight = _WeightGradient(self.weight, -(-n_rows // size)) if with_weight and not in_parts else None
+        own_logits = self.hidden.new_zeros(n_rows) if in_parts else None
+        names = ("lse", *want) if in_parts and "lse" not in want else want
         buffer = self.hidden.new_empty(min(size, n_rows), n_classes)
         buffer = buffer if buffer.is_cuda else new_like(buffer)
 
@@ -104,8 +113,10 @@ class Head:
             part: Any = chunk if kept is None else kept[chunk]
             hidden, logits = self.hidden[part], buffer[: chunk.stop - start]
             self._product(hidden, logits)
-            results = self._rows(logits, part, want, upstream)
-            for name in want:
+            if own_logits is not None:
+                own_logits[chunk] = logits.gather(1, self._inside(self.target[part])[:, None])[:, 0]
+            results = self._rows(logits, part, names, upstream)
+            for name in names:
                 found[name][part] = results[name].to(torch.float64)
             if upstream is None:
                 continue
@@ -117,10 +128,16 @@ class Head:
                 torch.mm(logits, self.weight, out=d_hidden[part])
             elif d_hidden is not None:
                 d_hidden[part] = torch.mm(logits, self.weight)
+        if own_logits is not None:
+            assert upstream is not None
+            del buffer, logits
+            whole_weight = self._in_parts(kept, own_logits, found["lse"], upstream)
+        else:
+            whole_weight = None if d_weight is None else d_weight.total()
         return Results(
             **found,
             d_hidden=d_hidden,
-            d_weight=None if d_weight is None else d_weight.total(),
+            d_weight=whole_weight,
             d_bias=None if d_bias is None else d_bias.to(self.weight.dtype),
         )
 
@@ -158,11 +175,61 @@ class Head:
         n_chunks: int = max(1, -(-n_rows // most))
         return max(1, -(-n_rows // n_chunks))
 
-    def _product(self, hidden: torch.Tensor, logits: torch.Tensor) -> None:
+    def _product(self, hidden: torch.Tensor, logits: torch.Tensor, classes: slice = slice(None)) -> None:
+        weight = self.weight[classes].T
         if self.bias is None:
-            torch.mm(hidden, self.weight.T, out=logits)
+            torch.mm(hidden, weight, out=logits)
         else:
-            torch.addmm(self.bias, hidden, self.weight.T, out=logits)
+            torch.addmm(self.bias[classes], hidden, weight, out=logits)
+
+    def _inside(self, target: torch.Tensor) -> torch.Tensor:
+        """Labels, and 0 for what is no class."""
+        return torch.where((target >= 0) & (target < self.weight.shape[0]), target, 0)
+
+    def _in_parts(
+        self, kept: torch.Tensor | None, own_logits: torch.Tensor, lse: torch.Tensor, upstream: Upstream
+    ) -> torch.Tensor:
+        """d_weight, some classes at once of all rows that are kept, whose log-sum-exp is `lse`.
+
+        A product of another shape may round a logit the other way. The label's is put in as it was: where p -> 1, a
+        unit of bfloat16 would be more than all that is left of its gradient.
+        """
+        rows: Any = slice(None) if kept is None else kept
+        hidden, target, lse = self.hidden[rows], self.target[rows], lse[rows]
+        scale, row_scale, d_lse, d_logprob = (d if d is None or not d.dim() else d[rows] for d in upstream)
+        counts = self._counts()[rows]
+        bad = counts & (self._inside(target) != target)
+        d_loss = torch.where(counts, (1.0 if scale is None else scale) * torch.ones_like(lse), 0.0)
+        d_loss = d_loss if row_scale is None else d_loss * row_scale
+        d_loss = torch.where(bad, torch.nan, d_loss)
+        d_lse = lse.new_zeros(()) if d_lse is None else d_lse
+        d_logprob = lse.new_zeros(()) if d_logprob is None else torch.where(counts, d_logprob, 0.0)
+        n_rows, n_classes = target.shape[0], self.weight.shape[0]
+        weights = None if self.class_weight is None else self.class_weight.to(torch.float64)
+
+        width = max(FEWEST_CLASSES, self.budget // max(1, n_rows * hidden.element_size()) // 64 * 64)
+        d_weight = new_like(self.weight)
+        buffer = new_like(hidden.new_empty(n_rows * min(width, n_classes)))
+        for start in range(0, n_classes, width):
+            shard = Shard(start, min(width, n_classes - start), n_classes, weights)
+            classes = slice(start, start + shard.width)
+            logits = buffer[: n_rows * shard.width].view(n_rows, shard.width)
+            self._product(hidden, logits, classes)
+            labels, mine = shard.labels(target, counts, self.options.ignore_index)
+            here = mine.nonzero()[:, 0]
+            logits[here, labels[here]] = own_logits[here]
+            # Rows that do not count are here for their lse alone; a label that is ignored would take that away.
+            labels = torch.where(counts, labels, 0)
+            smooth = self.options.label_smoothing > 0.0
+            part = Rows(logits, labels, shard.own_weight if smooth else None, shard.options(self.options))
+            own_lse = torch.from_numpy(part.run(("lse",)).lse)
+            label_weight = shard.label_weight(target)
+            factors = shard.factors(self.options, mine, label_weight, own_lse, lse, d_loss, d_lse, d_logprob)
+            given = (f.contiguous().numpy() for f in factors)
+            names = ("row_scale", "d_lse", "d_logprob")
+            part.run((), gradient=logits, **dict(zip(names, given, strict=True)))
+            torch.mm(logits.T, hidden, out=d_weight[classes])
+        return d_weight
 
     def _rows(
         self, logits: torch.Tensor, part: Any, want: tuple[str, ...], upstream: Upstream | None
@@ -204,19 +271,16 @@ class _WeightGradient:
 
     def add(self, d_logits: torch.Tensor, hidden: torch.Tensor) -> None:
         first, self.empty = self.empty, False
-        if self.sum.dtype == hidden.dtype:
+        if self.sum.dtype != hidden.dtype:
+            product = _product_of_halves(d_logits.T, hidden)
             if first:
-                torch.mm(d_logits.T, hidden, out=self.sum)
+                self.sum.copy_(product)
             else:
-                self.sum.addmm_(d_logits.T, hidden)
-            return
-        for start in range(0, self.sum.shape[0], self.sum.shape[0] if self.sum.is_cuda else CLASSES_AT_ONCE):
-            rows = slice(start, None if self.sum.is_cuda else start + CLASSES_AT_ONCE)
-            product = _product_of_halves(d_logits[:, rows].T, hidden)
-            if first:
-                self.sum[rows] = product
-            else:
-                self.sum[rows] += product
+                self.sum += product
+        elif first:
+            torch.mm(d_logits.T, hidden, out=self.sum)
+        else:
+            self.sum.addmm_(d_logits.T, hidden)
 
     def total(self) -> torch.Tensor:
         return self.sum.zero_().to(self.dtype) if self.empty else self.sum.to(self.dtype)

@@ -17,8 +17,9 @@ import torch
 import torch.distributed as dist
 from torch.autograd.function import once_differentiable
 
-from lmfast.loss.autograd import _backward_op, _rows_op
+from lmfast.loss.autograd import _backward_op, _rows_op, _words
 from lmfast.loss.rows import Options
+from lmfast.loss.shards import Shard
 
 __all__ = ["vocab_parallel_cross_entropy"]
 
@@ -31,6 +32,7 @@ def vocab_parallel_cross_entropy(
     reduction: str = "mean",
     label_smoothing: float = 0.0,
     *,
+    weight: torch.Tensor | None = None,
     z_loss: float = 0.0,
     softcap: float | None = None,
     logit_scale: float = 1.0,
@@ -44,12 +46,13 @@ def vocab_parallel_cross_entropy(
     logits_shard   [..., V_k]: the logits of this rank's classes, float32, float64, bfloat16 or float16
     target         labels [...] in the whole vocabulary, the same on every rank
     group          of torch.distributed; None is the default one
+    weight         a factor for each class of the whole vocabulary, [V], the same on every rank, or None
     vocab_start    the first class of this rank, and
     vocab_size     the number of all classes: to be given where the shards are not equally wide. By default rank k has
                    the classes from k * V_k on
 
-    The other options are those of `lmfast.loss.cross_entropy`; class weights, soft targets and a second derivative are
-    not offered. A label outside the vocabulary raises IndexError, on every rank alike.
+    The other options are those of `lmfast.loss.cross_entropy`; soft targets and a second derivative are not offered. A
+    label outside the vocabulary raises IndexError, on every rank alike.
     """
     if not dist.is_initialized():
         raise RuntimeError("want a process group: call torch.distributed.init_process_group first")
@@ -64,17 +67,21 @@ def vocab_parallel_cross_entropy(
     width = logits_shard.shape[-1]
     if vocab_start is None or vocab_size is None:
         vocab_start, vocab_size = dist.get_rank(group) * width, dist.get_world_size(group) * width
+    if weight is not None and weight.shape != (vocab_size,):
+        raise ValueError(f"weight: want shape ({vocab_size},), of the whole vocabulary, got {tuple(weight.shape)}")
     options = Options(ignore_index, label_smoothing, z_loss, softcap or 0.0, logit_scale)
     rows, labels = logits_shard.reshape(-1, width), target.reshape(-1).to(torch.int64)
     _refuse_bad_labels(labels, vocab_size, ignore_index)
-    losses = _VocabParallel.apply(rows, labels, group, options, vocab_start, vocab_size)
+    shard = Shard(vocab_start, width, vocab_size, None if weight is None else weight.detach().to(torch.float64))
+    losses = _VocabParallel.apply(rows, labels, group, options, shard)
     kind = torch.float64 if logits_shard.dtype == torch.float64 else torch.float32
     if reduction == "none":
         return losses.to(kind).reshape(target.shape)
     total = losses.sum()
     if reduction == "mean":
-        n = (labels != ignore_index).sum()
-        total = torch.where(n == 0, float("nan") if empty == "nan" else 0.0, total / n.clamp(min=1))
+        n = torch.where(labels != ignore_index, shard.label_weight(labels), 0.0).sum()
+        nothing = n == 0
+        total = torch.where(nothing, float("nan") if empty == "nan" else 0.0, total / torch.where(nothing, 1.0, n))
     return total.to(kind)
 
 
@@ -82,48 +89,43 @@ class _VocabParallel(torch.autograd.Function):
     """The loss of each row, float64 [N]."""
 
     @staticmethod
-    def forward(
-        ctx: Any, logits: Any, target: Any, group: Any, options: Options, vocab_start: int, vocab_size: int
-    ) -> torch.Tensor:
-        width, smoothing = logits.shape[1], options.label_smoothing
+    def forward(ctx: Any, logits: Any, target: Any, group: Any, options: Options, shard: Shard) -> torch.Tensor:
+        smoothing = options.label_smoothing
         ignored = target == options.ignore_index
-        mine = ~ignored & (target >= vocab_start) & (target < vocab_start + width)
-        # A row whose label another rank has gets class 0: the label's own results are then not looked at.
-        labels = torch.where(ignored, options.ignore_index, torch.where(mine, target - vocab_start, 0))
-        ctx.words = (options.ignore_index, float(smoothing > 0), 0.0, options.softcap, options.logit_scale, "nan")
-        spread, lse, logprob, _, _ = _rows_op(logits, labels, None, *ctx.words, False)
+        labels, mine = shard.labels(target, ~ignored, options.ignore_index)
+        own_weight = shard.own_weight if smoothing else None  # the label's is applied here
+        spread, lse, logprob, _, _ = _rows_op(logits, labels, own_weight, *_words(shard.options(options)), False)
 
         label_z = torch.where(mine, lse + logprob, -torch.inf)
         others = torch.where(mine, label_z + torch.log(torch.expm1(-logprob)), lse)
-        parts = torch.stack([others, label_z, lse, width * (lse - spread)])  # the last: the sum of z, if smoothed
+        sum_wz = shard.own_weight_sum * lse - shard.width * spread  # if smoothed, else it is not looked at
+        parts = torch.stack([others, label_z, lse, sum_wz])
         gathered = [torch.empty_like(parts) for _ in range(dist.get_world_size(group))]
         dist.all_gather(gathered, parts, group=group)
         others, label_z, every_lse, sums = torch.stack(gathered, 1)
         label_z = label_z.amax(0)
-        whole = torch.logsumexp(every_lse, 0)
-        loss = torch.nn.functional.softplus(torch.logsumexp(others, 0) - label_z, threshold=700.0)
+        whole, label_weight = torch.logsumexp(every_lse, 0), shard.label_weight(target)
+        nll = torch.nn.functional.softplus(torch.logsumexp(others, 0) - label_z, threshold=700.0)
+        loss = (1 - smoothing) * label_weight * nll
         if smoothing:
-            loss = (1 - smoothing) * loss + smoothing * (whole - sums.sum(0) / vocab_size)
+            loss = loss + smoothing / shard.n_classes * (shard.weight_sum * whole - sums.sum(0))
         if options.z_loss:
             loss = loss + options.z_loss * whole**2
-        ctx.options, ctx.share = options, smoothing * width / vocab_size
-        ctx.save_for_backward(logits, labels, mine, ignored, lse, whole)
+        ctx.options, ctx.shard = options, shard
+        ctx.save_for_backward(logits, labels, mine, ignored, label_weight, lse, whole)
         return torch.where(ignored, 0.0, loss)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, upstream: torch.Tensor) -> tuple[Any, ...]:
-        """One call for the shard: p of the whole vocabulary is exp(lse - whole) times that of the shard."""
-        logits, labels, mine, ignored, lse, whole = ctx.saved_tensors
-        options = ctx.options
+        logits, labels, mine, ignored, label_weight, lse, whole = ctx.saved_tensors
+        shard, options = ctx.shard, ctx.options
         upstream = torch.where(ignored, 0.0, upstream)
-        hard = torch.where(mine, (1 - options.label_smoothing) * upstream, 0.0)
-        to_whole = upstream * (1 + 2 * options.z_loss * whole)
-        # to_whole * exp(lse - whole) - hard - share * upstream, with every digit where a row's p -> 1.
-        d_lse = to_whole * torch.expm1(lse - whole) + (to_whole - hard) - ctx.share * upstream
+        row_scale, d_lse, d_logprob = shard.factors(options, mine, label_weight, lse, whole, upstream)
         d_lse = torch.where(ignored, 0.0, d_lse)
-        gradient = _backward_op(logits, labels, None, *ctx.words, ctx.share * upstream, d_lse, -hard, None)
-        return gradient, None, None, None, None, None
+        own_weight, words = shard.own_weight if options.label_smoothing else None, _words(shard.options(options))
+        gradient = _backward_op(logits, labels, own_weight, *words, row_scale, d_lse, d_logprob, None)
+        return gradient, None, None, None, None
 
 
 def _refuse_bad_labels(labels: torch.Tensor, vocab_size: int, ignore_index: int) -> None:

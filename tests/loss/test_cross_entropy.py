@@ -94,7 +94,10 @@ def test_truth_rows(isa: str, dtype: Any, n_classes: int, rng: np.random.Generat
                 assert_gradient(own, want.gradient, dtype)
 
 
-@pytest.mark.parametrize("n_classes", [32000, 50257, 50304, 128256, 151936, 262145])
+VOCABULARIES = (32000, 50257, 50304, 128256, 151936, 152064, 201088, 256000, 262144, 262145)
+
+
+@pytest.mark.parametrize("n_classes", VOCABULARIES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
 def test_truth_vocabularies(isa: str, dtype: Any, n_classes: int) -> None:
     """|logits| up to 100: every row's loss within the larger of 1e-6 and 2 ulp, the gradient rounded once."""
@@ -108,6 +111,34 @@ def test_truth_vocabularies(isa: str, dtype: Any, n_classes: int) -> None:
     got = Rows(x, y, isa=isa).run(gradient=room, scale=0.25)
     assert_losses(got.loss.astype(np.float32), want.loss)
     assert_gradient(room, want.gradient, dtype, slack=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("direction", [0.02, 0.0, -0.02])
+def test_truth_negative_rows(isa: str, dtype: Any, direction: float) -> None:
+    """Not one logit above 0, as in GPT-2, rising or falling: the largest of a block is the least negative one."""
+    n_classes = 3000
+    y = torch.tensor([0, 63, 64, 1023, 1024, 2999, 2944])  # at the borders of groups, of blocks and of the row
+    x = (torch.randn(len(y), n_classes) - 90 + direction * torch.arange(n_classes)).clamp(max=-0.5).to(dtype)
+    x[1, 63], x[4, :] = -0.0, -70.0
+    want = reference.cross_entropy_rows(x.double().numpy(), y.numpy(), scale=0.5)
+    got = Rows(x, y, isa=isa).run(("loss", "correct"), gradient=x, scale=0.5)
+    assert_losses(got.loss.astype(np.float32), want.loss)
+    assert (got.correct == want.correct).all()
+    assert_gradient(x, want.gradient, dtype)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+def test_isa_large_gradients_are_those_in_place(isa: str, dtype: Any) -> None:
+    """Written past the caches, to rows that begin anywhere in a line and do not touch their neighbours."""
+    n_rows, n_classes = 65, 65541
+    x = (torch.randn(n_rows, n_classes) * 4).to(dtype)
+    y = torch.randint(0, n_classes, (n_rows,))
+    room = torch.full((n_rows, n_classes + 3), 7.0, dtype=dtype)
+    Rows(x, y, isa=isa).run(gradient=room[:, 1:-2], scale=0.25)
+    assert (room[:, 0] == 7).all() and (room[:, -2:] == 7).all()
+    Rows(x, y, isa=isa).run(gradient=x, scale=0.25)
+    assert torch.equal(room[:, 1:-2], x)
 
 
 def test_truth_nearly_certain_rows(isa: str) -> None:

@@ -318,3 +318,56 @@ def test_unit_docstring() -> None:
         result = doctest.testmod(module)
         assert result.attempted
         assert not result.failed
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_truth_nearly_certain_rows_in_parts(dtype: Any, rng: np.random.Generator) -> None:
+    """The second pass over the classes makes the logits anew; where p -> 1 the label's gradient keeps its digits."""
+    n, h, v = 40, 64, 900
+    hidden = torch.from_numpy(rng.standard_normal((n, h))).to(dtype)
+    target = torch.from_numpy(rng.permutation(v)[:n])
+    weight = torch.from_numpy(rng.standard_normal((v, h)) * 0.1)
+    weight[target] = 0.3 * hidden.double()
+    weight = weight.to(dtype).requires_grad_()
+    logits = torch.nn.functional.linear(hidden, weight).double()
+    rows = reference.cross_entropy_rows(logits.detach().numpy(), target.numpy())
+    assert rows.loss.min() < 1e-5
+    loss = linear_cross_entropy(hidden, weight, target, reduction="sum", budget_bytes=1)
+    gradient = torch.autograd.grad(loss, weight)[0].double()[target].numpy()
+    want = rows.gradient.T[target.numpy()] @ hidden.double().numpy()
+    size = np.abs(want).max(1, keepdims=True)
+    floor = 2.0**-24 if dtype == torch.float16 else 0.0  # of what the format holds
+    assert (np.abs(gradient - want) <= 0.05 * size + 4 * floor * np.abs(hidden.double().numpy()).max()).all()
+
+
+@pytest.mark.parametrize("dtype", FORMATS, ids=str)
+def test_truth_more_results_in_parts(dtype: Any, rng: np.random.Generator) -> None:
+    """Gradients of the log-sum-exp, of ignored rows too, and of log-probabilities, in one chunk and in many."""
+    hidden, weight, target, bias, _ = problem(rng, dtype)
+    d_loss, d_lse, d_logprob = (torch.from_numpy(rng.uniform(0.5, 2, N)).float() for _ in range(3))
+    numbered = numbers(hidden, weight, bias)
+    logits = numbered[0] @ numbered[1].T + numbered[2]
+    given = {"scale": d_loss.numpy(), "d_lse": d_lse.numpy(), "d_logprob": d_logprob.numpy()}
+    rows = reference.cross_entropy_rows(logits, target.numpy(), label_smoothing=0.1, z_loss=1e-2, **given)
+    for budget in None, 1:
+        found = linear_cross_entropy(
+            hidden, weight, target, bias, reduction="none", label_smoothing=0.1, z_loss=1e-2, return_lse=True,
+            return_logprobs=True, budget_bytes=budget,
+        )  # fmt: skip
+        total = (found.loss * d_loss + found.lse * d_lse + found.logprobs * d_logprob).sum()
+        got = torch.autograd.grad(total, (hidden, weight))
+        assert_near(got[0], rows.gradient @ numbered[1], 2 * BOUND[dtype])
+        assert_near(got[1], rows.gradient.T @ numbered[0], 2 * BOUND[dtype])
+
+
+@pytest.mark.parametrize("dtype", FORMATS, ids=str)
+def test_safety_a_bad_label_is_nan_in_one_chunk_and_in_many(dtype: Any, rng: np.random.Generator) -> None:
+    v = 320  # torch's product of 16-bit matrices lets a NaN into the row before it unless V is a multiple of 64
+    hidden, weight, target, _, _ = problem(rng, dtype, v=v)
+    target[4] = v
+    for budget in None, 1:
+        loss = linear_cross_entropy(hidden, weight, target, reduction="none", on_bad_label="nan", budget_bytes=budget)
+        assert loss.isnan().nonzero().tolist() == [[4]]
+        got = torch.autograd.grad(loss.sum(), (hidden, weight))
+        assert got[0].isnan().any(1).nonzero().tolist() == [[4]]
+        assert got[1].isnan().all()

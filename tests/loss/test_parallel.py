@@ -19,6 +19,8 @@ CASES: list[dict[str, Any]] = [
     {"reduction": "none", "label_smoothing": 0.2},
     {"reduction": "sum", "z_loss": 1e-2, "softcap": 5.0, "logit_scale": 0.7},
     {"label_smoothing": 0.1, "z_loss": 1e-3, "ignore_index": 3},
+    {"weight": True},
+    {"weight": True, "reduction": "none", "label_smoothing": 0.2, "z_loss": 1e-3},
 ]
 
 
@@ -31,6 +33,14 @@ def rows_of(seed: int, v: int) -> tuple[Any, Any]:
     return torch.from_numpy(logits), torch.from_numpy(target)
 
 
+def with_weight(options: dict[str, Any]) -> dict[str, Any]:
+    """Class weights for the whole vocabulary where a case wants them; that of a class is 0."""
+    if "weight" not in options:
+        return options
+    weight = torch.linspace(0.0, 2.0, 64, dtype=torch.float64)
+    return {**options, "weight": weight}
+
+
 def work(rank: int, world: int, folder: str) -> None:
     """One rank: all cases, their losses and the gradient of its shard to a file."""
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=world)
@@ -38,7 +48,7 @@ def work(rank: int, world: int, folder: str) -> None:
     from lmfast.loss import vocab_parallel_cross_entropy
 
     results = []
-    for seed, options in enumerate(CASES):
+    for seed, options in enumerate(map(with_weight, CASES)):
         for dtype, uneven in itertools.product((torch.float64, torch.float32, torch.bfloat16), (False, True)):
             logits, target = rows_of(seed, 64)
             if "ignore_index" in options:
@@ -59,6 +69,8 @@ def work(rank: int, world: int, folder: str) -> None:
             results.append((loss.detach().double(), shard.grad.double()))
     all_ignored = vocab_parallel_cross_entropy(shard, torch.full((6,), -100), empty="zero")
     nothing = torch.autograd.grad(all_ignored, shard)[0]
+    with pytest.raises(ValueError, match="weight: want shape"):
+        vocab_parallel_cross_entropy(shard, torch.zeros(6, dtype=torch.int64), weight=torch.ones(3))
     try:
         vocab_parallel_cross_entropy(shard.detach(), torch.full((6,), 64 * world))
         message = ""
@@ -82,11 +94,15 @@ def test_truth_ranks_equal_one(world: int, tmp_path: Path, monkeypatch: pytest.M
         if "ignore_index" in options:
             target = target.abs() % 64
         logits = logits.to(dtype).double().numpy()
-        words = {k: v for k, v in options.items() if k != "reduction"}
+        words = {k: v for k, v in options.items() if k not in ("reduction", "weight")}
+        weight = with_weight(options).get("weight")
+        weight = None if weight is None else weight.numpy()
         reduction = options.get("reduction", "mean")
-        rows = reference.cross_entropy_rows(logits, target.numpy(), **words)
-        loss = rows.loss if reduction == "none" else rows.loss.sum() / (rows.valid.sum() if reduction == "mean" else 1)
-        scale = np.arange(1.0, 7.0) if reduction == "none" else 2.0 / (rows.valid.sum() if reduction == "mean" else 1)
+        rows = reference.cross_entropy_rows(logits, target.numpy(), weight, **words)
+        each = np.ones(6) if weight is None else weight[np.where(rows.valid, target.numpy(), 0)]
+        divisor = each[rows.valid].sum() if reduction == "mean" else 1.0
+        loss = rows.loss if reduction == "none" else rows.loss.sum() / divisor
+        scale = np.arange(1.0, 7.0) if reduction == "none" else 2.0 / divisor
         gradient = rows.gradient * np.broadcast_to(scale, 6)[:, None]
         for rank in ranks:
             np.testing.assert_allclose(rank[0][i][0].numpy().reshape(loss.shape), loss, rtol=1e-6, atol=1e-9)
