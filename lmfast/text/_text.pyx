@@ -30,7 +30,6 @@ cdef extern from "Python.h":
     void *PyUnicode_DATA(object text)
     Py_ssize_t PyUnicode_GET_LENGTH(object text)
     object PyUnicode_New(Py_ssize_t n, Py_UCS4 largest)
-    object PyUnicode_DecodeUTF8(const char *data, Py_ssize_t n, const char *errors)
     void Py_INCREF_item "Py_INCREF"(PyObject *item)
     PyObject *PyList_GET_ITEM(PyObject *items, Py_ssize_t i)
     void PyList_SET_ITEM_item "PyList_SET_ITEM"(PyObject *items, Py_ssize_t i, PyObject *item)
@@ -49,6 +48,50 @@ cdef extern from *:
     """
     void LOCK(PyThread_type_lock lock)
     void UNLOCK(PyThread_type_lock lock)
+
+cdef extern from *:
+    """
+    /* Fills a new list with the ints of a table that the ids number. The table and the ints are too large for the
+     * second-level cache, so each is fetched some steps ahead. */
+    static void fill_list(PyObject *list, PyObject *table, const uint32_t *ids, size_t n) {
+        enum { NEAR = 12, FAR = 24 };
+        PyObject **out = ((PyListObject *)list)->ob_item, **ints = ((PyListObject *)table)->ob_item;
+        for (size_t i = 0; i < n; i++) {
+            if (i + FAR < n) {
+                __builtin_prefetch(&ints[ids[i + FAR]]);
+                __builtin_prefetch(ints[ids[i + NEAR]], 1);
+            }
+            PyObject *item = ints[ids[i]];
+            Py_INCREF(item);
+            out[i] = item;
+        }
+    }
+
+    /* Reads ints from a list, from `start` on, and returns how many came before one that is not plain: not of type int
+     * itself, negative, or past 32 bits or one digit. */
+    static Py_ssize_t small_ints(PyObject *list, Py_ssize_t start, Py_ssize_t n, uint32_t *out) {
+        PyObject **items = ((PyListObject *)list)->ob_item + start;
+        for (Py_ssize_t i = 0; i < n; i++) {
+            if (i + 64 < n) __builtin_prefetch(items[i + 64]);
+            if (!PyLong_CheckExact(items[i])) return i;
+    #if PY_VERSION_HEX >= 0x030C0000
+            const PyLongObject *number = (const PyLongObject *)items[i];
+            if (!PyUnstable_Long_IsCompact(number)) return i;
+            const Py_ssize_t value = PyUnstable_Long_CompactValue(number);
+            if (value < 0 || value > UINT32_MAX) return i;
+    #else
+            const Py_ssize_t n_digits = Py_SIZE(items[i]);
+            if (n_digits < 0 || n_digits > 1) return i;
+            const digit value = n_digits ? ((PyLongObject *)items[i])->ob_digit[0] : 0;
+    #endif
+            out[i] = (uint32_t)value;
+        }
+        return n;
+    }
+    """
+    void fill_list(PyObject *list, PyObject *table, const uint32_t *ids, size_t n)
+    Py_ssize_t small_ints(PyObject *list, Py_ssize_t start, Py_ssize_t n, uint32_t *out)
+    void PyObject_GC_UnTrack(PyObject *container)
 
 cdef extern from "lf.h" nogil:
     ctypedef enum lf_status:
@@ -72,11 +115,17 @@ cdef extern from "text/normalize.h" nogil:
     size_t lf_nfc_bound(size_t n)
     size_t lf_nfc(const uint8_t *text, size_t n, uint8_t *out)
 
+cdef extern from "text/pages.h" nogil:
+    void lf_pages_advise(void *p, size_t n)
+
 cdef extern from "text/transcode.h" nogil:
     size_t lf_utf8_bound(size_t n, unsigned width)
-    int lf_utf8_measure(const uint8_t *text, size_t n, size_t *n_characters, uint32_t *largest)
-    void lf_utf8_to(const uint8_t *text, size_t n, unsigned width, void *characters)
     size_t lf_utf8_from(const void *characters, unsigned width, size_t n, uint8_t *out, size_t *lone)
+    ctypedef struct lf_utf8_progress:
+        pass
+    ctypedef void lf_utf8_reader(const uint8_t *text, size_t n, unsigned width, void *out, size_t room,
+                                 lf_utf8_progress *progress) noexcept nogil
+    lf_utf8_reader *lf_utf8_reader_for(lf_isa isa)
 
 cdef extern from "text/split.h" nogil:
     ctypedef enum lf_split:
@@ -119,14 +168,26 @@ cdef extern from "text/added.h" nogil:
                       size_t done, const uint8_t *allowed, lf_added_match *match)
 
 cdef extern from "text/decode.h" nogil:
+    enum:
+        LF_BEYOND_ASCII
+        LF_BEYOND_LATIN1
+        LF_BEYOND_BMP
+    ctypedef struct lf_token_facts:
+        uint32_t n_bytes
     ctypedef struct lf_decoder:
-        uint32_t *lengths
+        lf_token_facts *facts
         size_t n_ids
+    ctypedef struct lf_decoded:
+        size_t n_bytes
+        size_t n_characters
+        unsigned flags
     lf_status lf_decoder_new(lf_decoder **decoder, const uint8_t *blob, const int64_t *offsets, const uint32_t *ids,
                              size_t n_tokens, size_t n_ids)
     void lf_decoder_free(lf_decoder *decoder)
-    lf_status lf_decode_size(const lf_decoder *decoder, const uint32_t *ids, size_t n, size_t *n_bytes, size_t *where)
+    lf_status lf_decode_measure(const lf_decoder *decoder, const uint32_t *ids, size_t n, lf_decoded *size, size_t *where)
     size_t lf_decode(const lf_decoder *decoder, const uint32_t *ids, size_t n, uint8_t *out, size_t n_bytes)
+    int lf_decode_text(const lf_decoder *decoder, lf_utf8_reader *reader, const uint32_t *ids, size_t n, unsigned width,
+                       uint32_t largest, void *out, size_t n_characters)
 
 cdef extern from "text/encode.h" nogil:
     ctypedef struct lf_text:
@@ -155,6 +216,7 @@ cdef extern from "text/encode.h" nogil:
     size_t lf_text_bound(const lf_text *text, size_t n)
 
 cdef object empty = np.empty
+cdef bint UNTRACK = bool(os.environ.get("UNTRACK"))
 cdef object nothing_allowed = ()
 cdef bint checking = _checking.on  # a copy: the reference is to run beside the kernels
 
@@ -301,6 +363,7 @@ cdef class Encoder:
     cdef lf_added *added_raw
     cdef lf_added *added_normalized
     cdef lf_decoder *decoder
+    cdef lf_utf8_reader *reader
     cdef lf_text text
     cdef const lf_text_ops *ops
     cdef size_t cache_bytes
@@ -345,6 +408,7 @@ cdef class Encoder:
             raise ValueError(f"isa {isa!r} is not available here; available: {', '.join(isas())}")
         cdef int number = ISA_NAMES.index(isa)
         self.ops = lf_text_ops_for(<lf_isa>number)
+        self.reader = lf_utf8_reader_for(<lf_isa>number)
         self.keep = (blob, np.asarray(offsets), np.asarray(ids))
         self.cache_bytes = cache_bytes
         cdef size_t n_tokens = <size_t>ids.shape[0]
@@ -698,68 +762,100 @@ cdef class Encoder:
 
     def _decode(self, const uint32_t[::1] ids not None, errors):
         """The bytes of ids where `errors` is None, else their text."""
-        return self.decode_ids(&ids[0], <size_t>ids.shape[0], errors) if ids.shape[0] else b"" if errors is None else ""
+        cdef lf_decoded size = lf_decoded(0, 0, 0)
+        cdef size_t n = <size_t>ids.shape[0]
+        cdef const uint32_t *data = &ids[0] if n else NULL
+        self.measure(data, n, 0, &size)
+        return self.decode_ids(data, n, size, errors)
 
     def _decode_list(self, list ids not None, errors):
         """The same for a list of ints."""
-        cdef Py_ssize_t n = len(ids), i
-        cdef long number
-        cdef int overflow = 0
-        cdef PyObject *item
+        cdef Py_ssize_t n = len(ids), at = 0, m
+        cdef lf_decoded size = lf_decoded(0, 0, 0)
         cdef uint32_t *data = <uint32_t *>malloc(<size_t>(n + 1) * sizeof(uint32_t))
         if data == NULL:
             raise MemoryError(f"no memory for {n} ids")
+        lf_pages_advise(data, <size_t>n * sizeof(uint32_t))
         try:
-            for i in range(n):
-                item = PyList_GET_ITEM(<PyObject *>ids, i)
-                if not PyLong_Check(item):
-                    raise TypeError(f"ids[{i}]: want an integer, got {ids[i]!r}")
-                number = PyLong_AsLongAndOverflow(item, &overflow)
-                if overflow or number < 0 or <size_t>number >= self.decoder.n_ids:
-                    raise IndexError(f"ids[{i}] = {ids[i]} is outside [0, {self.decoder.n_ids})")
-                data[i] = <uint32_t>number
-            return self.decode_ids(data, <size_t>n, errors)
+            while at < n:  # a part is measured while it is in the first-level cache
+                m = small_ints(<PyObject *>ids, at, min(n - at, 4096), data + at)
+                if m == 0:
+                    data[at] = self.odd_id(ids[at], at)
+                    m = 1
+                self.measure(data + at, <size_t>m, <size_t>at, &size)
+                at += m
+            return self.decode_ids(data, <size_t>n, size, errors)
         finally:
             free(data)
 
-    cdef object decode_ids(self, const uint32_t *data, size_t n, errors):
-        cdef size_t n_bytes = 0, where = 0
+    cdef uint32_t odd_id(self, item, Py_ssize_t where) except? 0:
+        # an int that is no plain small one
+        cdef int overflow = 0
+        if not PyLong_Check(<PyObject *>item):
+            raise TypeError(f"ids[{where}]: want an integer, got {item!r}")
+        cdef long number = PyLong_AsLongAndOverflow(<PyObject *>item, &overflow)
+        if overflow or number < 0 or <size_t>number >= self.decoder.n_ids:
+            raise IndexError(f"ids[{where}] = {item} is outside [0, {self.decoder.n_ids})")
+        return <uint32_t>number
+
+    cdef int measure(self, const uint32_t *data, size_t n, size_t first, lf_decoded *size) except -1:
+        # adds ids, of which the first has that number, to a size
+        cdef size_t where = 0
+        cdef lf_status status
         if self.decoder == NULL:
             raise ValueError("the tokenizer has not been compiled")
-        cdef lf_status status
-        with nogil:
-            status = lf_decode_size(self.decoder, data, n, &n_bytes, &where)
+        if n <= 4096:
+            status = lf_decode_measure(self.decoder, data, n, size, &where)
+        else:
+            with nogil:
+                status = lf_decode_measure(self.decoder, data, n, size, &where)
         if status != LF_OK:
-            raise IndexError(f"ids[{where}] = {data[where]} is no token; ids are in [0, {self.decoder.n_ids})")
-        result = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>n_bytes)
-        cdef uint8_t *out = <uint8_t *>PyBytes_AS_STRING(result)
-        cdef size_t n_characters = 0
-        cdef uint32_t largest = 0
-        cdef int well_formed = 0
-        with nogil:
-            where = lf_decode(self.decoder, data, n, out, n_bytes)
-            if errors is not None and where == n_bytes:
-                well_formed = lf_utf8_measure(out, n_bytes, &n_characters, &largest)
-        if where != n_bytes:
-            raise RuntimeError("the ids changed while they were decoded")
+            raise IndexError(f"ids[{first + where}] = {data[where]} is no token; ids are in [0, {self.decoder.n_ids})")
+        return 0
+
+    cdef object decode_ids(self, const uint32_t *data, size_t n, lf_decoded size, errors):
         if errors is None:
-            return result
-        if not well_formed:
-            policy = errors.encode()
-            return PyUnicode_DecodeUTF8(<const char *>out, <Py_ssize_t>n_bytes, PyBytes_AS_STRING(policy))
+            return self.decode_bytes_of(data, n, size.n_bytes)
         codecs_lookup_error(errors)
-        text = PyUnicode_New(<Py_ssize_t>n_characters, largest)
+        cdef Py_UCS4 largest = 0x7F
+        if size.flags:
+            largest = 0x10FFFF if size.flags & LF_BEYOND_BMP else 0xFFFF if size.flags & LF_BEYOND_LATIN1 else 0xFF
+        text = PyUnicode_New(<Py_ssize_t>size.n_characters, largest)
         cdef void *characters = PyUnicode_DATA(text)
         cdef unsigned width = <unsigned>PyUnicode_KIND(text)
+        cdef int well_formed
+        if n <= 4096:
+            well_formed = lf_decode_text(self.decoder, self.reader, data, n, width, largest, characters,
+                                             size.n_characters)
+        else:
+            with nogil:
+                lf_pages_advise(characters, size.n_characters * width)
+                well_formed = lf_decode_text(self.decoder, self.reader, data, n, width, largest, characters,
+                                             size.n_characters)
+        if well_formed:
+            return text
+        del text
+        raw = self.decode_bytes_of(data, n, size.n_bytes)
+        return raw.decode("utf-8", errors)
+
+    cdef bytes decode_bytes_of(self, const uint32_t *data, size_t n, size_t n_bytes):
+        cdef bytes result = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>n_bytes)
+        cdef uint8_t *out = <uint8_t *>PyBytes_AS_STRING(result)
+        cdef size_t written
         with nogil:
-            lf_utf8_to(out, n_bytes, width, characters)
-        return text
+            lf_pages_advise(out, n_bytes)
+            written = lf_decode(self.decoder, data, n, out, n_bytes)
+        if written != n_bytes:
+            raise RuntimeError("the ids changed while they were decoded")
+        return result
 
     def _token_lengths(self):
         """uint32[n]: the bytes of each id's token; 0 for an id that has none."""
         lengths = empty(self.decoder.n_ids, uint32)
         cdef uint32_t[::1] out = lengths
-        memcpy(&out[0], self.decoder.lengths, self.decoder.n_ids * sizeof(uint32_t))
+        cdef size_t i
+        for i in range(self.decoder.n_ids):
+            out[i] = self.decoder.facts[i].n_bytes
         return lengths
 
     def _find(self, bytes token not None):
@@ -794,12 +890,8 @@ cdef lf_added *new_added(tuple tokens) except? NULL:
 cdef list list_from(list table, const uint32_t *ids, size_t n):
     # the ints of a table that the ids number, which must be below its length
     cdef list result = PyList_New(<Py_ssize_t>n)
-    cdef size_t i
-    cdef PyObject *item
-    for i in range(n):
-        item = PyList_GET_ITEM(<PyObject *>table, <Py_ssize_t>ids[i])
-        Py_INCREF_item(item)
-        PyList_SET_ITEM_item(<PyObject *>result, <Py_ssize_t>i, item)
+    fill_list(<PyObject *>result, <PyObject *>table, ids, n)
+    if UNTRACK: PyObject_GC_UnTrack(<PyObject *>result)
     return result
 
 
