@@ -6,19 +6,19 @@
 
 #include "text/utf8.h"
 
-enum { INLINE = 15, LONG = 255, BLOCK = 4096, TOKEN_MOST = (1 << 29) - 1 };
+enum { INLINE = 15, LONG = 255, BLOCK = 4096, AHEAD = 16, FLAGS_SHIFT = 29, TOKEN_MOST = (1 << FLAGS_SHIFT) - 1 };
 
-static lf_token_facts facts_of(const uint8_t *p, uint32_t n) {
-    lf_token_facts facts = {.n_bytes = n};
+static uint32_t characters_of(const uint8_t *p, uint32_t n) {
+    uint32_t begun = 0, flags = 0;
     uint8_t largest = 0;
     for (uint32_t i = 0; i < n; i++) {
-        facts.n_characters += !lf_utf8_continues(p[i]);
+        begun += !lf_utf8_continues(p[i]);
         if (p[i] > largest) largest = p[i];
     }
-    if (largest >= 0x80) facts.flags = LF_BEYOND_ASCII;
-    if (largest >= 0xC4) facts.flags |= LF_BEYOND_LATIN1;
-    if (largest >= 0xF0) facts.flags |= LF_BEYOND_BMP;
-    return facts;
+    if (largest >= 0x80) flags = LF_BEYOND_ASCII;
+    if (largest >= 0xC4) flags |= LF_BEYOND_LATIN1;
+    if (largest >= 0xF0) flags |= LF_BEYOND_BMP;
+    return flags << FLAGS_SHIFT | begun;
 }
 
 lf_status lf_decoder_new(lf_decoder **decoder, const uint8_t *blob, const int64_t *offsets, const uint32_t *ids,
@@ -28,14 +28,16 @@ lf_status lf_decoder_new(lf_decoder **decoder, const uint8_t *blob, const int64_
     if (!d) return LF_ENOMEM;
     *d = (lf_decoder){.blob = blob, .n_ids = n_ids};
     d->slots = calloc(n_ids + 1, sizeof *d->slots);
-    d->facts = calloc(n_ids + 1, sizeof *d->facts);
-    if (!d->slots || !d->facts) return lf_decoder_free(d), LF_ENOMEM;
+    d->lengths = calloc(n_ids + 1, sizeof *d->lengths);
+    d->characters = calloc(n_ids + 1, sizeof *d->characters);
+    if (!d->slots || !d->lengths || !d->characters) return lf_decoder_free(d), LF_ENOMEM;
     for (size_t i = 0; i < n_tokens; i++) {
         const uint64_t at = (uint64_t)offsets[i];
         if (offsets[i + 1] - offsets[i] > TOKEN_MOST) return lf_decoder_free(d), LF_ENOMEM;
         const uint32_t n = (uint32_t)(offsets[i + 1] - offsets[i]);
         uint8_t *slot = d->slots[ids[i]];
-        d->facts[ids[i]] = facts_of(blob + at, n);
+        d->lengths[ids[i]] = n;
+        d->characters[ids[i]] = characters_of(blob + at, n);
         memset(slot, 0, 16);
         if (n <= INLINE) {
             memcpy(slot, blob + at, n);
@@ -52,36 +54,39 @@ lf_status lf_decoder_new(lf_decoder **decoder, const uint8_t *blob, const int64_
 
 void lf_decoder_free(lf_decoder *d) {
     if (!d) return;
-    free(d->slots), free(d->facts);
+    free(d->slots), free(d->lengths), free(d->characters);
     free(d);
 }
 
-lf_status lf_decode_measure(const lf_decoder *d, const uint32_t *ids, size_t n, lf_decoded *size, size_t *where) {
-    lf_decoded sum = *size;
+lf_status lf_decode_size(const lf_decoder *d, const uint32_t *ids, size_t n, size_t *n_bytes, size_t *where) {
+    size_t total = 0;
     for (size_t i = 0; i < n; i++) {
-        if (LF_UNLIKELY(ids[i] >= d->n_ids)) return *where = i, LF_EINDEX;
-        const lf_token_facts facts = d->facts[ids[i]];
-        if (LF_UNLIKELY(facts.n_bytes == 0)) return *where = i, LF_EINDEX;
-        sum.n_bytes += facts.n_bytes;
-        sum.n_characters += facts.n_characters;
-        sum.flags |= facts.flags;
+        if (LF_UNLIKELY(ids[i] >= d->n_ids || d->lengths[ids[i]] == 0)) return *where = i, LF_EINDEX;
+        total += d->lengths[ids[i]];
     }
-    *size = sum;
+    *n_bytes = total;
     return LF_OK;
 }
 
-lf_status lf_decode_size(const lf_decoder *d, const uint32_t *ids, size_t n, size_t *n_bytes, size_t *where) {
-    lf_decoded size = {0};
-    const lf_status status = lf_decode_measure(d, ids, n, &size, where);
-    *n_bytes = size.n_bytes;
-    return status;
+lf_status lf_decode_measure(const lf_decoder *d, const uint32_t *ids, size_t n, lf_decoded *sum, size_t *where) {
+    const uint32_t *characters = d->characters;
+    size_t total = 0;
+    uint32_t flags = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (LF_UNLIKELY(ids[i] >= d->n_ids || characters[ids[i]] == 0)) return *where = i, LF_EINDEX;
+        total += characters[ids[i]] & TOKEN_MOST;
+        flags |= characters[ids[i]];
+    }
+    sum->n_characters += total;
+    sum->flags |= flags >> FLAGS_SHIFT;
+    return LF_OK;
 }
 
 /* The bytes of a token, wherever they lie. */
 static inline const uint8_t *token(const lf_decoder *d, uint32_t id, uint32_t *n) {
     const uint8_t *slot = d->slots[id];
     uint64_t at;
-    *n = d->facts[id].n_bytes;
+    *n = d->lengths[id];
     if (slot[15] != LONG) return slot;
     memcpy(&at, slot, 8);
     return d->blob + at;
@@ -118,6 +123,7 @@ static size_t fill(const lf_decoder *d, rest *r, uint8_t *block, size_t have) {
     const size_t n_ids = d->n_ids;
     const uint32_t *ids = r->ids, *end = ids + r->n;
     for (; ids < end && have < BLOCK && *ids < n_ids; ids++) {
+        if (end - ids > AHEAD) __builtin_prefetch(slots + ids[AHEAD]); /* the output has driven them out of the cache */
         const uint8_t *slot = slots[*ids];
         if (LF_LIKELY(slot[15] != LONG)) {
             memcpy(block + have, slot, 16);

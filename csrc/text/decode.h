@@ -1,17 +1,14 @@
 /* decode.h - ids to bytes, and ids to the characters of a str.
  *
- * Two tables. What is known of each id's token, eight bytes, so that one pass over the ids finds what the output needs:
+ * One 16-byte slot an id, so that writing a token is a load, a store and an addition:
  *
- *     | bytes (4) | characters, kind of text (4) |                          0 bytes: no such id
- *
- * And its bytes, so that writing a token is a load, a store and an addition:
- *
- *     | up to 15 bytes of the token ................ | length |
- *     | offset in blob (8) | length (4) |      ...   |   255  |             a longer token
+ *     | up to 15 bytes of the token ................ | length |      length 0: no such id
+ *     | offset in blob (8) | length (4) |      ...   |   255  |      for a longer token
  *
  * A str holds its characters in one, two or four bytes each, after the largest one. Number and width of the characters are
  * sums over the tokens even where a character is split between tokens, for every character has one byte that begins it.
- * So the str is made first, and the bytes go through a block of 4 KB into it. Whether they are UTF-8 is seen there.
+ * So one pass over the ids and a small table finds them, then the str is made, and the bytes go through a block of 4 KB
+ * into it. Whether they are UTF-8 is seen there.
  *
  * Complexity: linear in the ids and bytes. Memory: 24 bytes an id up to the largest. */
 #ifndef LF_TEXT_DECODE_H
@@ -20,16 +17,18 @@
 #include "lf.h"
 #include "text/transcode.h"
 
-/* What the bytes of some tokens need, if together they are UTF-8: the largest flag says it. */
+/* What the characters of some tokens need, if together they are UTF-8: the largest flag says it. */
 enum { LF_BEYOND_ASCII = 1, LF_BEYOND_LATIN1 = 2, LF_BEYOND_BMP = 4 };
 
 typedef struct {
-    uint32_t n_bytes, n_characters : 29, flags : 3;
-} lf_token_facts;
+    size_t n_characters;
+    unsigned flags;
+} lf_decoded;
 
 typedef struct {
     uint8_t (*slots)[16];
-    lf_token_facts *facts;
+    uint32_t *lengths;    /* bytes of each id's token, 0 for no such id */
+    uint32_t *characters; /* flags in the highest 3 bits, how many characters begin below; 0 for no such id */
     const uint8_t *blob;
     size_t n_ids; /* one more than the largest id */
 } lf_decoder;
@@ -41,20 +40,14 @@ lf_status lf_decoder_new(lf_decoder **decoder, const uint8_t *blob, const int64_
                          size_t n_tokens, size_t n_ids);
 void lf_decoder_free(lf_decoder *decoder);
 
-/* The output of some ids. */
-typedef struct {
-    size_t n_bytes, n_characters;
-    unsigned flags;
-} lf_decoded;
-
-/* Adds n ids to a size. LF_EINDEX: ids[*where] is no token's. */
-lf_status lf_decode_measure(const lf_decoder *decoder, const uint32_t *ids, size_t n, lf_decoded *size, size_t *where);
-
-/* How many bytes the ids decode to. LF_EINDEX as above. */
+/* How many bytes the ids decode to. LF_EINDEX: ids[*where] is no token's. */
 lf_status lf_decode_size(const lf_decoder *decoder, const uint32_t *ids, size_t n, size_t *n_bytes, size_t *where);
 
-/* Writes the bytes of the ids, at most n_bytes, and returns how many. For the n_bytes that were measured they are all
- * written; ids that changed meanwhile cannot make it write more. */
+/* Adds the characters of n ids to a sum. LF_EINDEX as above. */
+lf_status lf_decode_measure(const lf_decoder *decoder, const uint32_t *ids, size_t n, lf_decoded *sum, size_t *where);
+
+/* Writes the bytes of the ids, at most n_bytes, and returns how many. For the n_bytes that lf_decode_size found they are
+ * all written; ids that changed meanwhile cannot make it write more. */
 size_t lf_decode(const lf_decoder *decoder, const uint32_t *ids, size_t n, uint8_t *out, size_t n_bytes);
 
 /* Writes the characters of the ids, `width` bytes each, the largest of the width that `largest` has. Returns 1 if that

@@ -172,19 +172,17 @@ cdef extern from "text/decode.h" nogil:
         LF_BEYOND_ASCII
         LF_BEYOND_LATIN1
         LF_BEYOND_BMP
-    ctypedef struct lf_token_facts:
-        uint32_t n_bytes
     ctypedef struct lf_decoder:
-        lf_token_facts *facts
+        uint32_t *lengths
         size_t n_ids
     ctypedef struct lf_decoded:
-        size_t n_bytes
         size_t n_characters
         unsigned flags
     lf_status lf_decoder_new(lf_decoder **decoder, const uint8_t *blob, const int64_t *offsets, const uint32_t *ids,
                              size_t n_tokens, size_t n_ids)
     void lf_decoder_free(lf_decoder *decoder)
-    lf_status lf_decode_measure(const lf_decoder *decoder, const uint32_t *ids, size_t n, lf_decoded *size, size_t *where)
+    lf_status lf_decode_size(const lf_decoder *decoder, const uint32_t *ids, size_t n, size_t *n_bytes, size_t *where)
+    lf_status lf_decode_measure(const lf_decoder *decoder, const uint32_t *ids, size_t n, lf_decoded *sum, size_t *where)
     size_t lf_decode(const lf_decoder *decoder, const uint32_t *ids, size_t n, uint8_t *out, size_t n_bytes)
     int lf_decode_text(const lf_decoder *decoder, lf_utf8_reader *reader, const uint32_t *ids, size_t n, unsigned width,
                        uint32_t largest, void *out, size_t n_characters)
@@ -762,16 +760,18 @@ cdef class Encoder:
 
     def _decode(self, const uint32_t[::1] ids not None, errors):
         """The bytes of ids where `errors` is None, else their text."""
-        cdef lf_decoded size = lf_decoded(0, 0, 0)
         cdef size_t n = <size_t>ids.shape[0]
         cdef const uint32_t *data = &ids[0] if n else NULL
-        self.measure(data, n, 0, &size)
-        return self.decode_ids(data, n, size, errors)
+        cdef lf_decoded sum = lf_decoded(0, 0)
+        if errors is None:
+            return self.decode_bytes_of(data, n)
+        self.measure(data, n, 0, &sum)
+        return self.decode_text(data, n, sum, errors)
 
     def _decode_list(self, list ids not None, errors):
         """The same for a list of ints."""
         cdef Py_ssize_t n = len(ids), at = 0, m
-        cdef lf_decoded size = lf_decoded(0, 0, 0)
+        cdef lf_decoded sum = lf_decoded(0, 0)
         cdef uint32_t *data = <uint32_t *>malloc(<size_t>(n + 1) * sizeof(uint32_t))
         if data == NULL:
             raise MemoryError(f"no memory for {n} ids")
@@ -782,9 +782,9 @@ cdef class Encoder:
                 if m == 0:
                     data[at] = self.odd_id(ids[at], at)
                     m = 1
-                self.measure(data + at, <size_t>m, <size_t>at, &size)
+                self.measure(data + at, <size_t>m, <size_t>at, &sum)
                 at += m
-            return self.decode_ids(data, <size_t>n, size, errors)
+            return self.decode_bytes_of(data, <size_t>n) if errors is None else self.decode_text(data, <size_t>n, sum, errors)
         finally:
             free(data)
 
@@ -798,54 +798,54 @@ cdef class Encoder:
             raise IndexError(f"ids[{where}] = {item} is outside [0, {self.decoder.n_ids})")
         return <uint32_t>number
 
-    cdef int measure(self, const uint32_t *data, size_t n, size_t first, lf_decoded *size) except -1:
-        # adds ids, of which the first has that number, to a size
+    cdef int measure(self, const uint32_t *data, size_t n, size_t first, lf_decoded *sum) except -1:
+        # adds ids, of which the first has that number, to a sum
         cdef size_t where = 0
         cdef lf_status status
         if self.decoder == NULL:
             raise ValueError("the tokenizer has not been compiled")
         if n <= 4096:
-            status = lf_decode_measure(self.decoder, data, n, size, &where)
+            status = lf_decode_measure(self.decoder, data, n, sum, &where)
         else:
             with nogil:
-                status = lf_decode_measure(self.decoder, data, n, size, &where)
-        if status != LF_OK:
-            raise IndexError(f"ids[{first + where}] = {data[where]} is no token; ids are in [0, {self.decoder.n_ids})")
-        return 0
+                status = lf_decode_measure(self.decoder, data, n, sum, &where)
+        return 0 if status == LF_OK else self.refuse_id(data[where], first + where)
 
-    cdef object decode_ids(self, const uint32_t *data, size_t n, lf_decoded size, errors):
-        if errors is None:
-            return self.decode_bytes_of(data, n, size.n_bytes)
+    cdef int refuse_id(self, uint32_t token, size_t where) except -1:
+        raise IndexError(f"ids[{where}] = {token} is no token; ids are in [0, {self.decoder.n_ids})")
+
+    cdef str decode_text(self, const uint32_t *data, size_t n, lf_decoded sum, errors):
         codecs_lookup_error(errors)
         cdef Py_UCS4 largest = 0x7F
-        if size.flags:
-            largest = 0x10FFFF if size.flags & LF_BEYOND_BMP else 0xFFFF if size.flags & LF_BEYOND_LATIN1 else 0xFF
-        text = PyUnicode_New(<Py_ssize_t>size.n_characters, largest)
-        cdef void *characters = PyUnicode_DATA(text)
+        if sum.flags:
+            largest = 0x10FFFF if sum.flags & LF_BEYOND_BMP else 0xFFFF if sum.flags & LF_BEYOND_LATIN1 else 0xFF
+        text = PyUnicode_New(<Py_ssize_t>sum.n_characters, largest)
+        cdef void *out = PyUnicode_DATA(text)
         cdef unsigned width = <unsigned>PyUnicode_KIND(text)
         cdef int well_formed
         if n <= 4096:
-            well_formed = lf_decode_text(self.decoder, self.reader, data, n, width, largest, characters,
-                                             size.n_characters)
+            well_formed = lf_decode_text(self.decoder, self.reader, data, n, width, largest, out, sum.n_characters)
         else:
             with nogil:
-                lf_pages_advise(characters, size.n_characters * width)
-                well_formed = lf_decode_text(self.decoder, self.reader, data, n, width, largest, characters,
-                                             size.n_characters)
-        if well_formed:
-            return text
-        del text
-        raw = self.decode_bytes_of(data, n, size.n_bytes)
-        return raw.decode("utf-8", errors)
+                lf_pages_advise(out, sum.n_characters * width)
+                well_formed = lf_decode_text(self.decoder, self.reader, data, n, width, largest, out, sum.n_characters)
+        return text if well_formed else self.decode_bytes_of(data, n).decode("utf-8", errors)
 
-    cdef bytes decode_bytes_of(self, const uint32_t *data, size_t n, size_t n_bytes):
+    cdef bytes decode_bytes_of(self, const uint32_t *data, size_t n):
+        cdef size_t n_bytes = 0, where = 0
+        cdef lf_status status
+        if self.decoder == NULL:
+            raise ValueError("the tokenizer has not been compiled")
+        with nogil:
+            status = lf_decode_size(self.decoder, data, n, &n_bytes, &where)
+        if status != LF_OK:
+            self.refuse_id(data[where], where)
         cdef bytes result = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>n_bytes)
         cdef uint8_t *out = <uint8_t *>PyBytes_AS_STRING(result)
-        cdef size_t written
         with nogil:
             lf_pages_advise(out, n_bytes)
-            written = lf_decode(self.decoder, data, n, out, n_bytes)
-        if written != n_bytes:
+            where = lf_decode(self.decoder, data, n, out, n_bytes)
+        if where != n_bytes:
             raise RuntimeError("the ids changed while they were decoded")
         return result
 
@@ -853,9 +853,7 @@ cdef class Encoder:
         """uint32[n]: the bytes of each id's token; 0 for an id that has none."""
         lengths = empty(self.decoder.n_ids, uint32)
         cdef uint32_t[::1] out = lengths
-        cdef size_t i
-        for i in range(self.decoder.n_ids):
-            out[i] = self.decoder.facts[i].n_bytes
+        memcpy(&out[0], self.decoder.lengths, self.decoder.n_ids * sizeof(uint32_t))
         return lengths
 
     def _find(self, bytes token not None):
