@@ -119,7 +119,7 @@ typedef struct {
 
 /* Moves bytes of the rest to a block that has so many already, and returns how many it has then. */
 static size_t fill(const lf_decoder *d, rest *r, uint8_t *block, size_t have) {
-    const uint8_t(*slots)[16] = (const uint8_t(*)[16])d->slots;
+    const uint8_t (*slots)[16] = (const uint8_t (*)[16])d->slots;
     const size_t n_ids = d->n_ids;
     const uint32_t *ids = r->ids, *end = ids + r->n;
     for (; ids < end && have < BLOCK && *ids < n_ids; ids++) {

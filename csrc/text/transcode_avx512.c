@@ -7,13 +7,13 @@
 /* Four bytes from each of 16 places on: lane i has bytes i .. i + 3. */
 static inline __m512i windows(const uint8_t *p) {
     const __m512i first = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
-    const __m512i index = _mm512_add_epi32(_mm512_mullo_epi32(first, _mm512_set1_epi32(0x01010101)),
-                                           _mm512_set1_epi32(0x03020100));
+    const __m512i index =
+        _mm512_add_epi32(_mm512_mullo_epi32(first, _mm512_set1_epi32(0x01010101)), _mm512_set1_epi32(0x03020100));
     return _mm512_permutexvar_epi8(index, _mm512_loadu_si512(p));
 }
 
 /* Byte i of each window without its two highest bits, at the place of the k-th six bits of a code point. */
-#define SIX(v, i, k) \
+#define SIX(v, i, k)                                                                                                   \
     _mm512_slli_epi32(_mm512_and_si512(_mm512_srli_epi32(v, 8 * (i)), _mm512_set1_epi32(0x3F)), 6 * (k))
 #define FIRST(v, mask, k) _mm512_slli_epi32(_mm512_and_si512(v, _mm512_set1_epi32(mask)), 6 * (k))
 

@@ -167,6 +167,10 @@ cdef extern from "text/added.h" nogil:
     int lf_added_next(const lf_added *added, const lf_unicode *unicode, const uint8_t *text, size_t n, size_t start,
                       size_t done, const uint8_t *allowed, lf_added_match *match)
 
+cdef extern from "text/rank_file.h" nogil:
+    lf_status lf_rank_file_read(const uint8_t *text, size_t n, uint8_t *blob, int64_t *offsets, uint32_t *ids,
+                                uint64_t *hashes, size_t *n_tokens)
+
 cdef extern from "text/decode.h" nogil:
     enum:
         LF_BEYOND_ASCII
@@ -214,7 +218,6 @@ cdef extern from "text/encode.h" nogil:
     size_t lf_text_bound(const lf_text *text, size_t n)
 
 cdef object empty = np.empty
-cdef bint UNTRACK = bool(os.environ.get("UNTRACK"))
 cdef object nothing_allowed = ()
 cdef bint checking = _checking.on  # a copy: the reference is to run beside the kernels
 
@@ -280,6 +283,23 @@ def nfc_segments(const uint8_t[::1] text not None):
         at = lf_nfc_next(&text[0], n, at)
         ends.append(at)
     return ends
+
+
+def read_rank_lines(bytes text not None):
+    """The tokens of a .tiktoken file that ends without a line end, in its order: (uint32[n] ids, int64[n + 1] offsets,
+    bytes, uint64[n] hashes that are equal for equal tokens); None where a line is not right."""
+    cdef size_t n = <size_t>len(text), n_lines = <size_t>text.count(b"\n") + 1, n_tokens = 0
+    blob, offsets = empty(n + 1, np.uint8), empty(n_lines + 1, np.int64)
+    ids, hashes = empty(n_lines, uint32), empty(n_lines, np.uint64)
+    cdef uint8_t[::1] blob_out = blob
+    cdef int64_t[::1] offsets_out = offsets
+    cdef uint32_t[::1] ids_out = ids
+    cdef uint64_t[::1] hashes_out = hashes
+    cdef const uint8_t *data = <const uint8_t *>PyBytes_AS_STRING(text)
+    cdef lf_status status
+    with nogil:
+        status = lf_rank_file_read(data, n, &blob_out[0], &offsets_out[0], &ids_out[0], &hashes_out[0], &n_tokens)
+    return None if status != LF_OK else (ids, offsets, blob[:offsets[n_tokens]].tobytes(), hashes)
 
 
 def split(str splitter, const uint8_t[::1] text not None):
@@ -571,7 +591,11 @@ cdef class Encoder:
         return self._encode_general(text, allowed_special, add_special_tokens, errors)
 
     def encode_list(self, text, *, allowed_special=nothing_allowed, bint add_special_tokens=False, errors=replace):
-        """The ids of a text as a list of ints, taken from a table of ready-made ints."""
+        """The ids of a text as a list of ints, taken from a table of ready-made ints.
+
+        The garbage collector does not visit the list. So a list to which something is added that refers back to the list
+        is not freed.
+        """
         if self.plain and not checking and allowed_special is nothing_allowed and not add_special_tokens and errors is replace:
             return self._encode(text, True, False, None, None, False)
         return self._int_list(self._encode_general(text, allowed_special, add_special_tokens, errors))
@@ -889,7 +913,7 @@ cdef list list_from(list table, const uint32_t *ids, size_t n):
     # the ints of a table that the ids number, which must be below its length
     cdef list result = PyList_New(<Py_ssize_t>n)
     fill_list(<PyObject *>result, <PyObject *>table, ids, n)
-    if UNTRACK: PyObject_GC_UnTrack(<PyObject *>result)
+    PyObject_GC_UnTrack(<PyObject *>result)  # the collector would visit every int, again and again
     return result
 
 
