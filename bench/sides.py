@@ -352,11 +352,12 @@ def case_array(side, job, threads=1):
     first, out = timed(side.array, docs, threads)
     peak = resident("VmHWM") - before
     check = hash_rows(side, out)
+    output = sum(array.nbytes for array in as_rows(side, out)) / 2**20 if hasattr(side, "flat") else None
     del out
     repeat = repeated(side.array, docs, threads)
-    metrics = {"first": size / first / 1e6, "repeat": size / repeat / 1e6}
-    if threads == 1:
-        metrics["peak"] = peak
+    metrics = {"first": size / first / 1e6, "repeat": size / repeat / 1e6, "peak": peak}
+    if output is not None:
+        metrics["beside"] = peak - output
     return {"metrics": metrics, "check": check, "bytes": size}
 
 

@@ -1,4 +1,4 @@
-/* transcode.c - a Python str to UTF-8; see transcode.h. */
+/* transcode.c - a Python str to UTF-8 and back; see transcode.h. */
 #include "text/transcode.h"
 
 #include <string.h>
@@ -62,52 +62,49 @@ size_t lf_utf8_from(const void *characters, unsigned width, size_t n, uint8_t *o
     return width == 2 ? from_ucs2(characters, n, out, lone) : from_ucs4(characters, n, out, lone);
 }
 
-static inline int is_ascii_8(const uint8_t *p) {
-    uint64_t word;
-    memcpy(&word, p, 8);
-    return (word & 0x8080808080808080u) == 0;
+static inline int is_ascii_16(const uint8_t *p) {
+    uint64_t words[2];
+    memcpy(words, p, 16);
+    return ((words[0] | words[1]) & 0x8080808080808080u) == 0;
 }
 
-int lf_utf8_measure(const uint8_t *text, size_t n, size_t *n_characters, uint32_t *largest) {
-    const uint8_t *p = text, *end = text + n;
-    size_t continuing = 0;
-    uint32_t top = 0, c;
-    while (p < end) {
-        if (end - p >= 8 && is_ascii_8(p)) {
-            p += 8;
-            continue;
-        }
-        const unsigned length = lf_utf8_read(p, end, &c);
-        if (c == LF_NO_CHARACTER) return 0;
-        continuing += length - 1;
-        if (c > top) top = c;
-        p += length;
-    }
-    *n_characters = n - continuing;
-    *largest = top > 0x7F ? top : 0x7F;
-    return 1;
-}
-
-#define DEFINE_TO(width, type)                                                                                         \
-    static void to_ucs##width(const uint8_t *p, size_t n, type *out) {                                                 \
-        const uint8_t *end = p + n;                                                                                    \
-        while (p < end) {                                                                                              \
-            if (end - p >= 8 && is_ascii_8(p)) {                                                                       \
-                for (int i = 0; i < 8; i++) out[i] = p[i];                                                             \
-                p += 8, out += 8;                                                                                      \
+#define DEFINE_READ(width, type)                                                                                       \
+    static void read_##width(const uint8_t *text, size_t n, type *out, size_t room, lf_utf8_progress *progress) {      \
+        const uint8_t *p = text, *end = text + n;                                                                      \
+        type *at = out, *stop = out + room;                                                                            \
+        while (p < end && at < stop) {                                                                                 \
+            if (end - p >= 16 && stop - at >= 16 && is_ascii_16(p)) {                                                  \
+                uint8_t bytes[16]; /* a copy, of which the compiler knows that `out` is elsewhere */                   \
+                memcpy(bytes, p, 16);                                                                                  \
+                for (int i = 0; i < 16; i++) at[i] = bytes[i];                                                         \
+                p += 16, at += 16;                                                                                     \
                 continue;                                                                                              \
             }                                                                                                          \
             uint32_t c;                                                                                                \
-            p += lf_utf8_read(p, end, &c);                                                                             \
-            *out++ = (type)c;                                                                                          \
+            const unsigned length = lf_utf8_read(p, end, &c);                                                          \
+            if (c == LF_NO_CHARACTER) break;                                                                           \
+            progress->bits |= c;                                                                                       \
+            p += length;                                                                                               \
+            *at++ = (type)c;                                                                                           \
         }                                                                                                              \
+        progress->n_read = (size_t)(p - text);                                                                         \
+        progress->n_written = (size_t)(at - out);                                                                      \
     }
-DEFINE_TO(1, uint8_t)
-DEFINE_TO(2, uint16_t)
-DEFINE_TO(4, uint32_t)
+DEFINE_READ(1, uint8_t)
+DEFINE_READ(2, uint16_t)
+DEFINE_READ(4, uint32_t)
 
-void lf_utf8_to(const uint8_t *text, size_t n, unsigned width, void *characters) {
-    if (width == 1) to_ucs1(text, n, characters);
-    else if (width == 2) to_ucs2(text, n, characters);
-    else to_ucs4(text, n, characters);
+void lf_utf8_read_plain(const uint8_t *text, size_t n, unsigned width, void *out, size_t room,
+                        lf_utf8_progress *progress) {
+    if (width == 1) read_1(text, n, out, room, progress);
+    else if (width == 2) read_2(text, n, out, room, progress);
+    else read_4(text, n, out, room, progress);
+}
+
+lf_utf8_reader *lf_utf8_reader_for(lf_isa isa) {
+#if defined(__x86_64__)
+    if (isa == LF_AVX512) return lf_utf8_read_avx512;
+#endif
+    (void)isa;
+    return lf_utf8_read_plain;
 }

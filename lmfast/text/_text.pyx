@@ -30,7 +30,6 @@ cdef extern from "Python.h":
     void *PyUnicode_DATA(object text)
     Py_ssize_t PyUnicode_GET_LENGTH(object text)
     object PyUnicode_New(Py_ssize_t n, Py_UCS4 largest)
-    object PyUnicode_DecodeUTF8(const char *data, Py_ssize_t n, const char *errors)
     void Py_INCREF_item "Py_INCREF"(PyObject *item)
     PyObject *PyList_GET_ITEM(PyObject *items, Py_ssize_t i)
     void PyList_SET_ITEM_item "PyList_SET_ITEM"(PyObject *items, Py_ssize_t i, PyObject *item)
@@ -49,6 +48,50 @@ cdef extern from *:
     """
     void LOCK(PyThread_type_lock lock)
     void UNLOCK(PyThread_type_lock lock)
+
+cdef extern from *:
+    """
+    /* Fills a new list with the ints of a table that the ids number. The table and the ints are too large for the
+     * second-level cache, so each is fetched some steps ahead. */
+    static void fill_list(PyObject *list, PyObject *table, const uint32_t *ids, size_t n) {
+        enum { NEAR = 12, FAR = 24 };
+        PyObject **out = ((PyListObject *)list)->ob_item, **ints = ((PyListObject *)table)->ob_item;
+        for (size_t i = 0; i < n; i++) {
+            if (i + FAR < n) {
+                __builtin_prefetch(&ints[ids[i + FAR]]);
+                __builtin_prefetch(ints[ids[i + NEAR]], 1);
+            }
+            PyObject *item = ints[ids[i]];
+            Py_INCREF(item);
+            out[i] = item;
+        }
+    }
+
+    /* Reads ints from a list, from `start` on, and returns how many came before one that is not plain: not of type int
+     * itself, negative, or past 32 bits or one digit. */
+    static Py_ssize_t small_ints(PyObject *list, Py_ssize_t start, Py_ssize_t n, uint32_t *out) {
+        PyObject **items = ((PyListObject *)list)->ob_item + start;
+        for (Py_ssize_t i = 0; i < n; i++) {
+            if (i + 64 < n) __builtin_prefetch(items[i + 64]);
+            if (!PyLong_CheckExact(items[i])) return i;
+    #if PY_VERSION_HEX >= 0x030C0000
+            const PyLongObject *number = (const PyLongObject *)items[i];
+            if (!PyUnstable_Long_IsCompact(number)) return i;
+            const Py_ssize_t value = PyUnstable_Long_CompactValue(number);
+            if (value < 0 || value > UINT32_MAX) return i;
+    #else
+            const Py_ssize_t n_digits = Py_SIZE(items[i]);
+            if (n_digits < 0 || n_digits > 1) return i;
+            const digit value = n_digits ? ((PyLongObject *)items[i])->ob_digit[0] : 0;
+    #endif
+            out[i] = (uint32_t)value;
+        }
+        return n;
+    }
+    """
+    void fill_list(PyObject *list, PyObject *table, const uint32_t *ids, size_t n)
+    Py_ssize_t small_ints(PyObject *list, Py_ssize_t start, Py_ssize_t n, uint32_t *out)
+    void PyObject_GC_UnTrack(PyObject *container)
 
 cdef extern from "lf.h" nogil:
     ctypedef enum lf_status:
@@ -72,11 +115,17 @@ cdef extern from "text/normalize.h" nogil:
     size_t lf_nfc_bound(size_t n)
     size_t lf_nfc(const uint8_t *text, size_t n, uint8_t *out)
 
+cdef extern from "text/pages.h" nogil:
+    void lf_pages_advise(void *p, size_t n)
+
 cdef extern from "text/transcode.h" nogil:
     size_t lf_utf8_bound(size_t n, unsigned width)
-    int lf_utf8_measure(const uint8_t *text, size_t n, size_t *n_characters, uint32_t *largest)
-    void lf_utf8_to(const uint8_t *text, size_t n, unsigned width, void *characters)
     size_t lf_utf8_from(const void *characters, unsigned width, size_t n, uint8_t *out, size_t *lone)
+    ctypedef struct lf_utf8_progress:
+        pass
+    ctypedef void lf_utf8_reader(const uint8_t *text, size_t n, unsigned width, void *out, size_t room,
+                                 lf_utf8_progress *progress) noexcept nogil
+    lf_utf8_reader *lf_utf8_reader_for(lf_isa isa)
 
 cdef extern from "text/split.h" nogil:
     ctypedef enum lf_split:
@@ -118,15 +167,29 @@ cdef extern from "text/added.h" nogil:
     int lf_added_next(const lf_added *added, const lf_unicode *unicode, const uint8_t *text, size_t n, size_t start,
                       size_t done, const uint8_t *allowed, lf_added_match *match)
 
+cdef extern from "text/rank_file.h" nogil:
+    lf_status lf_rank_file_read(const uint8_t *text, size_t n, uint8_t *blob, int64_t *offsets, uint32_t *ids,
+                                uint64_t *hashes, size_t *n_tokens)
+
 cdef extern from "text/decode.h" nogil:
+    enum:
+        LF_BEYOND_ASCII
+        LF_BEYOND_LATIN1
+        LF_BEYOND_BMP
     ctypedef struct lf_decoder:
         uint32_t *lengths
         size_t n_ids
+    ctypedef struct lf_decoded:
+        size_t n_characters
+        unsigned flags
     lf_status lf_decoder_new(lf_decoder **decoder, const uint8_t *blob, const int64_t *offsets, const uint32_t *ids,
                              size_t n_tokens, size_t n_ids)
     void lf_decoder_free(lf_decoder *decoder)
     lf_status lf_decode_size(const lf_decoder *decoder, const uint32_t *ids, size_t n, size_t *n_bytes, size_t *where)
+    lf_status lf_decode_measure(const lf_decoder *decoder, const uint32_t *ids, size_t n, lf_decoded *sum, size_t *where)
     size_t lf_decode(const lf_decoder *decoder, const uint32_t *ids, size_t n, uint8_t *out, size_t n_bytes)
+    int lf_decode_text(const lf_decoder *decoder, lf_utf8_reader *reader, const uint32_t *ids, size_t n, unsigned width,
+                       uint32_t largest, void *out, size_t n_characters)
 
 cdef extern from "text/encode.h" nogil:
     ctypedef struct lf_text:
@@ -222,6 +285,23 @@ def nfc_segments(const uint8_t[::1] text not None):
     return ends
 
 
+def read_rank_lines(bytes text not None):
+    """The tokens of a .tiktoken file that ends without a line end, in its order: (uint32[n] ids, int64[n + 1] offsets,
+    bytes, uint64[n] hashes that are equal for equal tokens); None where a line is not right."""
+    cdef size_t n = <size_t>len(text), n_lines = <size_t>text.count(b"\n") + 1, n_tokens = 0
+    blob, offsets = empty(n + 1, np.uint8), empty(n_lines + 1, np.int64)
+    ids, hashes = empty(n_lines, uint32), empty(n_lines, np.uint64)
+    cdef uint8_t[::1] blob_out = blob
+    cdef int64_t[::1] offsets_out = offsets
+    cdef uint32_t[::1] ids_out = ids
+    cdef uint64_t[::1] hashes_out = hashes
+    cdef const uint8_t *data = <const uint8_t *>PyBytes_AS_STRING(text)
+    cdef lf_status status
+    with nogil:
+        status = lf_rank_file_read(data, n, &blob_out[0], &offsets_out[0], &ids_out[0], &hashes_out[0], &n_tokens)
+    return None if status != LF_OK else (ids, offsets, blob[:offsets[n_tokens]].tobytes(), hashes)
+
+
 def split(str splitter, const uint8_t[::1] text not None):
     """Where the pieces of UTF-8 bytes end by a hand-written splitter, as a list of offsets."""
     cdef lf_split kind = SPLITTERS[splitter]
@@ -301,6 +381,7 @@ cdef class Encoder:
     cdef lf_added *added_raw
     cdef lf_added *added_normalized
     cdef lf_decoder *decoder
+    cdef lf_utf8_reader *reader
     cdef lf_text text
     cdef const lf_text_ops *ops
     cdef size_t cache_bytes
@@ -345,6 +426,7 @@ cdef class Encoder:
             raise ValueError(f"isa {isa!r} is not available here; available: {', '.join(isas())}")
         cdef int number = ISA_NAMES.index(isa)
         self.ops = lf_text_ops_for(<lf_isa>number)
+        self.reader = lf_utf8_reader_for(<lf_isa>number)
         self.keep = (blob, np.asarray(offsets), np.asarray(ids))
         self.cache_bytes = cache_bytes
         cdef size_t n_tokens = <size_t>ids.shape[0]
@@ -509,7 +591,11 @@ cdef class Encoder:
         return self._encode_general(text, allowed_special, add_special_tokens, errors)
 
     def encode_list(self, text, *, allowed_special=nothing_allowed, bint add_special_tokens=False, errors=replace):
-        """The ids of a text as a list of ints, taken from a table of ready-made ints."""
+        """The ids of a text as a list of ints, taken from a table of ready-made ints.
+
+        The garbage collector does not visit the list. So a list to which something is added that refers back to the list
+        is not freed.
+        """
         if self.plain and not checking and allowed_special is nothing_allowed and not add_special_tokens and errors is replace:
             return self._encode(text, True, False, None, None, False)
         return self._int_list(self._encode_general(text, allowed_special, add_special_tokens, errors))
@@ -698,62 +784,94 @@ cdef class Encoder:
 
     def _decode(self, const uint32_t[::1] ids not None, errors):
         """The bytes of ids where `errors` is None, else their text."""
-        return self.decode_ids(&ids[0], <size_t>ids.shape[0], errors) if ids.shape[0] else b"" if errors is None else ""
+        cdef size_t n = <size_t>ids.shape[0]
+        cdef const uint32_t *data = &ids[0] if n else NULL
+        cdef lf_decoded sum = lf_decoded(0, 0)
+        if errors is None:
+            return self.decode_bytes_of(data, n)
+        self.measure(data, n, 0, &sum)
+        return self.decode_text(data, n, sum, errors)
 
     def _decode_list(self, list ids not None, errors):
         """The same for a list of ints."""
-        cdef Py_ssize_t n = len(ids), i
-        cdef long number
-        cdef int overflow = 0
-        cdef PyObject *item
+        cdef Py_ssize_t n = len(ids), at = 0, m
+        cdef lf_decoded sum = lf_decoded(0, 0)
         cdef uint32_t *data = <uint32_t *>malloc(<size_t>(n + 1) * sizeof(uint32_t))
         if data == NULL:
             raise MemoryError(f"no memory for {n} ids")
+        lf_pages_advise(data, <size_t>n * sizeof(uint32_t))
         try:
-            for i in range(n):
-                item = PyList_GET_ITEM(<PyObject *>ids, i)
-                if not PyLong_Check(item):
-                    raise TypeError(f"ids[{i}]: want an integer, got {ids[i]!r}")
-                number = PyLong_AsLongAndOverflow(item, &overflow)
-                if overflow or number < 0 or <size_t>number >= self.decoder.n_ids:
-                    raise IndexError(f"ids[{i}] = {ids[i]} is outside [0, {self.decoder.n_ids})")
-                data[i] = <uint32_t>number
-            return self.decode_ids(data, <size_t>n, errors)
+            while at < n:  # a part is measured while it is in the first-level cache
+                m = small_ints(<PyObject *>ids, at, min(n - at, 4096), data + at)
+                if m == 0:
+                    data[at] = self.odd_id(ids[at], at)
+                    m = 1
+                self.measure(data + at, <size_t>m, <size_t>at, &sum)
+                at += m
+            return self.decode_bytes_of(data, <size_t>n) if errors is None else self.decode_text(data, <size_t>n, sum, errors)
         finally:
             free(data)
 
-    cdef object decode_ids(self, const uint32_t *data, size_t n, errors):
-        cdef size_t n_bytes = 0, where = 0
+    cdef uint32_t odd_id(self, item, Py_ssize_t where) except? 0:
+        # an int that is no plain small one
+        cdef int overflow = 0
+        if not PyLong_Check(<PyObject *>item):
+            raise TypeError(f"ids[{where}]: want an integer, got {item!r}")
+        cdef long number = PyLong_AsLongAndOverflow(<PyObject *>item, &overflow)
+        if overflow or number < 0 or <size_t>number >= self.decoder.n_ids:
+            raise IndexError(f"ids[{where}] = {item} is outside [0, {self.decoder.n_ids})")
+        return <uint32_t>number
+
+    cdef int measure(self, const uint32_t *data, size_t n, size_t first, lf_decoded *sum) except -1:
+        # adds ids, of which the first has that number, to a sum
+        cdef size_t where = 0
+        cdef lf_status status
         if self.decoder == NULL:
             raise ValueError("the tokenizer has not been compiled")
+        if n <= 4096:
+            status = lf_decode_measure(self.decoder, data, n, sum, &where)
+        else:
+            with nogil:
+                status = lf_decode_measure(self.decoder, data, n, sum, &where)
+        return 0 if status == LF_OK else self.refuse_id(data[where], first + where)
+
+    cdef int refuse_id(self, uint32_t token, size_t where) except -1:
+        raise IndexError(f"ids[{where}] = {token} is no token; ids are in [0, {self.decoder.n_ids})")
+
+    cdef str decode_text(self, const uint32_t *data, size_t n, lf_decoded sum, errors):
+        codecs_lookup_error(errors)
+        cdef Py_UCS4 largest = 0x7F
+        if sum.flags:
+            largest = 0x10FFFF if sum.flags & LF_BEYOND_BMP else 0xFFFF if sum.flags & LF_BEYOND_LATIN1 else 0xFF
+        text = PyUnicode_New(<Py_ssize_t>sum.n_characters, largest)
+        cdef void *out = PyUnicode_DATA(text)
+        cdef unsigned width = <unsigned>PyUnicode_KIND(text)
+        cdef int well_formed
+        if n <= 4096:
+            well_formed = lf_decode_text(self.decoder, self.reader, data, n, width, largest, out, sum.n_characters)
+        else:
+            with nogil:
+                lf_pages_advise(out, sum.n_characters * width)
+                well_formed = lf_decode_text(self.decoder, self.reader, data, n, width, largest, out, sum.n_characters)
+        return text if well_formed else self.decode_bytes_of(data, n).decode("utf-8", errors)
+
+    cdef bytes decode_bytes_of(self, const uint32_t *data, size_t n):
+        cdef size_t n_bytes = 0, where = 0
         cdef lf_status status
+        if self.decoder == NULL:
+            raise ValueError("the tokenizer has not been compiled")
         with nogil:
             status = lf_decode_size(self.decoder, data, n, &n_bytes, &where)
         if status != LF_OK:
-            raise IndexError(f"ids[{where}] = {data[where]} is no token; ids are in [0, {self.decoder.n_ids})")
-        result = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>n_bytes)
+            self.refuse_id(data[where], where)
+        cdef bytes result = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>n_bytes)
         cdef uint8_t *out = <uint8_t *>PyBytes_AS_STRING(result)
-        cdef size_t n_characters = 0
-        cdef uint32_t largest = 0
-        cdef int well_formed = 0
         with nogil:
+            lf_pages_advise(out, n_bytes)
             where = lf_decode(self.decoder, data, n, out, n_bytes)
-            if errors is not None and where == n_bytes:
-                well_formed = lf_utf8_measure(out, n_bytes, &n_characters, &largest)
         if where != n_bytes:
             raise RuntimeError("the ids changed while they were decoded")
-        if errors is None:
-            return result
-        if not well_formed:
-            policy = errors.encode()
-            return PyUnicode_DecodeUTF8(<const char *>out, <Py_ssize_t>n_bytes, PyBytes_AS_STRING(policy))
-        codecs_lookup_error(errors)
-        text = PyUnicode_New(<Py_ssize_t>n_characters, largest)
-        cdef void *characters = PyUnicode_DATA(text)
-        cdef unsigned width = <unsigned>PyUnicode_KIND(text)
-        with nogil:
-            lf_utf8_to(out, n_bytes, width, characters)
-        return text
+        return result
 
     def _token_lengths(self):
         """uint32[n]: the bytes of each id's token; 0 for an id that has none."""
@@ -794,12 +912,8 @@ cdef lf_added *new_added(tuple tokens) except? NULL:
 cdef list list_from(list table, const uint32_t *ids, size_t n):
     # the ints of a table that the ids number, which must be below its length
     cdef list result = PyList_New(<Py_ssize_t>n)
-    cdef size_t i
-    cdef PyObject *item
-    for i in range(n):
-        item = PyList_GET_ITEM(<PyObject *>table, <Py_ssize_t>ids[i])
-        Py_INCREF_item(item)
-        PyList_SET_ITEM_item(<PyObject *>result, <Py_ssize_t>i, item)
+    fill_list(<PyObject *>result, <PyObject *>table, ids, n)
+    PyObject_GC_UnTrack(<PyObject *>result)  # the collector would visit every int, again and again
     return result
 
 

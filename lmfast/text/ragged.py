@@ -76,7 +76,7 @@ class Ragged:
         return f"Ragged({len(self)} rows, {self.ids.size} ids)"
 
     def tolist(self) -> list[list[int]]:
-        """A list of ints for each row."""
+        """A list of ints for each row; with `ints`, one that the garbage collector does not visit."""
         if self.ints is None:
             return [row.tolist() for row in self]
         return _text.lists(self.ints(), self.ids, self.offsets)

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lmfast.text import _text
 from lmfast.text.spec import BPE, AddedToken, TokenizerSpec, Vocab
 from lmfast.text.tokenizer import Tokenizer
 
@@ -90,6 +91,64 @@ def test_truth_width_and_place_of_each_character(tok: Tokenizer) -> None:
                 for cut in (1, 2):  # the last character without its end
                     data = text.encode()[:-cut]
                     assert tok.decode(list(data)) == data.decode("utf-8", "replace")
+
+
+@pytest.fixture(scope="module", params=_text.isas())
+def bytewise(request: pytest.FixtureRequest) -> Tokenizer:
+    """Every byte is a token, and so are some pieces of 2 to 20 bytes, for each reader of UTF-8 that is here."""
+    pieces = dict.fromkeys(
+        "aé中😀ࠀ\ud7ff￿\U0010ffff and so on, 中文 ещё".encode()[i : i + n] for i in range(50) for n in (2, 3, 5, 16, 20)
+    )
+    items = [(bytes([i]), i) for i in range(256)]
+    items += [(piece, 256 + i) for i, piece in enumerate(p for p in pieces if len(p) > 1)]
+    return Tokenizer(TokenizerSpec(BPE(Vocab.from_items(items))), isa=request.param)
+
+
+@pytest.mark.parametrize("policy", ["replace", "surrogateescape"])
+def test_truth_every_character_and_every_damage(bytewise: Tokenizer, rng: np.random.Generator, policy: str) -> None:
+    """Texts of all widths, longer than a block of the reader, whole and with one byte that does not belong."""
+    letters = ["a", "aé", "aéЖ", "aéЖ中", "aéЖ中😀", "中", "😀", "\u07ff\u0800\ud7ff\ue000\uffff\U00010000\U0010ffff"]
+    for alphabet in letters:
+        for n in (1, 17, 64, 130, 5000):
+            text = "".join(rng.choice(list(alphabet), n).tolist()) + "a" * int(rng.integers(0, 40))
+            data = text.encode()
+            assert bytewise.decode(list(data)) == text
+            assert bytewise.decode(bytewise.encode(data)) == text
+            for byte in rng.choice(
+                [0x00, 0x41, 0x80, 0xBF, 0xC0, 0xC1, 0xC3, 0xE0, 0xED, 0xEF, 0xF0, 0xF4, 0xF5, 0xFF], 6
+            ):
+                at = int(rng.integers(0, len(data)))
+                for broken in (data[:at] + bytes([byte]) + data[at:], data[:at] + bytes([byte]) + data[at + 1 :]):
+                    assert bytewise.decode(list(broken), policy) == broken.decode("utf-8", policy)
+
+
+def test_truth_all_scalars(bytewise: Tokenizer) -> None:
+    for first in range(0, 0x110000, 0x8000):
+        text = "".join(map(chr, (c for c in range(first, first + 0x8000) if not 0xD800 <= c < 0xE000)))
+        data = text.encode()
+        assert bytewise.decode(np.frombuffer(data, np.uint8)) == text
+        assert bytewise.decode(bytewise.encode(data)) == text
+
+
+@given(st.binary(max_size=200), st.integers(0, 70))
+def test_property_any_bytes(bytewise: Tokenizer, data: bytes, before: int) -> None:
+    whole = b"x" * before + data + b"y" * 64
+    assert bytewise.decode(list(whole)) == whole.decode("utf-8", "replace")
+    assert bytewise.decode(np.frombuffer(whole, np.uint8)) == whole.decode("utf-8", "replace")
+
+
+def test_unit_lists_of_odd_ints(tok: Tokenizer) -> None:
+    class Id(int):
+        pass
+
+    assert tok.decode([256, Id(270), True, 65, Id(256)]) == "hello world\x01Ahello"
+    for odd in (Id(-1), Id(2**70), -(2**30), 2**30, 2**60):
+        with pytest.raises(IndexError, match=r"ids\[1\] = "):
+            tok.decode([256, odd])
+    with pytest.raises(TypeError, match=r"ids\[5000\]"):
+        tok.decode([256] * 5000 + [1.5])
+    with pytest.raises(IndexError, match=r"ids\[5000\] = 257"):
+        tok.decode([256] * 5000 + [257, -1])
 
 
 def test_truth_long(tok: Tokenizer, rng: np.random.Generator) -> None:

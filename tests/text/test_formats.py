@@ -3,6 +3,7 @@
 import base64
 import json
 import random
+import re
 from pathlib import Path
 from typing import Any
 
@@ -123,15 +124,50 @@ def test_property_rank_file_of_any_tokens(tokens: set[bytes]) -> None:
 
 
 def test_unit_tokens_with_equal_hashes_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All tokens of one length hash alike here, so the file goes through the careful path, which finds no fault."""
-    real = tiktoken._read_base64
+    """All tokens hash alike here, so the file goes through the careful path, which finds no fault."""
+    real = tiktoken._text.read_rank_lines
 
-    def hashed_alike(*args: Any) -> Any:
-        blob, lengths, hashes = real(*args)  # type: ignore[misc]
-        return blob, lengths, np.zeros_like(hashes)
+    def hashed_alike(text: bytes) -> Any:
+        ids, offsets, blob, hashes = real(text)  # type: ignore[misc]
+        return ids, offsets, blob, np.zeros_like(hashes)
 
-    monkeypatch.setattr(tiktoken, "_read_base64", hashed_alike)
+    monkeypatch.setattr(tiktoken._text, "read_rank_lines", hashed_alike)
     assert dict(tiktoken.read_bytes(rank_file(SMALL), where="x", pattern="gpt2").model.vocab) == SMALL
+
+
+RANK_LINE = st.builds(
+    lambda token, space, rank: token + space + rank,
+    st.one_of(st.binary(max_size=7).map(base64.b64encode), st.text("AQg=/+ \n-", max_size=8).map(str.encode)),
+    st.sampled_from([b" ", b" ", b" ", b"", b"  ", b"\t"]),
+    st.one_of(
+        st.integers(0, 9).map(lambda i: b"%d" % i),
+        st.sampled_from([b"", b"007", b"999999999", b"1234567890", b"-1", b"x"]),
+    ),
+)
+
+
+@given(st.lists(RANK_LINE, min_size=1, max_size=4))
+def test_property_lines_are_read_or_sent_on(lines: list[bytes]) -> None:
+    """What the compiled reader takes is what a plain one takes, line by line."""
+    text = b"\n".join(lines).rstrip(b"\n")
+    want: list[tuple[bytes, int]] | None = []
+    for line in text.split(b"\n"):
+        found = re.fullmatch(
+            rb"((?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=|[A-Za-z0-9+/]{4})) ([0-9]{1,9})", line
+        )
+        if found is None or base64.b64encode(base64.b64decode(found[1])) != found[1]:
+            want = None
+            break
+        assert want is not None
+        want.append((base64.b64decode(found[1]), int(found[2])))
+    got = tiktoken._text.read_rank_lines(text)
+    assert (got is None) == (want is None)
+    if got is not None and want is not None:
+        ids, offsets, blob, hashes = got
+        assert [(blob[a:b], i) for a, b, i in zip(offsets, offsets[1:], ids.tolist(), strict=False)] == want
+        for i, (a, _) in enumerate(want):
+            for j, (b, _) in enumerate(want):
+                assert a != b or hashes[i] == hashes[j]
 
 
 def test_unit_special_tokens() -> None:

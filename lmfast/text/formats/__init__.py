@@ -1,7 +1,8 @@
 """Tokenizer files: which format a file has, and reading and writing it.
 
 Files are hostile until they are read: each reader checks everything before it builds anything, in memory of a small
-multiple of the file, and every failure is a TokenizerFileError that names the file and the place in it.
+multiple of the file, and every failure is a TokenizerFileError that names the file and the place in it. A reader is
+imported when a file needs it: all of them together take as long as reading a vocabulary.
 """
 
 from __future__ import annotations
@@ -13,8 +14,6 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
-from lmfast.files import atomic_write
-from lmfast.text.formats import huggingface, sentencepiece, tiktoken
 from lmfast.text.spec import TokenizerFileError, TokenizerSpec
 
 __all__ = ["MAX_FILE_BYTES", "read", "write"]
@@ -54,12 +53,18 @@ def read(
     if start[:1] == b"{" or start.startswith(b"\xef\xbb\xbf{") or suffix == ".json":
         if pattern is not None or special_tokens is not None:
             raise ValueError(f"{where}: a tokenizer.json holds its own pattern and special tokens; pass neither")
+        from lmfast.text.formats import huggingface
+
         return huggingface.read_bytes(data, where=where, name=name)
     if suffix == ".model" or (data[:1] == b"\n" and re.search(rb"[^\t\n\r -~]", start)):  # field 1 of a message
         if pattern is not None or special_tokens is not None:
             raise ValueError(f"{where}: a sentencepiece model needs neither a pattern nor special tokens; pass neither")
+        from lmfast.text.formats import sentencepiece
+
         return sentencepiece.read_bytes(data, where=where, name=name)
     if suffix == ".tiktoken" or re.match(rb"[A-Za-z0-9+/]+={0,2} [0-9]+\r?(\n|$)", start):
+        from lmfast.text.formats import tiktoken
+
         return tiktoken.read_bytes(data, where=where, pattern=pattern, special_tokens=special_tokens, name=name)
     formats = _FORMATS.replace(" or ", " nor ")
     raise TokenizerFileError(f"{where}: begins with {start[:16]!r}, which is neither {formats}")
@@ -71,12 +76,20 @@ def write(spec: TokenizerSpec, path: str | os.PathLike[str]) -> None:
     Errors: ValueError for another suffix, or, with the reason, where the format cannot hold the tokenizer; OSError as
     `open` raises it.
     """
+    from lmfast.files import atomic_write
+
     suffix = Path(path).suffix
     if suffix == ".tiktoken":
+        from lmfast.text.formats import tiktoken
+
         data = tiktoken.to_bytes(spec)
     elif suffix == ".json":
+        from lmfast.text.formats import huggingface
+
         data = huggingface.to_bytes(spec)
     elif suffix == ".model":
+        from lmfast.text.formats import sentencepiece
+
         data = sentencepiece.to_bytes(spec)
     else:
         raise ValueError(f"{os.fspath(path)}: want a file name that ends in .tiktoken, .json or .model")

@@ -8,9 +8,8 @@ The rank is the id and the merge order at once. The file holds nothing else: the
 come from the caller, by name (`lmfast.text.patterns.PATTERNS`) or in full. Line ends are "\n" or "\r\n"; the last line
 may lack its end.
 
-Reading works on the whole file at once in numpy: the 4-character groups of all tokens, laid one after another, decode
-independently of each other. Anything that looks wrong on the way sends the file through `_inspect`, a plain loop over
-the lines that names the line and what is wrong with it.
+Reading is one call into C (csrc/text/rank_file.h). Anything that looks wrong on the way sends the file through
+`_inspect`, a plain loop over the lines that names the line and what is wrong with it.
 
 Source of the format: `tiktoken.load` of tiktoken 0.14.0.
 """
@@ -21,35 +20,16 @@ import base64
 import io
 import re
 from collections.abc import Mapping
-from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lmfast.text import _text
 from lmfast.text.formats.published import SPECIAL_TOKENS
 from lmfast.text.formats.ranks import merges_of_ranks
 from lmfast.text.patterns import PATTERNS, splitter_of
 from lmfast.text.spec import BPE, MAX_ID, AddedToken, Split, TokenizerFileError, TokenizerSpec, Vocab
 
 __all__ = ["read_bytes", "to_bytes"]
-
-Bytes: TypeAlias = NDArray[np.uint8]
-Ints: TypeAlias = NDArray[np.int64]
-
-_INVALID = 0xFFFF
-
-
-def _pairs() -> NDArray[np.uint16]:
-    """Two characters, the first in the low byte -> their 12 bits, "=" as zeros; `_INVALID` where one is not base64."""
-    bits = np.full(256, _INVALID, np.uint16)
-    alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
-    bits[np.frombuffer(alphabet, np.uint8)] = np.arange(64)
-    bits[ord("=")] = 0
-    second, first = np.meshgrid(bits, bits, indexing="ij")
-    return np.where((first == _INVALID) | (second == _INVALID), np.uint16(_INVALID), first << 6 | second).reshape(-1)
-
-
-_PAIRS = _pairs()
 
 
 def read_bytes(
@@ -194,85 +174,22 @@ def _read_vocab(data: bytes, where: str) -> Vocab:
 
 def _read_lines(text: bytes) -> Vocab | None:
     """All lines at once; None where a line may be wrong."""
-    chars = np.frombuffer(text, np.uint8)
-    cuts = np.append(np.flatnonzero(chars <= ord(" ")), chars.size)
-    spaces, ends = cuts[0::2], cuts[1::2]
-    if spaces.size != ends.size:
+    found = _text.read_rank_lines(text)
+    if found is None:
         return None
-    if bool(np.any(chars[spaces] != ord(" "))) or bool(np.any(chars[ends[:-1]] != ord("\n"))):
-        return None
-    starts = np.concatenate([[0], ends[:-1] + 1])
-    ids = _read_ranks(chars, spaces + 1, ends)
-    tokens = _read_base64(chars, starts, spaces)
-    if ids is None or tokens is None or int(ids.max()) > _id_limit(ids.size):
-        return None
-    blob, lengths, hashes = tokens
+    ids, offsets, blob, hashes = found
     hashes.sort()
-    if bool(np.any(hashes[1:] == hashes[:-1])):
+    if int(ids.max()) > _id_limit(ids.size) or bool(np.any(hashes[1:] == hashes[:-1])):
         return None
-    offsets = np.concatenate([[0], np.cumsum(lengths)])
     if bool(np.any(ids[1:] <= ids[:-1])):
         order = np.argsort(ids)
-        ids, lengths, first = ids[order], lengths[order], offsets[:-1][order]
+        ids, lengths, first = ids[order], np.diff(offsets)[order], offsets[:-1][order]
         if bool(np.any(ids[1:] == ids[:-1])):
             return None
         offsets = np.concatenate([[0], np.cumsum(lengths)])
-        blob = blob[np.arange(blob.size) + np.repeat(first - offsets[:-1], lengths)]
-    return Vocab(ids.astype(np.uint32), offsets, blob.tobytes())
-
-
-def _read_ranks(chars: Bytes, starts: Ints, ends: Ints) -> Ints | None:
-    """The decimal numbers in [start, end); None where one is empty, has another character or many digits."""
-    n_digits = ends - starts
-    if int(n_digits.min()) < 1 or int(n_digits.max()) > len(str(MAX_ID)):
-        return None
-    ranks = np.zeros(ends.size, np.int64)
-    for place in range(int(n_digits.max())):
-        digit = chars[ends - 1 - place] - np.uint8(ord("0"))  # what is below "0" wraps round
-        digit[n_digits <= place] = 0
-        if bool(np.any(digit > 9)):
-            return None
-        ranks += digit * np.int64(10**place)
-    return ranks
-
-
-def _read_base64(chars: Bytes, starts: Ints, ends: Ints) -> tuple[Bytes, Ints, NDArray[np.uint64]] | None:
-    """The base64 words in [start, end): their bytes, how many of each, a hash of each; None where one is bad.
-
-    Two words that are equal have equal hashes, so if all hashes differ, all words do.
-    """
-    n_chars = ends - starts
-    if bool(np.any(n_chars % 4)) or int(n_chars.min()) == 0:
-        return None
-    n_groups = n_chars // 4
-    first = np.cumsum(n_groups) - n_groups
-    last = first + n_groups - 1
-    place = np.arange(int(last[-1]) + 1) - np.repeat(first, n_groups)
-
-    # A group is the four characters that begin at any byte, seen as one number: `chars` as overlapping 32-bit words.
-    four = np.ndarray((chars.size - 3,), np.uint32, buffer=chars, strides=(1,))
-    pairs = _PAIRS[four[np.repeat(starts, n_groups) + 4 * place].view("<u2")]
-    one_equals = chars[ends - 1] == ord("=")
-    two_equals = one_equals & (chars[ends - 2] == ord("="))
-    n_equals = one_equals.astype(np.int64) + two_equals
-    if bool(np.any(pairs == _INVALID)) or np.count_nonzero(chars == ord("=")) != int(n_equals.sum()):
-        return None
-    bits = pairs[0::2].astype(np.uint32) << np.uint32(12) | pairs[1::2]
-    unused_bits = np.array([0, 0xFF, 0xFFFF], np.uint32)[n_equals]
-    if bool(np.any(bits[last] & unused_bits)):
-        return None
-
-    decoded = np.empty((bits.size, 3), np.uint8)
-    for byte, shift in enumerate((16, 8, 0)):
-        decoded[:, byte] = bits >> np.uint32(shift) & np.uint32(0xFF)
-    keep = np.ones((bits.size, 3), np.bool_)
-    keep[last[one_equals], 2] = False
-    keep[last[two_equals], 1] = False
-
-    # A polynomial in an odd number, modulo 2^64, of the groups; the padding tells "AA==" from "AAA=".
-    power = np.full(int(n_groups.max()), 0x9E3779B97F4A7C15, np.uint64).cumprod()
-    hashes = np.add.reduceat((bits + np.uint64(1)) * power[place], first) + n_equals.astype(np.uint64)
-    return decoded[keep], 3 * n_groups - n_equals, hashes
+        place = np.arange(len(blob)) + np.repeat(first - offsets[:-1], lengths)
+        blob = np.frombuffer(blob, np.uint8)[place].tobytes()
+    return Vocab(ids, offsets, blob)
 
 
 def _inspect(text: bytes, where: str) -> Vocab:
