@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "text/pages.h"
 #include "text/utf8.h"
 
 enum { SHORT = 32 };
@@ -618,7 +619,7 @@ lf_status lf_bpe_new(lf_bpe **model, const uint8_t *blob, const int64_t *offsets
     m->symbol_lengths = malloc(n_symbols * sizeof(uint32_t));
     m->left = malloc(n_symbols * sizeof(uint32_t));
     m->right = malloc(n_symbols * sizeof(uint32_t));
-    m->pairs = calloc((size_t)1 << m->pair_bits, sizeof *m->pairs);
+    m->pairs = lf_pages_new(((size_t)1 << m->pair_bits) * sizeof *m->pairs);
     m->pair_filter = calloc(1, (size_t)1 << (LF_BPE_PAIR_FILTER_BITS - 3));
     m->joined_characters = calloc(1, (size_t)1 << (LF_BPE_CUT_BITS - 3));
     lf_status status = LF_ENOMEM;
@@ -651,7 +652,8 @@ end:
 
 void lf_bpe_free(lf_bpe *m) {
     if (!m) return;
-    free(m->token_slots), free(m->symbol_ids), free(m->symbol_lengths), free(m->left), free(m->right), free(m->pairs);
+    free(m->token_slots), free(m->symbol_ids), free(m->symbol_lengths), free(m->left), free(m->right);
+    lf_pages_free(m->pairs, ((size_t)1 << m->pair_bits) * sizeof *m->pairs);
     if (m->prefixes) prefixes_free(*m->prefixes);
     free(m->prefixes), free(m->symbol_tokens), free(m->pair_filter), free(m->joined_characters), free(m->forms);
     lf_trie_free(&m->odd);

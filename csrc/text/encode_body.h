@@ -4,6 +4,9 @@
 #include "text/encode.h"
 #include "text/normalize.h"
 #include "text/piece_tables.h"
+#if defined(__AVX512F__)
+#include "text/merge_lanes.h"
+#endif
 #include "text/split_run.h"
 #include "text/utf8.h"
 
@@ -16,9 +19,21 @@ enum {
     CUT_MOST = 256, /* bytes of a piece that is cut before it is keyed */
 };
 
+#if defined(__AVX512F__)
+/* The pieces of a window that are not where one look finds them, and the ids of those that have been found out. */
+enum { UNKNOWN_MOST = 2048 };
+typedef struct {
+    uint32_t piece[UNKNOWN_MOST], at[UNKNOWN_MOST], n[UNKNOWN_MOST]; /* ids[at .. at + n); n 0: not found out */
+    uint32_t queue[UNKNOWN_MOST], waiting[UNKNOWN_MOST];             /* those to be merged: in order, by length */
+    uint32_t n_pieces, n_waiting, n_ids, next;                       /* next: the first that is not emitted     */
+    uint32_t ids[8 * UNKNOWN_MOST];
+} unknown_pieces;
+#endif
+
 struct lf_text_workspace {
     const lf_text *text;
     tables tables;
+    size_t n_computed;   /* pieces of the last window that no table held */
     lf_status status;    /* set where memory ran out */
     uint8_t *normalized; /* these grow to what a text needs */
     lf_bpe_scratch scratch;
@@ -30,6 +45,9 @@ struct lf_text_workspace {
     uint8_t segments[(LF_SPLIT_BATCH + CUT_MOST) / 8 + 1]; /* ... and a bit for each part that is a segment */
     uint32_t at[BATCH];                                    /* the lines and the keys of a batch of them */
     key16 keys[BATCH];
+#if defined(__AVX512F__)
+    unknown_pieces unknown;
+#endif
 };
 
 /* Grows a buffer to at least n bytes; its contents are lost. NULL and status LF_ENOMEM if there is no memory. */
@@ -97,6 +115,7 @@ static size_t compute(lf_text_workspace *w, const uint8_t *p, size_t n, const ui
                       uint32_t *ids) {
     const lf_bpe *model = w->text->model;
     size_t start = 0, n_ids = 0;
+    w->n_computed++;
     if (n > SHORT_KEY && kind == PIECE)
         for (size_t at; (at = lf_bpe_next_cut(model, p, n, start)) < n; start = at)
             n_ids += look_up(w, p + start, at - start, end, SEGMENT, ids + n_ids);
@@ -235,6 +254,128 @@ static inline const ids4 *probe(const short_line *line, const key16 *key) {
 #endif
 }
 
+static inline part kind_of(const uint8_t *segments, size_t k) {
+    return segments && segments[k / 8] >> k % 8 & 1 ? SEGMENT : PIECE;
+}
+
+#if defined(__AVX512F__)
+/* Where at least one in so many bytes of a window began a piece that had to be computed, those of the next window are found
+ * out together. */
+enum { BYTES_A_MISS = 512 };
+
+static void remember(lf_text_workspace *w, const uint8_t *p, size_t n, const uint8_t *end, const uint32_t *ids,
+                     size_t n_ids) {
+    const key32 key = key32_of(p, n, end);
+    if (n <= SHORT_KEY) remember_short(&w->tables, key.half[0], hash16(key.half[0]), ids, (unsigned)n_ids);
+    else remember_long(&w->tables, &key, n, hash32(key, n), ids, n_ids);
+}
+
+/* Merges up to LANES of the waiting pieces. */
+static void merge_some(lf_text_workspace *w, const uint32_t *waiting, size_t n_waiting, const uint32_t *bounds,
+                       const uint8_t *base, const uint8_t *end) {
+    uint8_t bytes[SIDE_BY_SIDE * LANES * LANE_ROOM] __attribute__((aligned(64)));
+    merging group[SIDE_BY_SIDE];
+    unknown_pieces *u = &w->unknown;
+    uint32_t rows = 0;
+    for (int i = 0; i < SIDE_BY_SIDE; i++) group[i].n = (lanes){0};
+    for (size_t k = 0; k < n_waiting; k++) {
+        const uint32_t i = u->piece[waiting[k]], length = bounds[i + 1] - bounds[i];
+        memcpy(bytes + k * LANE_ROOM, base + bounds[i], length);
+        group[k / LANES].n[k % LANES] = length;
+        if (length > rows) rows = length;
+    }
+    for (int i = 0; i < SIDE_BY_SIDE; i++) begin_lanes(w->text->model, &group[i], bytes + i * LANES * LANE_ROOM, rows);
+    merge_lanes(w->text->model, group, rows);
+    for (size_t k = 0; k < n_waiting; k++) {
+        const uint32_t i = u->piece[waiting[k]], n = group[k / LANES].n[k % LANES];
+        uint32_t *ids = u->ids + u->n_ids;
+        for (size_t r = 0; r < n; r++) ids[r] = w->text->model->symbol_ids[group[k / LANES].symbol[r][k % LANES]];
+        u->at[waiting[k]] = u->n_ids, u->n[waiting[k]] = n, u->n_ids += n;
+        remember(w, base + bounds[i], bounds[i + 1] - bounds[i], end, ids, n);
+    }
+}
+
+/* Whether merging alone decides the ids of a piece that no table holds. */
+static int merely_merges(const lf_bpe *model, const uint8_t *p, size_t n, part kind) {
+    if (n > SHORT_KEY && kind == PIECE && lf_bpe_next_cut(model, p, n, 0) < n) return 0;
+    if (model->all_form) return 1;
+    const uint32_t token = lf_bpe_find(model, p, n);
+    return token == LF_NO_SYMBOL || lf_bpe_forms(model, token);
+}
+
+/* Merges those that wait, by length, so that the lanes of a vector end together. counts[n + 1] of them have n bytes. */
+static void merge_waiting(lf_text_workspace *w, const uint32_t *bounds, const uint8_t *base, const uint8_t *end,
+                          uint32_t *counts) {
+    unknown_pieces *u = &w->unknown;
+    for (size_t n = 1; n <= LONG_KEY; n++) counts[n] += counts[n - 1];
+    for (size_t j = 0; j < u->n_waiting; j++) {
+        const uint32_t k = u->queue[j], i = u->piece[k];
+        u->waiting[counts[bounds[i + 1] - bounds[i]]++] = k;
+    }
+    for (size_t k = 0; k < u->n_waiting; k += SIDE_BY_SIDE * LANES)
+        merge_some(w, u->waiting + k, u->n_waiting - k < SIDE_BY_SIDE * LANES ? u->n_waiting - k : SIDE_BY_SIDE * LANES,
+                   bounds, base, end);
+}
+
+/* The pieces of a window of at most LONG_KEY bytes that one look does not find. */
+static void list_unknown(lf_text_workspace *w, const uint32_t *bounds, const uint8_t *base, const uint8_t *end,
+                         size_t n_pieces) {
+    unknown_pieces *u = &w->unknown;
+    u->n_pieces = u->n_waiting = u->n_ids = u->next = 0;
+    for (size_t i = 0; i < n_pieces && u->n_pieces + BATCH <= UNKNOWN_MOST; i += BATCH) {
+        const size_t m = n_pieces - i < BATCH ? n_pieces - i : BATCH;
+        key_batch(w, bounds + i, base, end, m);
+        for (size_t k = 0; k < m; k++) {
+            u->piece[u->n_pieces] = (uint32_t)(i + k);
+            u->n_pieces += !probe(&w->tables.lines[w->at[k]], &w->keys[k]);
+        }
+    }
+}
+
+static void find_out(lf_text_workspace *w, const uint32_t *bounds, const uint8_t *base, const uint8_t *end,
+                     size_t n_pieces, const uint8_t *segments) {
+    unknown_pieces *u = &w->unknown;
+    uint32_t counts[LONG_KEY + 2] = {0};
+    size_t room = sizeof u->ids / sizeof *u->ids;
+    list_unknown(w, bounds, base, end, n_pieces);
+    for (size_t k = 0; k < u->n_pieces; k++) {
+        const size_t i = u->piece[k], n = bounds[i + 1] - bounds[i];
+        const uint8_t *p = base + bounds[i];
+        u->n[k] = 0;
+        if (n > LONG_KEY || n + LONG_IDS + 1 > room) continue; /* finders write a few more */
+        const key32 key = key32_of(p, n, end);
+        uint32_t *ids = u->ids + u->n_ids;
+        const size_t n_ids = n <= SHORT_KEY ? find_short(&w->tables, key.half[0], hash16(key.half[0]), ids)
+                                            : find_long(&w->tables, &key, n, hash32(key, n), ids);
+        if (n_ids && n_ids != LOST) {
+            u->at[k] = u->n_ids, u->n[k] = (uint32_t)n_ids, u->n_ids += (uint32_t)n_ids;
+            room -= n_ids;
+        } else if (n > 1 && merely_merges(w->text->model, p, n, kind_of(segments, i))) {
+            u->queue[u->n_waiting++] = (uint32_t)k;
+            counts[n + 1]++;
+            room -= n;
+        }
+    }
+    merge_waiting(w, bounds, base, end, counts);
+}
+#endif
+
+/* The ids of piece i of a window, which one look does not find. */
+static __attribute__((noinline)) size_t emit_other(lf_text_workspace *w, const uint8_t *p, size_t n, const uint8_t *end,
+                                                   part kind, size_t i, uint32_t *ids) {
+#if defined(__AVX512F__)
+    unknown_pieces *u = &w->unknown;
+    for (; u->next < u->n_pieces && u->piece[u->next] <= i; u->next++)
+        if (u->piece[u->next] == i && u->n[u->next]) {
+            if (ids) memcpy(ids, u->ids + u->at[u->next], u->n[u->next] * sizeof *ids);
+            return u->n[u->next];
+        }
+#else
+    (void)i;
+#endif
+    return ids ? look_up(w, p, n, end, kind, ids) : look_up_count(w, p, n, end, kind);
+}
+
 static inline size_t emit_batch(lf_text_workspace *w, const uint32_t *bounds, const uint8_t *base, const uint8_t *end,
                                 size_t n_pieces, const uint8_t *segments, size_t first, uint32_t *ids) {
     size_t n_ids = 0;
@@ -251,10 +392,8 @@ static inline size_t emit_batch(lf_text_workspace *w, const uint32_t *bounds, co
             n_ids += n_tail;
             continue;
         }
-        const uint8_t *p = base + bounds[i];
-        const size_t n = bounds[i + 1] - bounds[i], k = first + i;
-        const part kind = segments && segments[k / 8] >> k % 8 & 1 ? SEGMENT : PIECE;
-        n_ids += ids ? look_up(w, p, n, end, kind, ids + n_ids) : look_up_count(w, p, n, end, kind);
+        n_ids += emit_other(w, base + bounds[i], bounds[i + 1] - bounds[i], end, kind_of(segments, first + i),
+                            first + i, ids ? ids + n_ids : NULL);
     }
     return n_ids;
 }
@@ -276,6 +415,12 @@ static size_t plain(lf_text_workspace *w, const uint8_t *text, size_t n, uint32_
         const uint32_t *bounds = w->bounds;
         size_t n_parts = batch.n_pieces;
         if (batch.beyond_ascii) n_parts = cut_batch(w, base, n_parts), bounds = w->cuts, segments = w->segments;
+#if defined(__AVX512F__)
+        const size_t n_bytes = bounds[n_parts] - bounds[0];
+        w->unknown.n_pieces = w->unknown.n_waiting = 0;
+        if (w->n_computed * BYTES_A_MISS > n_bytes) find_out(w, bounds, base, end, n_parts, segments);
+        w->n_computed = w->unknown.n_waiting;
+#endif
         for (size_t i = 0; i < n_parts; i += BATCH) {
             const size_t m = n_parts - i < BATCH ? n_parts - i : BATCH;
             key_batch(w, bounds + i, base, end, m);

@@ -9,7 +9,7 @@
 #include "text/split.h"
 
 enum {
-    LF_SPLIT_WINDOW = 4096, /* bytes of text in which the pieces of one batch begin, but for its first */
+    LF_SPLIT_WINDOW = 16384, /* bytes of text in which the pieces of one batch begin, but for its first */
     LF_SPLIT_BATCH = LF_SPLIT_WINDOW + 128, /* room for the bounds of a batch: stores are wide */
     LF_SPLIT_GIANT = 1 << 30,               /* a longer piece comes alone: bounds have 32 bits */
 };

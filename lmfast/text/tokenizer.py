@@ -37,7 +37,7 @@ Bits: TypeAlias = NDArray[np.uint8] | None
 Origin: TypeAlias = int | NDArray[np.int64]  # where a stretch begins, or _alignment's rows for each of its bytes
 T = TypeVar("T", str, bytes)
 
-CACHE_BYTES = 24 << 20
+CACHE_BYTES = 32 << 20
 _LEAST_CACHE = 1 << 16
 _PART_BYTES = 1 << 20  # the least text worth a thread
 _GROUP_BYTES = 1 << 27  # the text whose ids get one array; more is encoded in groups

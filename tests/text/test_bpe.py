@@ -78,6 +78,27 @@ def test_unit_bytes_that_never_merge(isa: str, n: int) -> None:
         assert Tokenizer(spec_of([b"zq"]), isa=isa).encode_list(bytes([byte]) * n) == [byte] * n
 
 
+# Texts in which hardly a word comes twice: where most of a window is new, pieces are merged side by side.
+
+
+@pytest.mark.parametrize("kind", ["ranks", "merges", "letters outside ASCII"])
+def test_unit_new_words(isa: str, kind: str) -> None:
+    rng = random.Random(kind)
+    letters = "аяё中文字" if kind.startswith("letters") else "abcdefgh"
+    stems = ["".join(rng.choices(letters, k=rng.randint(2, 4))).encode() for _ in range(400)]
+    tokens = list(dict.fromkeys([*stems, *(a + b for a, b in zip(stems, stems[1:], strict=False)), b" a", b" ab"]))
+    known, merges = {*BYTES, *tokens}, None
+    if kind == "merges":
+        merges = [(t[:i], t[i:]) for t in tokens for i in range(1, len(t)) if t[:i] in known and t[i:] in known]
+        rng.shuffle(merges)
+    tok = Tokenizer(
+        spec_of(tokens, merges, whole=kind != "merges", pattern="cl100k_base"), cache_bytes=1 << 16, isa=isa
+    )
+    for most in (6, 15, 40):  # bytes to be merged: few, all that go side by side, more
+        words = ("".join(rng.choices(letters, k=rng.randint(1, most))) for _ in range(2500))
+        check(tok, " ".join(words).encode())
+
+
 # Small vocabularies, drawn so that a failure shrinks to the smallest one.
 
 SMALL = st.binary(min_size=2, max_size=6).map(lambda blob: bytes(97 + b % 3 for b in blob))
