@@ -35,7 +35,7 @@ static void find_growth(lf_converted *c) {
         added = added * by + lf_step_added(&c->steps[i]);
     }
     const size_t bytes = c->model->parts.byte_fallback ? 4 : 1;
-    c->growth = growth * bytes * (c->metaspace.by_white_space ? 2 : 1);
+    c->growth = growth * bytes;
     c->added = (added + 2) * bytes + 8;
 }
 

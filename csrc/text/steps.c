@@ -127,15 +127,39 @@ lf_status lf_step_apply(const lf_step *step, const lf_aligned *text, lf_aligned 
     }
 }
 
+/* Where the first byte from `at` on is that is part of no character. */
+static size_t well_formed(const uint8_t *text, size_t n, size_t at) {
+    for (uint32_t cp = 0; at < n;) {
+        uint64_t v = 1ull << 63;
+        if (n - at >= 8) memcpy(&v, text + at, 8);
+        if (!(v & 0x8080808080808080u)) {
+            at += 8;
+            continue;
+        }
+        const unsigned width = lf_utf8_read(text + at, text + n, &cp);
+        if (cp == LF_NO_CHARACTER) return at;
+        at += width;
+    }
+    return n;
+}
+
+static void find_places(lf_aligned *out, size_t at, size_t end, size_t from) {
+    for (size_t next; at < end; at = next) {
+        for (next = at + 1; next < end && lf_utf8_continues(out->bytes[next]);) next++;
+        const lf_place place = {(int64_t)from, (int64_t)(from += next - at)};
+        for (size_t i = at; i < next; i++) out->places[i] = place;
+    }
+}
+
 lf_status lf_aligned_begin(lf_aligned *out, const uint8_t *text, size_t n) {
     out->n = 0;
-    for (size_t at = 0, width; at < n; at += width) {
-        uint32_t cp;
-        width = lf_utf8_read(text + at, text + n, &cp);
-        const lf_place place = {(int64_t)at, (int64_t)(at + width)};
-        if (!lf_aligned_reserve(out, width + 3)) return LF_ENOMEM;
-        if (cp == LF_NO_CHARACTER) lf_aligned_put(out, (const uint8_t *)"\xEF\xBF\xBD", 3, place);
-        else lf_aligned_put(out, text + at, width, place);
+    for (size_t at = 0; at < n; at++) {
+        const size_t end = well_formed(text, n, at);
+        if (!lf_aligned_reserve(out, n - at + 3)) return LF_ENOMEM;
+        memcpy(out->bytes + out->n, text + at, end - at);
+        if (out->traced) find_places(out, out->n, out->n + end - at, at);
+        out->n += end - at, at = end;
+        if (at < n) lf_aligned_put(out, (const uint8_t *)"\xEF\xBF\xBD", 3, (lf_place){(int64_t)at, (int64_t)at + 1});
     }
     return LF_OK;
 }
