@@ -2,6 +2,8 @@
 #define _GNU_SOURCE /* madvise and MAP_ANONYMOUS */
 #include "text/converted.h"
 
+#include <math.h>
+
 #include "text/piece_kinds.h"
 #include "text/utf8.h"
 #include "text/word_cache.h"
@@ -9,21 +11,56 @@
 #include <emmintrin.h>
 #endif
 
-enum { BATCH = 256, KEPT_MOST = 1 << 22 }; /* words keyed before the first is looked up; bytes kept between calls */
+enum {
+    BATCH = 256,          /* units keyed before the first is looked up */
+    KEPT_MOST = 1 << 22,  /* bytes that are kept between calls */
+    UNITS_MOST = 1 << 26, /* bytes of a text that is cut into units */
+};
 
 /* Building. */
 
-static void note_known(lf_converted *c) {
+static unsigned class_of(const lf_converted *c, uint32_t cp) { return cp < 0x10000 ? c->classes[cp] : c->high_class; }
+
+/* Classes of characters, aliens apart: those that are in no piece. Unknown characters that become bytes are no aliens. */
+static void note_classes(lf_converted *c) {
     const lf_sp_parts *parts = &c->model->parts;
+    memset(c->classes, parts->byte_fallback ? LF_U_KNOWN : LF_U_ALIEN, sizeof c->classes);
+    c->high_class = parts->byte_fallback ? LF_U_KNOWN : LF_U_ALIEN;
     for (uint32_t id = 0; id < parts->n_ids; id++) {
         const uint8_t *p = parts->blob + parts->offsets[id], *end = parts->blob + parts->offsets[id + 1];
-        if (parts->kinds[id] == LF_NO_PIECE) continue;
-        while (p < end) {
-            uint32_t cp;
+        for (uint32_t cp; p < end && parts->kinds[id] != LF_NO_PIECE;) {
             p += lf_utf8_read(p, end, &cp);
-            if (cp < 0x10000) c->known[cp / 8] |= (uint8_t)(1 << cp % 8);
+            if (cp < 0x10000) c->classes[cp] = LF_U_KNOWN;
+            else c->high_class = LF_U_KNOWN;
         }
     }
+    for (unsigned b = 0; b < 128; b++)
+        c->classes[b] = (b | 32) >= 'a' && (b | 32) <= 'z' ? LF_U_LETTER
+                        : b >= '0' && b <= '9'             ? LF_U_DIGIT
+                                                           : LF_U_OTHER;
+    if (c->metaspace.split) c->classes[c->mark] = LF_U_MARK;
+    c->classes[' '] = LF_U_MARK;
+}
+
+/* Which classes are side by side in some piece. A mark inside a piece may be one that begins no word. */
+static void note_joined(lf_converted *c) {
+    const lf_sp_parts *parts = &c->model->parts;
+    double largest = fabs(c->model->unigram.unknown);
+    c->joined[LF_U_ALIEN] = 1 << LF_U_ALIEN;
+    for (uint32_t id = 0; id < parts->n_ids; id++) {
+        const uint8_t *p = parts->blob + parts->offsets[id], *end = parts->blob + parts->offsets[id + 1];
+        unsigned before = 0; /* as bits */
+        if (parts->kinds[id] == LF_NO_PIECE) continue;
+        if (fabs(parts->scores[id]) > largest) largest = fabs(parts->scores[id]);
+        for (uint32_t cp; p < end;) {
+            p += lf_utf8_read(p, end, &cp);
+            const unsigned class = cp == c->mark ? 1 << LF_U_MARK | 1 << LF_U_KNOWN : 1u << class_of(c, cp);
+            for (unsigned k = 0; k < LF_U_CLASSES; k++)
+                if (before >> k & 1) c->joined[k] |= (uint8_t)class;
+            before = class;
+        }
+    }
+    c->by_units = largest <= 100 && (c->metaspace.split || c->metaspace.by_white_space);
 }
 
 /* Every id stands for a character at least, or for a byte where unknown ones become bytes. */
@@ -39,18 +76,21 @@ static void find_growth(lf_converted *c) {
     c->added = (added + 2) * bytes + 8;
 }
 
-static lf_status build(lf_converted *c, const lf_sp_parts *parts, const lf_step *steps, size_t n_steps,
-                       size_t *where) {
-    if (n_steps > LF_CONVERTED_STEPS) return *where = LF_SP_NO_ID - 2, LF_EVALUE;
+static lf_status build(lf_converted *c, const lf_sp_parts *parts, const lf_step *steps, size_t n_steps, size_t *where) {
+    const uint8_t *mark = c->metaspace.mark, *mark_end = mark + c->metaspace.n_mark;
+    *where = LF_SP_NO_ID - 2;
+    if (n_steps > LF_CONVERTED_STEPS) return LF_EVALUE;
+    if (mark + lf_utf8_read(mark, mark_end, &c->mark) != mark_end || c->mark >= 0x10000) return LF_EVALUE;
     for (size_t i = 0; i < n_steps; i++) {
         c->steps[i] = steps[i];
         const lf_status status = lf_step_init(&c->steps[i]);
         c->n_steps++;
-        if (status != LF_OK) return *where = LF_SP_NO_ID - 2, status;
+        if (status != LF_OK) return status;
     }
     const lf_status status = lf_sp_new(&c->model, parts, where);
     if (status != LF_OK) return status;
-    note_known(c);
+    note_classes(c);
+    note_joined(c);
     find_growth(c);
     return LF_OK;
 }
@@ -78,14 +118,21 @@ struct lf_converted_workspace {
     const lf_converted *c;
     word_cache words;
     lf_status status; /* set where memory ran out or a character has no id */
-    lf_aligned texts[2], marked, word;
+    lf_aligned texts[2], marked, spelled;
     lf_changes changes;
     lf_unigram_node *nodes;
     size_t n_nodes; /* bytes */
-    word_key keys[BATCH];
-    uint64_t hashes[BATCH];
-    uint32_t bounds[BATCH + 66];
+    word_key keys[BATCH + 66];
+    uint64_t hashes[BATCH + 66];
+    uint32_t bounds[BATCH + 66]; /* where units begin */
+    uint8_t kinds[BATCH + 66];   /* and what they are */
+    size_t word, word_ids;       /* where the word that the next unit belongs to begins, and its ids */
+    uint32_t before;             /* the note of the unit before in that word */
 };
+
+/* Kinds of units, and notes: whether one begins or ends with an unknown character, and whether only the whole word tells. */
+enum { BEGINS_WORD = 1, IS_ALIEN = 2 };
+enum { BEGINS_UNKNOWN = 1, ENDS_UNKNOWN = 2, UNSURE = 4 };
 
 /* Where ids go. */
 typedef struct {
@@ -96,11 +143,11 @@ typedef struct {
 
 /* A word to ids. */
 
-/* The id of w->word's bytes [begin, end). */
+/* The id of w->spelled's bytes [begin, end). */
 static inline void give(const lf_converted_workspace *w, sink *s, uint32_t id, size_t begin, size_t end) {
     if (s->spans) {
-        s->spans[2 * s->n] = w->word.places[begin].begin;
-        s->spans[2 * s->n + 1] = w->word.places[end - 1].end;
+        s->spans[2 * s->n] = w->spelled.places[begin].begin;
+        s->spans[2 * s->n + 1] = w->spelled.places[end - 1].end;
     }
     s->ids[s->n++] = id;
 }
@@ -108,7 +155,7 @@ static inline void give(const lf_converted_workspace *w, sink *s, uint32_t id, s
 /* A run of unknown characters is one token, which may be in the vocabulary, or be its bytes. */
 static void give_run(lf_converted_workspace *w, sink *s, size_t begin, size_t end) {
     const lf_sp *m = w->c->model;
-    const uint8_t *text = w->word.bytes;
+    const uint8_t *text = w->spelled.bytes;
     const uint32_t whole = lf_double_array_find(&m->unigram.pieces, text + begin, end - begin);
     if (whole != LF_UNIT_NONE) return give(w, s, whole, begin, end);
     size_t known = begin;
@@ -129,163 +176,259 @@ static int nodes_for(lf_converted_workspace *w, size_t n) {
     return w->nodes != NULL;
 }
 
-/* Where the characters that some piece has (or not, `known` says which) end that begin at `at`. */
-static size_t run_end(const lf_converted *c, const uint8_t *text, size_t n, size_t at, int known, size_t *n_characters) {
-    for (*n_characters = 0; at < n; ++*n_characters) {
+static int is_unknown(const lf_converted_workspace *w, size_t at) {
+    return w->nodes[at].id == LF_PIECE_UNKNOWN || w->nodes[at].id == w->c->model->parts.unknown_id;
+}
+
+/* The path in w->nodes, of w->spelled's bytes [begin, end). `unknown` is where a run of unknown characters began before them,
+ * or SIZE_MAX; returns where one began that goes on behind them. */
+static size_t give_path(lf_converted_workspace *w, sink *s, size_t begin, size_t end, size_t unknown) {
+    for (size_t at = begin; at < end; at += w->nodes[at - begin].length) {
+        if (is_unknown(w, at - begin)) {
+            if (unknown == SIZE_MAX) unknown = at;
+            continue;
+        }
+        if (unknown != SIZE_MAX) give_run(w, s, unknown, at);
+        unknown = SIZE_MAX;
+        give(w, s, w->nodes[at - begin].id, at, at + w->nodes[at - begin].length);
+    }
+    return unknown;
+}
+
+/* Where the aliens that begin at `at` end, or what lies before the next one. */
+static size_t run_end(const lf_converted *c, const lf_aligned *word, size_t at, int alien, size_t *n_characters) {
+    for (*n_characters = 0; at < word->n; ++*n_characters) {
         uint32_t cp;
-        const unsigned width = lf_utf8_read(text + at, text + n, &cp);
-        if ((cp >= 0x10000 || c->known[cp / 8] >> cp % 8 & 1) != known) break;
+        const unsigned width = lf_utf8_read(word->bytes + at, word->bytes + word->n, &cp);
+        if ((class_of(c, cp) == LF_U_ALIEN) != alien) break;
         at += width;
     }
     return at;
 }
 
-/* The ids of w->word. */
+/* The ids of w->spelled, a whole one. */
 static void best_path(lf_converted_workspace *w, sink *s) {
     const lf_unigram *unigram = &w->c->model->unigram;
-    const uint8_t *text = w->word.bytes;
-    const size_t n = w->word.n, none = SIZE_MAX;
-    const uint32_t unknown_id = w->c->model->parts.unknown_id;
-    size_t unknown = none; /* where a run of unknown characters began */
+    size_t unknown = SIZE_MAX, n_characters;
     double sum = 0;
-    for (size_t at = 0, end, k; at < n; at = end) {
-        end = run_end(w->c, text, n, at, 0, &k);
-        if (end > at && unknown == none) unknown = at;
-        for (; k; k--) sum += unigram->unknown;
+    for (size_t at = 0, end; at < w->spelled.n; at = end) {
+        end = run_end(w->c, &w->spelled, at, 1, &n_characters);
+        if (end > at && unknown == SIZE_MAX) unknown = at;
+        for (; n_characters; n_characters--) sum += unigram->unknown;
         at = end;
-        end = run_end(w->c, text, n, at, 1, &k);
+        end = run_end(w->c, &w->spelled, at, 0, &n_characters);
         if (end == at || !nodes_for(w, end - at)) continue;
-        sum = lf_unigram_best(unigram, text + at, end - at, sum, w->nodes);
-        for (size_t i = at; i < end; i += w->nodes[i - at].length) {
-            const lf_unigram_node *node = &w->nodes[i - at];
-            if (node->id == LF_PIECE_UNKNOWN || node->id == unknown_id) {
-                if (unknown == none) unknown = i;
-                continue;
-            }
-            if (unknown != none) give_run(w, s, unknown, i);
-            unknown = none;
-            give(w, s, node->id, i, i + node->length);
-        }
+        sum = lf_unigram_best(unigram, w->spelled.bytes + at, end - at, sum, w->nodes);
+        unknown = give_path(w, s, at, end, unknown);
     }
-    if (unknown != none) give_run(w, s, unknown, n);
+    if (unknown != SIZE_MAX) give_run(w, s, unknown, w->spelled.n);
 }
 
-/* Makes w->word of bytes [begin, end) of w->marked, with marks for spaces. */
+/* Makes w->spelled of bytes [begin, end) of w->marked, with marks for spaces. */
 static int spell(lf_converted_workspace *w, size_t begin, size_t end) {
     const lf_metaspace *m = &w->c->metaspace;
-    w->word.n = 0;
+    w->spelled.n = 0;
     while (begin < end) {
-        if (!lf_aligned_reserve(&w->word, m->n_mark + end - begin)) return w->status = LF_ENOMEM, 0;
+        if (!lf_aligned_reserve(&w->spelled, m->n_mark + end - begin)) return w->status = LF_ENOMEM, 0;
         if (w->marked.bytes[begin] == ' ')
-            lf_aligned_put(&w->word, m->mark, m->n_mark, lf_aligned_place(&w->marked, begin)), begin++;
+            lf_aligned_put(&w->spelled, m->mark, m->n_mark, lf_aligned_place(&w->marked, begin)), begin++;
         const uint8_t *space = memchr(w->marked.bytes + begin, ' ', end - begin);
         const size_t stop = space ? (size_t)(space - w->marked.bytes) : end;
-        lf_aligned_copy(&w->word, &w->marked, begin, stop);
+        lf_aligned_copy(&w->spelled, &w->marked, begin, stop);
         begin = stop;
     }
     return 1;
 }
 
-static void compute(lf_converted_workspace *w, size_t begin, size_t end, sink *s) {
-    const size_t n = end - begin, n_before = s->n;
-    if (!spell(w, begin, end)) return;
-    best_path(w, s);
-    if (n > WORD_MOST || s->spans || w->status != LF_OK) return;
-    words_put(&w->words, w->marked.bytes + begin, n, w->marked.bytes + w->marked.n + LF_ALIGNED_PAD,
-              s->ids + n_before, s->n - n_before, 0);
+static void compute_word(lf_converted_workspace *w, size_t begin, size_t end, sink *s) {
+    if (spell(w, begin, end)) best_path(w, s);
 }
 
-/* The ids of a word that one look does not find. */
-static void look_up(lf_converted_workspace *w, size_t begin, size_t end, sink *s) {
-    if (end - begin > WORD_MOST) return compute(w, begin, end, s);
-    const word_found found = words_find(&w->words, w->marked.bytes + begin, end - begin,
-                                        w->marked.bytes + w->marked.n + LF_ALIGNED_PAD);
-    if (!found.ids) return compute(w, begin, end, s);
-    memcpy(s->ids + s->n, found.ids, found.n_ids * sizeof *s->ids);
-    s->n += found.n_ids;
+/* Units to ids. */
+
+static const uint8_t *end_of(const lf_converted_workspace *w) { return w->marked.bytes + w->marked.n + LF_ALIGNED_PAD; }
+
+/* The ids of a unit, which go into the cache; returns how many. */
+static size_t compute_unit(lf_converted_workspace *w, size_t begin, size_t end, uint32_t *ids, uint32_t *note) {
+    const uint8_t *p = w->marked.bytes + begin;
+    sink s = {ids, NULL, 0};
+    float unused;
+    *note = UNSURE;
+    if (end - begin > WORD_MOST || !spell(w, begin, end) || !nodes_for(w, w->spelled.n)) return 0;
+    lf_unigram_word(&w->c->model->unigram, w->spelled.bytes, w->spelled.n, w->nodes, &unused);
+    const double margin = w->nodes[w->spelled.n].score - w->nodes[w->spelled.n].second;
+    const size_t unknown = give_path(w, &s, 0, w->spelled.n, SIZE_MAX);
+    if (unknown != SIZE_MAX) give_run(w, &s, unknown, w->spelled.n);
+    *note = (is_unknown(w, 0) ? BEGINS_UNKNOWN : 0) | (unknown != SIZE_MAX ? ENDS_UNKNOWN : 0);
+    if (!(margin > LF_CONVERTED_MARGIN)) *note |= UNSURE;
+    if (w->status == LF_OK) words_put(&w->words, p, end - begin, end_of(w), ids, s.n, *note);
+    return s.n;
 }
 
-static void look_up_all(lf_converted_workspace *w, const uint32_t *bounds, size_t n_words, sink *s) {
-    const uint8_t *text = w->marked.bytes, *end = text + w->marked.n + LF_ALIGNED_PAD;
-    for (size_t i = 0; i < n_words; i++) {
-        const size_t n = bounds[i + 1] - bounds[i];
-        if (LF_UNLIKELY(n > WORD_SHORT)) {
+/* The ids of a unit that one look does not find. */
+static size_t look_up(lf_converted_workspace *w, size_t begin, size_t end, uint32_t *ids, uint32_t *note) {
+    if (end - begin > WORD_MOST) return compute_unit(w, begin, end, ids, note);
+    const word_found found = words_find(&w->words, w->marked.bytes + begin, end - begin, end_of(w));
+    if (!found.ids) return compute_unit(w, begin, end, ids, note);
+    memcpy(ids, found.ids, found.n_ids * sizeof *ids);
+    *note = found.note;
+    return found.n_ids;
+}
+
+static void key_units(lf_converted_workspace *w, size_t n_units) {
+    for (size_t i = 0; i < n_units; i++) {
+        const uint8_t *p = w->marked.bytes + w->bounds[i];
+        const size_t n = w->bounds[i + 1] - w->bounds[i];
+        if (LF_UNLIKELY(n > WORD_SHORT || w->kinds[i] & IS_ALIEN)) {
             w->keys[i] = (word_key){~(uint64_t)0, ~(uint64_t)0}; /* no word's */
             w->hashes[i] = 0;
-            words_prefetch(&w->words, text + bounds[i], n, end);
+            if (!(w->kinds[i] & IS_ALIEN)) words_prefetch(&w->words, p, n, end_of(w));
             continue;
         }
-        w->keys[i] = word_key_of(text + bounds[i], n, end);
+        w->keys[i] = word_key_of(p, n, end_of(w));
         w->hashes[i] = word_hash(w->keys[i]);
         __builtin_prefetch(&w->words.lines[w->hashes[i] & w->words.line_mask]);
     }
-    for (size_t i = 0; i < n_words && w->status == LF_OK; i++) {
-        const word_ids *found = words_probe(&w->words, w->keys[i], w->hashes[i]);
-        if (LF_LIKELY(found && (*found)[3] >> 28 <= WORD_IDS)) {
-            memcpy(s->ids + s->n, found, sizeof *found);
-            s->n += (*found)[3] >> 28;
-        } else look_up(w, bounds[i], bounds[i + 1], s);
-    }
 }
 
-/* A text to words. */
+static int begins_word(const lf_converted *c, const uint8_t *p, const uint8_t *end) {
+    uint32_t cp;
+    lf_utf8_read(p, end, &cp);
+    return class_of(c, cp) == LF_U_MARK;
+}
 
-/* Bits where words begin in 64 bytes: at spaces, and where words are split at the mark's characters too. */
-static inline uint64_t begins_of(const lf_metaspace *m, const uint8_t *p) {
-    uint64_t spaces = 0, marks = 0;
+/* The ids of the word that the unit before `at` belongs to, in place of those that its units gave. Returns its end. */
+static size_t whole_word(lf_converted_workspace *w, size_t at, sink *s) {
+    const uint8_t *text = w->marked.bytes;
+    while (at < w->marked.n && !begins_word(w->c, text + at, text + w->marked.n)) at++;
+    s->n = w->word_ids;
+    compute_word(w, w->word, at, s);
+    w->before = 0;
+    return at;
+}
+
+/* The ids of units; returns where in the text they end, or the word of the last one. */
+static size_t emit_units(lf_converted_workspace *w, size_t n_units, sink *s) {
+    const uint32_t unknown_id = w->c->model->parts.unknown_id;
+    size_t end = w->bounds[n_units];
+    for (size_t i = 0; i < n_units && w->status == LF_OK; i++) {
+        uint32_t *to = s->ids + s->n, note;
+        size_t n_ids;
+        if (w->kinds[i] & BEGINS_WORD) w->word = w->bounds[i], w->word_ids = s->n, w->before = 0;
+        const word_ids *found = words_probe(&w->words, w->keys[i], w->hashes[i]);
+        if (LF_LIKELY(found && (*found)[3] >> 28 <= WORD_IDS)) {
+            memcpy(to, found, sizeof *found);
+            n_ids = (*found)[3] >> 28, note = (*found)[3] & WORD_NOTE;
+        } else if (w->kinds[i] & IS_ALIEN) {
+            *to = unknown_id, n_ids = 1, note = BEGINS_UNKNOWN | ENDS_UNKNOWN;
+        } else n_ids = look_up(w, w->bounds[i], w->bounds[i + 1], to, &note);
+        if (LF_UNLIKELY((w->before >> 1 & note & BEGINS_UNKNOWN) | (note & UNSURE))) {
+            end = whole_word(w, w->bounds[i + 1], s);
+            while (i + 1 < n_units && w->bounds[i + 1] < end) i++;
+            if (end < w->bounds[n_units]) end = w->bounds[n_units];
+            continue;
+        }
+        s->n += n_ids;
+        w->before = note;
+    }
+    return end;
+}
+
+/* A text to units. */
+
+static inline void add_unit(lf_converted_workspace *w, size_t *n_units, size_t at, unsigned class) {
+    w->bounds[*n_units] = (uint32_t)at;
+    w->kinds[(*n_units)++] = (uint8_t)((class == LF_U_MARK ? BEGINS_WORD : 0) | (class == LF_U_ALIEN ? IS_ALIEN : 0));
+}
+
+/* Units that begin in text[at .. stop) behind a character of class *before. Returns where the last character ends. */
+static size_t cut_characters(lf_converted_workspace *w, size_t at, size_t stop, unsigned *before, size_t *n_units) {
+    const lf_converted *c = w->c;
+    const uint8_t *text = w->marked.bytes;
+    while (at < stop) {
+        uint32_t cp;
+        const unsigned width = lf_utf8_read(text + at, text + w->marked.n, &cp), class = class_of(c, cp);
+        if (class == LF_U_MARK || !(c->joined[*before] >> class & 1)) add_unit(w, n_units, at, class);
+        *before = class;
+        at += width;
+    }
+    return at;
+}
+
 #if defined(__SSE2__)
+/* The same for 64 bytes of ASCII, by a bit for each; 0 where they are not. */
+static int cut_block(lf_converted_workspace *w, size_t at, unsigned *before, size_t *n_units) {
+    const lf_converted *c = w->c;
+    uint64_t is[LF_U_KNOWN] = {0}, begins;
+#define BELOW(x, n) (uint64_t)(uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(_mm_min_epu8(x, _mm_set1_epi8(n - 1)), x))
     for (unsigned i = 0; i < 4; i++) {
-        const __m128i v = _mm_loadu_si128((const void *)(p + 16 * i));
-        const __m128i space = _mm_cmpeq_epi8(v, _mm_set1_epi8(' ')), mark = _mm_cmpeq_epi8(v, _mm_set1_epi8((char)m->mark[0]));
-        spaces |= (uint64_t)(uint32_t)_mm_movemask_epi8(space) << 16 * i;
-        marks |= (uint64_t)(uint32_t)_mm_movemask_epi8(mark) << 16 * i;
+        const __m128i v = _mm_loadu_si128((const void *)(w->marked.bytes + at + 16 * i));
+        const __m128i lower = _mm_or_si128(v, _mm_set1_epi8(32));
+        if (_mm_movemask_epi8(v)) return 0;
+        is[LF_U_MARK] |= (uint64_t)(uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(v, _mm_set1_epi8(' '))) << 16 * i;
+        is[LF_U_LETTER] |= BELOW(_mm_sub_epi8(lower, _mm_set1_epi8('a')), 26) << 16 * i;
+        is[LF_U_DIGIT] |= BELOW(_mm_sub_epi8(v, _mm_set1_epi8('0')), 10) << 16 * i;
     }
-#else
-    for (unsigned i = 0; i < 64; i++) {
-        spaces |= (uint64_t)(p[i] == ' ') << i;
-        marks |= (uint64_t)(p[i] == m->mark[0]) << i;
+#undef BELOW
+    is[LF_U_OTHER] = ~(is[LF_U_MARK] | is[LF_U_LETTER] | is[LF_U_DIGIT]);
+    begins = is[LF_U_MARK];
+    for (unsigned a = 0; a < LF_U_KNOWN; a++)
+        for (unsigned b = 1; b < LF_U_KNOWN; b++)
+            if (a != b && !(c->joined[a] >> b & 1)) begins |= (is[a] << 1 | (*before == a)) & is[b];
+    for (unsigned a = LF_U_KNOWN; a < LF_U_CLASSES; a++)
+        for (unsigned b = 1; b < LF_U_KNOWN; b++)
+            if (*before == a && !(c->joined[a] >> b & 1)) begins |= is[b] & 1;
+    for (uint64_t left = begins; left; left &= left - 1) {
+        const unsigned bit = (unsigned)__builtin_ctzll(left);
+        add_unit(w, n_units, at + bit, is[LF_U_MARK] >> bit & 1 ? LF_U_MARK : LF_U_OTHER);
     }
+    for (unsigned a = 0; a < LF_U_KNOWN; a++)
+        if (is[a] >> 63) *before = a;
+    return 1;
+}
 #endif
-    if (!m->split) return spaces;
-    for (uint64_t left = marks; left; left &= left - 1) {
-        const unsigned at = (unsigned)__builtin_ctzll(left);
-        if (memcmp(p + at, m->mark, m->n_mark)) marks &= ~((uint64_t)1 << at);
+
+/* The units of a text from `at` on, as many as there is room for. Returns how many; the next one begins where the last of
+ * them ends. */
+static size_t cut(lf_converted_workspace *w, size_t at) {
+    const size_t n = w->marked.n, start = at;
+    uint32_t cp;
+    size_t n_units = 0;
+    const unsigned width = lf_utf8_read(w->marked.bytes + at, w->marked.bytes + n, &cp);
+    unsigned before = class_of(w->c, cp);
+    add_unit(w, &n_units, at, before);
+    if (at == 0) w->kinds[0] |= BEGINS_WORD;
+    for (at = start + width; at < n && (n_units < BATCH || n_units < 2);) {
+#if defined(__SSE2__)
+        if (w->c->mark >= 128 && n - at >= 64 && cut_block(w, at, &before, &n_units)) {
+            at += 64;
+            continue;
+        }
+#endif
+        at = cut_characters(w, at, n - at < 64 ? n : at + 64, &before, &n_units);
     }
-    return spaces | marks;
+    w->bounds[n_units] = (uint32_t)n;
+    return at < n ? n_units - 1 : n_units;
+}
+
+/* Words that are not cut further. */
+static void encode_whole_words(lf_converted_workspace *w, sink *s) {
+    const uint8_t *text = w->marked.bytes;
+    const size_t n = w->marked.n;
+    const int splits = w->c->metaspace.split || w->c->metaspace.by_white_space;
+    for (size_t at = 0, end; at < n && w->status == LF_OK; at = end) {
+        end = splits ? at + 1 : n;
+        while (end < n && !begins_word(w->c, text + end, text + n)) end++;
+        compute_word(w, at, end, s);
+    }
 }
 
 static void encode_words(lf_converted_workspace *w, sink *s) {
-    const lf_metaspace *m = &w->c->metaspace;
-    const uint8_t *text = w->marked.bytes;
-    const size_t n = w->marked.n;
-    size_t n_words = 0;
-    if (!n) return;
-    w->bounds[0] = 0;
-    if (m->split || m->by_white_space) {
-        for (size_t at = 0; at < n && w->status == LF_OK; at += 64) {
-            uint64_t begins = begins_of(m, text + at);
-            if (at == 0) begins &= ~(uint64_t)1;
-            if (n - at < 64) begins &= ((uint64_t)1 << (n - at)) - 1;
-            for (; begins; begins &= begins - 1) w->bounds[++n_words] = (uint32_t)(at + (unsigned)__builtin_ctzll(begins));
-            if (n_words < BATCH - 64) continue;
-            look_up_all(w, w->bounds, n_words, s);
-            w->bounds[0] = w->bounds[n_words], n_words = 0;
-        }
-    }
-    w->bounds[++n_words] = (uint32_t)n;
-    look_up_all(w, w->bounds, n_words, s);
-}
-
-static void trace_words(lf_converted_workspace *w, sink *s) {
-    const lf_metaspace *m = &w->c->metaspace;
-    const size_t n = w->marked.n;
-    for (size_t at = 0, end; at < n && w->status == LF_OK; at = end) {
-        for (end = at + 1; end < n; end++) {
-            const uint8_t *p = w->marked.bytes + end;
-            if (*p == ' ' && (m->split || m->by_white_space)) break;
-            if (m->split && n - end >= m->n_mark && !memcmp(p, m->mark, m->n_mark)) break;
-        }
-        compute(w, at, end, s);
+    if (!w->c->by_units || w->marked.n > UNITS_MOST || s->spans) return encode_whole_words(w, s);
+    for (size_t at = 0; at < w->marked.n && w->status == LF_OK;) {
+        const size_t n_units = cut(w, at);
+        key_units(w, n_units);
+        at = emit_units(w, n_units, s);
     }
 }
 
@@ -323,20 +466,20 @@ static void mark_parts(lf_converted_workspace *w, const lf_aligned *text) {
 
 /* A text. */
 
-static lf_status normalize(lf_converted_workspace *w, const uint8_t *text, size_t n, int traced, const lf_aligned **out) {
+static lf_status normalize(lf_converted_workspace *w, const uint8_t *text, size_t n, int traced,
+                           const lf_aligned **out) {
     static uint8_t nothing[1];
     lf_aligned input = {(uint8_t *)(uintptr_t)(n ? text : nothing), NULL, n, n, 0, 0}; /* is only read */
     const lf_aligned *now = &input;
     lf_status status = LF_OK;
-    w->texts[0].traced = w->texts[1].traced = w->marked.traced = w->word.traced = traced;
+    w->texts[0].traced = w->texts[1].traced = w->marked.traced = w->spelled.traced = traced;
     size_t next = 0, first_step = w->c->n_steps ? (size_t)w->c->steps[0].kind : LF_N_STEPS;
     if (!traced && first_step == LF_STEP_PRECOMPILED)
         status = lf_step_apply(&w->c->steps[0], now, &w->texts[0], &w->changes);
     if (traced || first_step != LF_STEP_PRECOMPILED || status == LF_EVALUE) {
         status = lf_aligned_begin(&w->texts[1], text, n);
         now = &w->texts[1];
-        if (status == LF_OK && w->c->n_steps)
-            status = lf_step_apply(&w->c->steps[0], now, &w->texts[0], &w->changes);
+        if (status == LF_OK && w->c->n_steps) status = lf_step_apply(&w->c->steps[0], now, &w->texts[0], &w->changes);
     }
     if (w->c->n_steps) now = &w->texts[0], next = 1;
     for (size_t i = 1; i < w->c->n_steps && status == LF_OK; i++, next ^= 1) {
@@ -352,7 +495,7 @@ static void drop(lf_aligned *text) {
 }
 
 static lf_status finish(lf_converted_workspace *w, lf_status status) {
-    drop(&w->texts[0]), drop(&w->texts[1]), drop(&w->marked), drop(&w->word);
+    drop(&w->texts[0]), drop(&w->texts[1]), drop(&w->marked), drop(&w->spelled);
     if (w->n_nodes > KEPT_MOST) free(w->nodes), w->nodes = NULL, w->n_nodes = 0;
     if (w->changes.room > KEPT_MOST / sizeof *w->changes.counts) free(w->changes.counts), w->changes = (lf_changes){0};
     w->status = LF_OK;
@@ -373,8 +516,7 @@ lf_status lf_converted_encode(lf_converted_workspace *w, const uint8_t *text, si
     if (m->by_white_space) mark_parts(w, normal);
     else mark_text(w, normal, first);
     if (w->marked.n > LF_SP_MOST) return finish(w, LF_EVALUE);
-    if (spans) trace_words(w, &s);
-    else encode_words(w, &s);
+    encode_words(w, &s);
     *n_ids = s.n;
     return finish(w, w->status);
 }
@@ -395,7 +537,7 @@ void lf_converted_workspace_free(lf_converted_workspace *w) {
     if (!w) return;
     words_free(&w->words);
     lf_aligned_free(&w->texts[0]), lf_aligned_free(&w->texts[1]);
-    lf_aligned_free(&w->marked), lf_aligned_free(&w->word);
+    lf_aligned_free(&w->marked), lf_aligned_free(&w->spelled);
     free(w->changes.counts), free(w->nodes);
     free(w);
 }

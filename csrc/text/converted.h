@@ -8,9 +8,17 @@
  *     words        | Hello| | world.|     here marks may still be spaces, so that words are short in the cache
  *     model        |▁Hello|▁|▁world.|     unigram.h, by the rule of tokenizers
  *
- * What a word's ids are depends on nothing but the word, so they are cached by its bytes. A character that is in no piece
- * ends every piece before it. So the best path of a word goes through both of its ends, and the parts between such
- * characters are segmented one after another, each with the sum so far.
+ * Units. What a word's ids are depends on nothing but the word. It is cut further, where two characters of classes meet
+ * that are side by side in no piece: letters, digits, other ASCII, other characters that some piece has, and aliens, which
+ * no piece has.
+ *
+ *     " (foo" | "," | " 中文" -> " (" | "foo" | "," | " " | "中文"
+ *
+ * The best path of a word goes through these places, so it is those of its units one after another, which are cached by
+ * their bytes - aliens need no look: they are one unknown token. Two things could go across a cut, and then the whole word
+ * is segmented: a run of unknown characters, which is one token; and the rounding of the sum so far. It cannot change the
+ * path of a unit that is better than any other by LF_CONVERTED_MARGIN: scores are at most 100, so a sum over a text of
+ * 2^26 bytes is below 2^33 and rounded by 2^-20 at most, and a unit has at most 128 terms.
  *
  * Exactness: ids and places of tokenizers 0.23.3. Memory: the tables, and of the order of the longest text. Threads: a
  * workspace belongs to one at a time; the model is shared. */
@@ -22,6 +30,10 @@
 #include "text/steps.h"
 
 enum { LF_CONVERTED_STEPS = 16 };
+#define LF_CONVERTED_MARGIN 1e-3
+
+/* Classes of characters; a mark begins a word. */
+enum { LF_U_MARK, LF_U_LETTER, LF_U_DIGIT, LF_U_OTHER, LF_U_KNOWN, LF_U_ALIEN, LF_U_CLASSES };
 
 typedef enum { LF_PREPEND_NEVER, LF_PREPEND_FIRST, LF_PREPEND_ALWAYS } lf_prepend;
 
@@ -38,8 +50,12 @@ typedef struct {
     lf_metaspace metaspace;
     lf_step steps[LF_CONVERTED_STEPS];
     size_t n_steps;
-    size_t growth, added; /* ids for each byte of a text, at most, and besides */
-    uint8_t known[0x10000 / 8]; /* a bit for each character below U+10000 that some piece has */
+    size_t growth, added;         /* ids for each byte of a text, at most, and besides */
+    uint32_t mark;                /* the mark's code point, where words begin with it */
+    uint8_t joined[LF_U_CLASSES]; /* by the class of a character, a bit for each class that goes on with its unit */
+    uint8_t classes[0x10000];     /* of all characters below U+10000 ... */
+    uint8_t high_class;           /* ... and of all others */
+    int by_units;                 /* words can be cut into units */
 } lf_converted;
 
 /* Builds a tokenizer; `parts` are those of a Unigram model by the rule of tokenizers, and all that they, the Metaspace and

@@ -81,8 +81,7 @@ static inline int lf_grapheme_ends(lf_grapheme_run *run, lf_grapheme_class class
     };
 #undef BIT
     const int joins = (JOINS[run->before] >> class & 1) || (class == LF_G_REGIONAL && run->regional) ||
-                      (class == LF_G_PICTOGRAPH && run->emoji == 2) ||
-                      (class == LF_G_CONSONANT && run->conjunct == 2);
+                      (class == LF_G_PICTOGRAPH && run->emoji == 2) || (class == LF_G_CONSONANT && run->conjunct == 2);
     const int ends = run->begun && !joins;
     const int extends = class == LF_G_EXTEND || class == LF_G_EXTEND_ALONE || class == LF_G_LINKER;
     run->regional = class == LF_G_REGIONAL && !run->regional;

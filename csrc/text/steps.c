@@ -27,15 +27,15 @@ void lf_step_free(lf_step *step) { lf_precompiled_free(step->precompiled); }
 size_t lf_step_growth(const lf_step *step, int of_bytes) {
     size_t growth = 1, n;
     switch (step->kind) {
-    case LF_STEP_PRECOMPILED:
-        growth = step->precompiled->map->characters * (of_bytes ? 1 : 4);
-        break;
+    case LF_STEP_PRECOMPILED: growth = step->precompiled->map->characters * (of_bytes ? 1 : 4); break;
     case LF_STEP_REPLACE:
         n = of_bytes ? step->n_from : characters(step->from, step->n_from);
         growth = (characters(step->to, step->n_to) + n - 1) / n;
         break;
     case LF_STEP_SPACES: growth = (characters(step->to, step->n_to) + 1) / 2; break;
-    case LF_STEP_REWRITE: growth = step->option == LF_SPACE_IDEOGRAPHS ? 3 : step->option == LF_LOWERCASE ? 2 : 1; break;
+    case LF_STEP_REWRITE:
+        growth = step->option == LF_SPACE_IDEOGRAPHS ? 3 : step->option == LF_LOWERCASE ? 2 : 1;
+        break;
     case LF_STEP_FORM: growth = step->option < LF_NFKC ? (of_bytes ? 2 : 4) : of_bytes ? 6 : 18; break;
     default: break;
     }
