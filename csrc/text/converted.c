@@ -42,22 +42,26 @@ static void note_classes(lf_converted *c) {
     c->classes[' '] = LF_U_MARK;
 }
 
-/* Which classes are side by side in some piece. A mark inside a piece may be one that begins no word. */
+/* Which characters and classes are side by side in some piece. A mark stands for a space, too, and inside a piece for one
+ * that begins no word. */
 static void note_joined(lf_converted *c) {
     const lf_sp_parts *parts = &c->model->parts;
     double largest = fabs(c->model->unigram.unknown);
     c->joined[LF_U_ALIEN] = 1 << LF_U_ALIEN;
     for (uint32_t id = 0; id < parts->n_ids; id++) {
         const uint8_t *p = parts->blob + parts->offsets[id], *end = parts->blob + parts->offsets[id + 1];
-        unsigned before = 0; /* as bits */
+        unsigned before = 0; /* classes, as bits */
+        uint32_t last = LF_NO_CHARACTER;
         if (parts->kinds[id] == LF_NO_PIECE) continue;
         if (fabs(parts->scores[id]) > largest) largest = fabs(parts->scores[id]);
-        for (uint32_t cp; p < end;) {
+        for (uint32_t cp; p < end; last = cp) {
             p += lf_utf8_read(p, end, &cp);
             const unsigned class = cp == c->mark ? 1 << LF_U_MARK | 1 << LF_U_KNOWN : 1u << class_of(c, cp);
             for (unsigned k = 0; k < LF_U_CLASSES; k++)
                 if (before >> k & 1) c->joined[k] |= (uint8_t)class;
             before = class;
+            if (cp < 128 && last == c->mark) c->pairs[' '][cp / 64] |= (uint64_t)1 << cp % 64;
+            if (cp < 128 && last < 128) c->pairs[last][cp / 64] |= (uint64_t)1 << cp % 64;
         }
     }
     c->by_units = largest <= 100 && (c->metaspace.split || c->metaspace.by_white_space);
@@ -341,6 +345,11 @@ static inline void add_unit(lf_converted_workspace *w, size_t *n_units, size_t a
     w->kinds[(*n_units)++] = (uint8_t)((class == LF_U_MARK ? BEGINS_WORD : 0) | (class == LF_U_ALIEN ? IS_ALIEN : 0));
 }
 
+/* Whether no piece has two ASCII characters side by side. */
+static inline int are_apart(const lf_converted *c, uint8_t a, uint8_t b) {
+    return !(c->pairs[a][b / 64] >> b % 64 & 1);
+}
+
 /* Units that begin in text[at .. stop) behind a character of class *before. Returns where the last character ends. */
 static size_t cut_characters(lf_converted_workspace *w, size_t at, size_t stop, unsigned *before, size_t *n_units) {
     const lf_converted *c = w->c;
@@ -348,7 +357,9 @@ static size_t cut_characters(lf_converted_workspace *w, size_t at, size_t stop, 
     while (at < stop) {
         uint32_t cp;
         const unsigned width = lf_utf8_read(text + at, text + w->marked.n, &cp), class = class_of(c, cp);
-        if (class == LF_U_MARK || !(c->joined[*before] >> class & 1)) add_unit(w, n_units, at, class);
+        const int apart = cp >= 128 || text[at - 1] >= 128 ? !(c->joined[*before] >> class & 1)
+                                                           : class != *before && are_apart(c, text[at - 1], text[at]);
+        if (class == LF_U_MARK || apart) add_unit(w, n_units, at, class);
         *before = class;
         at += width;
     }
@@ -371,13 +382,16 @@ static int cut_block(lf_converted_workspace *w, size_t at, unsigned *before, siz
     }
 #undef BELOW
     is[LF_U_OTHER] = ~(is[LF_U_MARK] | is[LF_U_LETTER] | is[LF_U_DIGIT]);
-    begins = is[LF_U_MARK];
-    for (unsigned a = 0; a < LF_U_KNOWN; a++)
-        for (unsigned b = 1; b < LF_U_KNOWN; b++)
-            if (a != b && !(c->joined[a] >> b & 1)) begins |= (is[a] << 1 | (*before == a)) & is[b];
-    for (unsigned a = LF_U_KNOWN; a < LF_U_CLASSES; a++)
-        for (unsigned b = 1; b < LF_U_KNOWN; b++)
-            if (*before == a && !(c->joined[a] >> b & 1)) begins |= is[b] & 1;
+    uint64_t changes = 0;
+    for (unsigned a = 0; a < LF_U_KNOWN; a++) changes |= is[a] & ~(is[a] << 1 | (*before == a));
+    begins = changes & ~(is[LF_U_MARK] << 1 & is[LF_U_LETTER]) & ~is[LF_U_MARK];
+    for (uint64_t left = begins; left; left &= left - 1) {
+        const unsigned bit = (unsigned)__builtin_ctzll(left);
+        const uint8_t *p = w->marked.bytes + at + bit;
+        const int apart = p[-1] < 128 ? are_apart(c, p[-1], *p) : !(c->joined[*before] >> class_of(c, *p) & 1);
+        begins ^= (uint64_t)!apart << bit;
+    }
+    begins |= is[LF_U_MARK];
     for (uint64_t left = begins; left; left &= left - 1) {
         const unsigned bit = (unsigned)__builtin_ctzll(left);
         add_unit(w, n_units, at + bit, is[LF_U_MARK] >> bit & 1 ? LF_U_MARK : LF_U_OTHER);

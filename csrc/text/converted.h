@@ -8,9 +8,9 @@
  *     words        | Hello| | world.|     here marks may still be spaces, so that words are short in the cache
  *     model        |▁Hello|▁|▁world.|     unigram.h, by the rule of tokenizers
  *
- * Units. What a word's ids are depends on nothing but the word. It is cut further, where two characters of classes meet
- * that are side by side in no piece: letters, digits, other ASCII, other characters that some piece has, and aliens, which
- * no piece has.
+ * Units. What a word's ids are depends on nothing but the word. It is cut further, where two characters of different classes
+ * meet that are side by side in no piece - or whose classes are, where one is not ASCII. Classes are letters, digits, other
+ * ASCII, other characters that some piece has, and aliens, which no piece has.
  *
  *     " (foo" | "," | " 中文" -> " (" | "foo" | "," | " " | "中文"
  *
@@ -52,6 +52,7 @@ typedef struct {
     size_t n_steps;
     size_t growth, added;         /* ids for each byte of a text, at most, and besides */
     uint32_t mark;                /* the mark's code point, where words begin with it */
+    uint64_t pairs[128][2];       /* by an ASCII character, a bit for each that stands behind it in some piece */
     uint8_t joined[LF_U_CLASSES]; /* by the class of a character, a bit for each class that goes on with its unit */
     uint8_t classes[0x10000];     /* of all characters below U+10000 ... */
     uint8_t high_class;           /* ... and of all others */
