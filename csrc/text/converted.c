@@ -47,7 +47,7 @@ static void note_classes(lf_converted *c) {
 static void note_joined(lf_converted *c) {
     const lf_sp_parts *parts = &c->model->parts;
     double largest = fabs(c->model->unigram.unknown);
-    c->joined[LF_U_ALIEN] = 1 << LF_U_ALIEN;
+    for (unsigned k = 0; k < LF_U_CLASSES; k++) c->joined[k] = (uint8_t)(1 << k);
     for (uint32_t id = 0; id < parts->n_ids; id++) {
         const uint8_t *p = parts->blob + parts->offsets[id], *end = parts->blob + parts->offsets[id + 1];
         unsigned before = 0; /* classes, as bits */
@@ -253,7 +253,7 @@ static void compute_word(lf_converted_workspace *w, size_t begin, size_t end, si
 static const uint8_t *end_of(const lf_converted_workspace *w) { return w->marked.bytes + w->marked.n + LF_ALIGNED_PAD; }
 
 /* The ids of a unit, which go into the cache; returns how many. */
-static size_t compute_unit(lf_converted_workspace *w, size_t begin, size_t end, uint32_t *ids, uint32_t *note) {
+static uint32_t compute_unit(lf_converted_workspace *w, size_t begin, size_t end, uint32_t *ids, uint32_t *note) {
     const uint8_t *p = w->marked.bytes + begin;
     sink s = {ids, NULL, 0};
     float unused;
@@ -266,11 +266,11 @@ static size_t compute_unit(lf_converted_workspace *w, size_t begin, size_t end, 
     *note = (is_unknown(w, 0) ? BEGINS_UNKNOWN : 0) | (unknown != SIZE_MAX ? ENDS_UNKNOWN : 0);
     if (!(margin > LF_CONVERTED_MARGIN)) *note |= UNSURE;
     if (w->status == LF_OK) words_put(&w->words, p, end - begin, end_of(w), ids, s.n, *note);
-    return s.n;
+    return (uint32_t)s.n;
 }
 
 /* The ids of a unit that one look does not find. */
-static size_t look_up(lf_converted_workspace *w, size_t begin, size_t end, uint32_t *ids, uint32_t *note) {
+static uint32_t look_up(lf_converted_workspace *w, size_t begin, size_t end, uint32_t *ids, uint32_t *note) {
     if (end - begin > WORD_MOST) return compute_unit(w, begin, end, ids, note);
     const word_found found = words_find(&w->words, w->marked.bytes + begin, end - begin, end_of(w));
     if (!found.ids) return compute_unit(w, begin, end, ids, note);
@@ -301,40 +301,45 @@ static int begins_word(const lf_converted *c, const uint8_t *p, const uint8_t *e
     return class_of(c, cp) == LF_U_MARK;
 }
 
-/* The ids of the word that the unit before `at` belongs to, in place of those that its units gave. Returns its end. */
-static size_t whole_word(lf_converted_workspace *w, size_t at, sink *s) {
+/* The ids of the word that begins at `begin` and does not end before `at`. Returns its end. */
+static size_t whole_word(lf_converted_workspace *w, size_t begin, size_t at, sink *s) {
     const uint8_t *text = w->marked.bytes;
     while (at < w->marked.n && !begins_word(w->c, text + at, text + w->marked.n)) at++;
-    s->n = w->word_ids;
-    compute_word(w, w->word, at, s);
-    w->before = 0;
+    compute_word(w, begin, at, s);
     return at;
 }
 
 /* The ids of units; returns where in the text they end, or the word of the last one. */
 static size_t emit_units(lf_converted_workspace *w, size_t n_units, sink *s) {
     const uint32_t unknown_id = w->c->model->parts.unknown_id;
-    size_t end = w->bounds[n_units];
+    uint32_t *to = s->ids + s->n, before = w->before;
+    size_t end = w->bounds[n_units], word = w->word;
+    uint32_t *word_ids_at = s->ids + w->word_ids;
     for (size_t i = 0; i < n_units && w->status == LF_OK; i++) {
-        uint32_t *to = s->ids + s->n, note;
-        size_t n_ids;
-        if (w->kinds[i] & BEGINS_WORD) w->word = w->bounds[i], w->word_ids = s->n, w->before = 0;
+        const unsigned kind = w->kinds[i];
+        uint32_t note, n_ids;
+        word = kind & BEGINS_WORD ? w->bounds[i] : word;
+        word_ids_at = kind & BEGINS_WORD ? to : word_ids_at;
+        before = kind & BEGINS_WORD ? 0 : before;
         const word_ids *found = words_probe(&w->words, w->keys[i], w->hashes[i]);
         if (LF_LIKELY(found && (*found)[3] >> 28 <= WORD_IDS)) {
             memcpy(to, found, sizeof *found);
             n_ids = (*found)[3] >> 28, note = (*found)[3] & WORD_NOTE;
-        } else if (w->kinds[i] & IS_ALIEN) {
+        } else if (kind & IS_ALIEN) {
             *to = unknown_id, n_ids = 1, note = BEGINS_UNKNOWN | ENDS_UNKNOWN;
         } else n_ids = look_up(w, w->bounds[i], w->bounds[i + 1], to, &note);
-        if (LF_UNLIKELY((w->before >> 1 & note & BEGINS_UNKNOWN) | (note & UNSURE))) {
-            end = whole_word(w, w->bounds[i + 1], s);
+        if (LF_UNLIKELY((before >> 1 & note & BEGINS_UNKNOWN) | (note & UNSURE))) {
+            s->n = (size_t)(word_ids_at - s->ids);
+            end = whole_word(w, word, w->bounds[i + 1], s);
             while (i + 1 < n_units && w->bounds[i + 1] < end) i++;
             if (end < w->bounds[n_units]) end = w->bounds[n_units];
-            continue;
+            to = s->ids + s->n, note = n_ids = 0;
         }
-        s->n += n_ids;
-        w->before = note;
+        to += n_ids;
+        before = note;
     }
+    s->n = (size_t)(to - s->ids);
+    w->word = word, w->word_ids = (size_t)(word_ids_at - s->ids), w->before = before;
     return end;
 }
 
@@ -350,19 +355,31 @@ static inline int are_apart(const lf_converted *c, uint8_t a, uint8_t b) {
     return !(c->pairs[a][b / 64] >> b % 64 & 1);
 }
 
+/* A character of text that is well-formed; the two bytes behind it may be read. */
+static inline unsigned read_valid(const uint8_t *p, const uint8_t *end, uint32_t *cp) {
+    if (p[0] < 0x80) return *cp = p[0], 1;
+    if (p[0] < 0xE0) return *cp = (p[0] & 31u) << 6 | (p[1] & 63u), 2;
+    if (p[0] < 0xF0) return *cp = (p[0] & 15u) << 12 | (p[1] & 63u) << 6 | (p[2] & 63u), 3;
+    return lf_utf8_read(p, end, cp);
+}
+
 /* Units that begin in text[at .. stop) behind a character of class *before. Returns where the last character ends. */
 static size_t cut_characters(lf_converted_workspace *w, size_t at, size_t stop, unsigned *before, size_t *n_units) {
     const lf_converted *c = w->c;
-    const uint8_t *text = w->marked.bytes;
+    const uint8_t *text = w->marked.bytes, *end = text + w->marked.n;
+    unsigned last = *before;
     while (at < stop) {
         uint32_t cp;
-        const unsigned width = lf_utf8_read(text + at, text + w->marked.n, &cp), class = class_of(c, cp);
-        const int apart = cp >= 128 || text[at - 1] >= 128 ? !(c->joined[*before] >> class & 1)
-                                                           : class != *before && are_apart(c, text[at - 1], text[at]);
-        if (class == LF_U_MARK || apart) add_unit(w, n_units, at, class);
-        *before = class;
+        const unsigned width = read_valid(text + at, end, &cp), class = class_of(c, cp);
+        if (class != last) {
+            const int ascii = cp < 128 && text[at - 1] < 128;
+            const int apart = ascii ? are_apart(c, text[at - 1], text[at]) : !(c->joined[last] >> class & 1);
+            if (class == LF_U_MARK || apart) add_unit(w, n_units, at, class);
+        } else if (class == LF_U_MARK) add_unit(w, n_units, at, class);
+        last = class;
         at += width;
     }
+    *before = last;
     return at;
 }
 
@@ -370,7 +387,7 @@ static size_t cut_characters(lf_converted_workspace *w, size_t at, size_t stop, 
 /* The same for 64 bytes of ASCII, by a bit for each; 0 where they are not. */
 static int cut_block(lf_converted_workspace *w, size_t at, unsigned *before, size_t *n_units) {
     const lf_converted *c = w->c;
-    uint64_t is[LF_U_KNOWN] = {0}, begins;
+    uint64_t is[LF_U_KNOWN] = {0};
 #define BELOW(x, n) (uint64_t)(uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(_mm_min_epu8(x, _mm_set1_epi8(n - 1)), x))
     for (unsigned i = 0; i < 4; i++) {
         const __m128i v = _mm_loadu_si128((const void *)(w->marked.bytes + at + 16 * i));
@@ -384,18 +401,22 @@ static int cut_block(lf_converted_workspace *w, size_t at, unsigned *before, siz
     is[LF_U_OTHER] = ~(is[LF_U_MARK] | is[LF_U_LETTER] | is[LF_U_DIGIT]);
     uint64_t changes = 0;
     for (unsigned a = 0; a < LF_U_KNOWN; a++) changes |= is[a] & ~(is[a] << 1 | (*before == a));
-    begins = changes & ~(is[LF_U_MARK] << 1 & is[LF_U_LETTER]) & ~is[LF_U_MARK];
-    for (uint64_t left = begins; left; left &= left - 1) {
-        const unsigned bit = (unsigned)__builtin_ctzll(left);
+    /* A letter behind a mark goes on with its unit: there is no model without such pieces. */
+    changes = (changes & ~(is[LF_U_MARK] << 1 & is[LF_U_LETTER])) | is[LF_U_MARK];
+    size_t n = *n_units;
+    if (changes & 1 && w->marked.bytes[at - 1] >= 128) {
+        const unsigned class = class_of(c, w->marked.bytes[at]);
+        if (class == LF_U_MARK || !(c->joined[*before] >> class & 1)) add_unit(w, &n, at, class);
+        changes &= ~(uint64_t)1;
+    }
+    for (; changes; changes &= changes - 1) {
+        const unsigned bit = (unsigned)__builtin_ctzll(changes), is_mark = is[LF_U_MARK] >> bit & 1;
         const uint8_t *p = w->marked.bytes + at + bit;
-        const int apart = p[-1] < 128 ? are_apart(c, p[-1], *p) : !(c->joined[*before] >> class_of(c, *p) & 1);
-        begins ^= (uint64_t)!apart << bit;
+        w->bounds[n] = (uint32_t)(at + bit);
+        w->kinds[n] = (uint8_t)(is_mark ? BEGINS_WORD : 0);
+        n += is_mark | (unsigned)are_apart(c, p[-1], *p);
     }
-    begins |= is[LF_U_MARK];
-    for (uint64_t left = begins; left; left &= left - 1) {
-        const unsigned bit = (unsigned)__builtin_ctzll(left);
-        add_unit(w, n_units, at + bit, is[LF_U_MARK] >> bit & 1 ? LF_U_MARK : LF_U_OTHER);
-    }
+    *n_units = n;
     for (unsigned a = 0; a < LF_U_KNOWN; a++)
         if (is[a] >> 63) *before = a;
     return 1;

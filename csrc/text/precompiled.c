@@ -24,6 +24,8 @@ static void note_kinds(lf_precompiled *z) {
         if (cp >= 0xD800 && cp < 0xE000) continue;
         if (!lf_grapheme_is_simple(lf_grapheme_class_of(cp))) z->kinds[cp] = JOINS;
         else if (lf_charsmap_first(z->map, bytes, n)) z->kinds[cp] = RULED;
+        const uint8_t *to = cp < 128 && z->kinds[cp] == RULED ? lf_charsmap_first(z->map, bytes, n) : NULL;
+        if (to && to[0] && to[0] < 128 && !to[1]) z->bytes[cp] = to[0];
         if (cp >= ' ' && cp <= '~') z->printable &= z->kinds[cp] == PLAIN;
     }
 }
@@ -156,6 +158,14 @@ static void go_through(job *j) {
         for (; at < j->n; last = at, at += width) {
             while (j->z->printable && j->n - at > 8 && is_ascii_run(j->text + at)) last = at + 7, at += 8;
             if ((kind = kind_at(j, at, &width)) != PLAIN) break;
+        }
+        /* The end of a line, between two ASCII characters: the commonest rule by far. */
+        if (kind == RULED && !j->changes && j->n - at > 1 && j->text[at] < 128 && j->z->bytes[j->text[at]] &&
+            j->text[at + 1] < 128 && j->z->kinds[j->text[at + 1]] != JOINS) {
+            keep(j, j->text + start, at + 1 - start);
+            if (j->status == LF_OK) j->out->bytes[j->out->n - 1] = j->z->bytes[j->text[at]];
+            at++;
+            continue;
         }
         if (at == j->n || j->status != LF_OK) return keep(j, j->text + start, at - start);
         unsigned unused;
