@@ -93,6 +93,8 @@ static lf_status build(lf_converted *c, const lf_sp_parts *parts, const lf_step 
     }
     const lf_status status = lf_sp_new(&c->model, parts, where);
     if (status != LF_OK) return status;
+    const uint32_t mark_id = lf_double_array_find(&c->model->unigram.pieces, mark, c->metaspace.n_mark);
+    c->mark_id = mark_id == parts->unknown_id || mark_id >= parts->n_ids ? LF_SP_NO_ID : mark_id;
     note_classes(c);
     note_joined(c);
     find_growth(c);
@@ -135,7 +137,7 @@ struct lf_converted_workspace {
 };
 
 /* Kinds of units, and notes: whether one begins or ends with an unknown character, and whether only the whole word tells. */
-enum { BEGINS_WORD = 1, IS_ALIEN = 2 };
+enum { BEGINS_WORD = 1, IS_ALIEN = 2, IS_MARKED = 4 }; /* aliens with a mark before them, which is a piece */
 enum { BEGINS_UNKNOWN = 1, ENDS_UNKNOWN = 2, UNSURE = 4 };
 
 /* Where ids go. */
@@ -283,10 +285,11 @@ static void key_units(lf_converted_workspace *w, size_t n_units) {
     for (size_t i = 0; i < n_units; i++) {
         const uint8_t *p = w->marked.bytes + w->bounds[i];
         const size_t n = w->bounds[i + 1] - w->bounds[i];
-        if (LF_UNLIKELY(n > WORD_SHORT || w->kinds[i] & IS_ALIEN)) {
+        if (w->kinds[i] & IS_ALIEN) continue;
+        if (LF_UNLIKELY(n > WORD_SHORT)) {
             w->keys[i] = (word_key){~(uint64_t)0, ~(uint64_t)0}; /* no word's */
             w->hashes[i] = 0;
-            if (!(w->kinds[i] & IS_ALIEN)) words_prefetch(&w->words, p, n, end_of(w));
+            words_prefetch(&w->words, p, n, end_of(w));
             continue;
         }
         w->keys[i] = word_key_of(p, n, end_of(w));
@@ -321,12 +324,15 @@ static size_t emit_units(lf_converted_workspace *w, size_t n_units, sink *s) {
         word = kind & BEGINS_WORD ? w->bounds[i] : word;
         word_ids_at = kind & BEGINS_WORD ? to : word_ids_at;
         before = kind & BEGINS_WORD ? 0 : before;
-        const word_ids *found = words_probe(&w->words, w->keys[i], w->hashes[i]);
-        if (LF_LIKELY(found && (*found)[3] >> 28 <= WORD_IDS)) {
+        const word_ids *found;
+        if (kind & IS_ALIEN) {
+            to[0] = kind & IS_MARKED ? w->c->mark_id : unknown_id;
+            to[1] = unknown_id;
+            n_ids = kind & IS_MARKED ? 2 : 1;
+            note = kind & IS_MARKED ? ENDS_UNKNOWN : BEGINS_UNKNOWN | ENDS_UNKNOWN;
+        } else if ((found = words_probe(&w->words, w->keys[i], w->hashes[i])) && (*found)[3] >> 28 <= WORD_IDS) {
             memcpy(to, found, sizeof *found);
             n_ids = (*found)[3] >> 28, note = (*found)[3] & WORD_NOTE;
-        } else if (kind & IS_ALIEN) {
-            *to = unknown_id, n_ids = 1, note = BEGINS_UNKNOWN | ENDS_UNKNOWN;
         } else n_ids = look_up(w, w->bounds[i], w->bounds[i + 1], to, &note);
         if (LF_UNLIKELY((before >> 1 & note & BEGINS_UNKNOWN) | (note & UNSURE))) {
             s->n = (size_t)(word_ids_at - s->ids);
@@ -371,7 +377,10 @@ static size_t cut_characters(lf_converted_workspace *w, size_t at, size_t stop, 
     while (at < stop) {
         uint32_t cp;
         const unsigned width = read_valid(text + at, end, &cp), class = class_of(c, cp);
-        if (class != last) {
+        if (class == LF_U_ALIEN && last == LF_U_MARK && c->mark_id != LF_SP_NO_ID &&
+            w->kinds[*n_units - 1] == BEGINS_WORD) {
+            w->kinds[*n_units - 1] |= IS_ALIEN | IS_MARKED;
+        } else if (class != last) {
             const int ascii = cp < 128 && text[at - 1] < 128;
             const int apart = ascii ? are_apart(c, text[at - 1], text[at]) : !(c->joined[last] >> class & 1);
             if (class == LF_U_MARK || apart) add_unit(w, n_units, at, class);

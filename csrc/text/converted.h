@@ -52,6 +52,7 @@ typedef struct {
     size_t n_steps;
     size_t growth, added;         /* ids for each byte of a text, at most, and besides */
     uint32_t mark;                /* the mark's code point, where words begin with it */
+    uint32_t mark_id;             /* the piece that is the mark alone, LF_SP_NO_ID if there is none */
     uint64_t pairs[128][2];       /* by an ASCII character, a bit for each that stands behind it in some piece */
     uint8_t joined[LF_U_CLASSES]; /* by the class of a character, a bit for each class that goes on with its unit */
     uint8_t classes[0x10000];     /* of all characters below U+10000 ... */
