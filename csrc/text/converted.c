@@ -19,18 +19,24 @@ enum {
 
 /* Building. */
 
-static unsigned class_of(const lf_converted *c, uint32_t cp) { return cp < 0x10000 ? c->classes[cp] : c->high_class; }
+static inline unsigned class_of(const lf_converted *c, uint32_t cp) {
+    return LF_LIKELY(cp < 0x10000) ? c->classes[cp] : c->high_class;
+}
+
+static inline int is_alien(unsigned class) { return class >= LF_U_ALIEN_2; }
 
 /* Classes of characters, aliens apart: those that are in no piece. Unknown characters that become bytes are no aliens. */
 static void note_classes(lf_converted *c) {
     const lf_sp_parts *parts = &c->model->parts;
-    memset(c->classes, parts->byte_fallback ? LF_U_KNOWN : LF_U_ALIEN, sizeof c->classes);
-    c->high_class = parts->byte_fallback ? LF_U_KNOWN : LF_U_ALIEN;
+    const uint8_t unseen = parts->byte_fallback ? LF_U_KNOWN : LF_U_ALIEN;
+    memset(c->classes, unseen - 1, 0x800);
+    memset(c->classes + 0x800, unseen, sizeof c->classes - 0x800);
+    c->high_class = unseen;
     for (uint32_t id = 0; id < parts->n_ids; id++) {
         const uint8_t *p = parts->blob + parts->offsets[id], *end = parts->blob + parts->offsets[id + 1];
         for (uint32_t cp; p < end && parts->kinds[id] != LF_NO_PIECE;) {
             p += lf_utf8_read(p, end, &cp);
-            if (cp < 0x10000) c->classes[cp] = LF_U_KNOWN;
+            if (cp < 0x10000) c->classes[cp] = cp < 0x800 ? LF_U_KNOWN_2 : LF_U_KNOWN;
             else c->high_class = LF_U_KNOWN;
         }
     }
@@ -56,7 +62,7 @@ static void note_joined(lf_converted *c) {
         if (fabs(parts->scores[id]) > largest) largest = fabs(parts->scores[id]);
         for (uint32_t cp; p < end; last = cp) {
             p += lf_utf8_read(p, end, &cp);
-            const unsigned class = cp == c->mark ? 1 << LF_U_MARK | 1 << LF_U_KNOWN : 1u << class_of(c, cp);
+            const unsigned class = 1u << class_of(c, cp) | (cp == c->mark ? 1 << LF_U_MARK : 0);
             for (unsigned k = 0; k < LF_U_CLASSES; k++)
                 if (before >> k & 1) c->joined[k] |= (uint8_t)class;
             before = class;
@@ -206,7 +212,7 @@ static size_t run_end(const lf_converted *c, const lf_aligned *word, size_t at, 
     for (*n_characters = 0; at < word->n; ++*n_characters) {
         uint32_t cp;
         const unsigned width = lf_utf8_read(word->bytes + at, word->bytes + word->n, &cp);
-        if ((class_of(c, cp) == LF_U_ALIEN) != alien) break;
+        if (is_alien(class_of(c, cp)) != alien) break;
         at += width;
     }
     return at;
@@ -353,7 +359,7 @@ static size_t emit_units(lf_converted_workspace *w, size_t n_units, sink *s) {
 
 static inline void add_unit(lf_converted_workspace *w, size_t *n_units, size_t at, unsigned class) {
     w->bounds[*n_units] = (uint32_t)at;
-    w->kinds[(*n_units)++] = (uint8_t)((class == LF_U_MARK ? BEGINS_WORD : 0) | (class == LF_U_ALIEN ? IS_ALIEN : 0));
+    w->kinds[(*n_units)++] = (uint8_t)((class == LF_U_MARK ? BEGINS_WORD : 0) | (is_alien(class) ? IS_ALIEN : 0));
 }
 
 /* Whether no piece has two ASCII characters side by side. */
@@ -377,16 +383,20 @@ static size_t cut_characters(lf_converted_workspace *w, size_t at, size_t stop, 
     while (at < stop) {
         uint32_t cp;
         const unsigned width = read_valid(text + at, end, &cp), class = class_of(c, cp);
-        if (class == LF_U_ALIEN && last == LF_U_MARK && c->mark_id != LF_SP_NO_ID &&
-            w->kinds[*n_units - 1] == BEGINS_WORD) {
-            w->kinds[*n_units - 1] |= IS_ALIEN | IS_MARKED;
-        } else if (class != last) {
-            const int ascii = cp < 128 && text[at - 1] < 128;
-            const int apart = ascii ? are_apart(c, text[at - 1], text[at]) : !(c->joined[last] >> class & 1);
-            if (class == LF_U_MARK || apart) add_unit(w, n_units, at, class);
-        } else if (class == LF_U_MARK) add_unit(w, n_units, at, class);
-        last = class;
         at += width;
+        if (LF_LIKELY(class == last && class != LF_U_MARK)) continue;
+        uint8_t *kind = &w->kinds[*n_units - 1];
+        const size_t begin = at - width;
+        if (is_alien(class) && last == LF_U_MARK && c->mark_id != LF_SP_NO_ID && *kind == BEGINS_WORD) {
+            *kind |= IS_ALIEN | IS_MARKED;
+        } else if (class == LF_U_KNOWN_2 && last == LF_U_ALIEN_2) {
+            *kind &= (uint8_t)~(IS_ALIEN | IS_MARKED);
+        } else if (class != LF_U_ALIEN_2 || last != LF_U_KNOWN_2) {
+            const int ascii = cp < 128 && text[begin - 1] < 128;
+            const int apart = ascii ? are_apart(c, text[begin - 1], text[begin]) : !(c->joined[last] >> class & 1);
+            if (class == LF_U_MARK || apart) add_unit(w, n_units, begin, class);
+        }
+        last = class;
     }
     *before = last;
     return at;
@@ -396,7 +406,7 @@ static size_t cut_characters(lf_converted_workspace *w, size_t at, size_t stop, 
 /* The same for 64 bytes of ASCII, by a bit for each; 0 where they are not. */
 static int cut_block(lf_converted_workspace *w, size_t at, unsigned *before, size_t *n_units) {
     const lf_converted *c = w->c;
-    uint64_t is[LF_U_KNOWN] = {0};
+    uint64_t is[LF_U_KNOWN_2] = {0};
 #define BELOW(x, n) (uint64_t)(uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(_mm_min_epu8(x, _mm_set1_epi8(n - 1)), x))
     for (unsigned i = 0; i < 4; i++) {
         const __m128i v = _mm_loadu_si128((const void *)(w->marked.bytes + at + 16 * i));
@@ -409,7 +419,7 @@ static int cut_block(lf_converted_workspace *w, size_t at, unsigned *before, siz
 #undef BELOW
     is[LF_U_OTHER] = ~(is[LF_U_MARK] | is[LF_U_LETTER] | is[LF_U_DIGIT]);
     uint64_t changes = 0;
-    for (unsigned a = 0; a < LF_U_KNOWN; a++) changes |= is[a] & ~(is[a] << 1 | (*before == a));
+    for (unsigned a = 0; a < LF_U_KNOWN_2; a++) changes |= is[a] & ~(is[a] << 1 | (*before == a));
     /* A letter behind a mark goes on with its unit: there is no model without such pieces. */
     changes = (changes & ~(is[LF_U_MARK] << 1 & is[LF_U_LETTER])) | is[LF_U_MARK];
     size_t n = *n_units;
@@ -426,7 +436,7 @@ static int cut_block(lf_converted_workspace *w, size_t at, unsigned *before, siz
         n += is_mark | (unsigned)are_apart(c, p[-1], *p);
     }
     *n_units = n;
-    for (unsigned a = 0; a < LF_U_KNOWN; a++)
+    for (unsigned a = 0; a < LF_U_KNOWN_2; a++)
         if (is[a] >> 63) *before = a;
     return 1;
 }

@@ -15,7 +15,8 @@
  *     " (foo" | "," | " 中文" -> " (" | "foo" | "," | " " | "中文"
  *
  * The best path of a word goes through these places, so it is those of its units one after another, which are cached by
- * their bytes - aliens need no look: they are one unknown token. Two things could go across a cut, and then the whole word
+ * their bytes - aliens need no look: they are one unknown token. Known ones of two bytes stay with aliens of two bytes, for
+ * these alphabets have words. Two things could go across a cut, and then the whole word
  * is segmented: a run of unknown characters, which is one token; and the rounding of the sum so far. It cannot change the
  * path of a unit that is better than any other by LF_CONVERTED_MARGIN: scores are at most 100, so a sum over a text of
  * 2^26 bytes is below 2^33 and rounded by 2^-20 at most, and a unit has at most 128 terms.
@@ -33,7 +34,17 @@ enum { LF_CONVERTED_STEPS = 16 };
 #define LF_CONVERTED_MARGIN 1e-3
 
 /* Classes of characters; a mark begins a word. */
-enum { LF_U_MARK, LF_U_LETTER, LF_U_DIGIT, LF_U_OTHER, LF_U_KNOWN, LF_U_ALIEN, LF_U_CLASSES };
+enum {
+    LF_U_MARK,
+    LF_U_LETTER,
+    LF_U_DIGIT,
+    LF_U_OTHER,
+    LF_U_KNOWN_2, /* up to U+07FF, two bytes long */
+    LF_U_KNOWN,
+    LF_U_ALIEN_2,
+    LF_U_ALIEN,
+    LF_U_CLASSES
+};
 
 typedef enum { LF_PREPEND_NEVER, LF_PREPEND_FIRST, LF_PREPEND_ALWAYS } lf_prepend;
 
