@@ -14,9 +14,12 @@
 enum {
     DEPTH_MOST = 100, /* how often an unused piece is taken apart */
     FUSED = 1 << 31,  /* an id in the cache that is none: so many unknown characters more than the ids tell */
-    RUNS = 1 << 27,   /* a bit of a note: there are such ids, or the word begins or ends unknown */
-    BEGINS_UNKNOWN = 1, /* bits of a note of BPE */
-    ENDS_UNKNOWN = 2,
+    /* A note. Where runs of unknown characters have one id, a word that begins with one may have to give it up. */
+    RUNS = 1 << 27, /* there are ids that are none */
+    BEGINS_UNKNOWN = 1 << 26,
+    ENDS_UNKNOWN = 1 << 25,
+    LIMIT_SHIFT = 7, /* ... and of the largest sum before the word, which is below 2^17, the bits but for the last 7 */
+    LIMIT = (1 << 24) - 1,
 };
 
 struct lf_sp_workspace {
@@ -242,13 +245,13 @@ static void normalize_word(lf_sp_workspace *w, const uint8_t *p, size_t n) {
         w->status = LF_ENOMEM;
 }
 
-/* The path of the word that was normalized, for the cache: its ids, and among them how many unknown characters are in a
- * run besides the one that its id stands for. Sets the note: the bits of the largest sum before it but for the last 5. */
+/* The path of the word that was normalized, for the cache: its ids, and for each run of unknown characters how many there
+ * are besides the one that its id stands for. Returns the note. */
 static uint32_t path_for_cache(lf_sp_workspace *w, sink *s, float limit) {
     const lf_sp *m = w->model;
     const uint8_t *text = w->normalized.bytes;
     uint32_t note = 0;
-    if (limit > 0) memcpy(&note, &limit, sizeof note), note >>= 5;
+    if (limit > 0) memcpy(&note, &limit, sizeof note), note >>= LIMIT_SHIFT;
     for (size_t at = 0, end; at < w->normalized.n; at = end) {
         end = at + w->nodes[at].length;
         if (w->nodes[at].id != LF_PIECE_UNKNOWN) {
@@ -261,26 +264,27 @@ static uint32_t path_for_cache(lf_sp_workspace *w, sink *s, float limit) {
             uint32_t more = 0;
             for (; end < w->normalized.n && w->nodes[end].id == LF_PIECE_UNKNOWN; more++) end += w->nodes[end].length;
             give_unknown(w, s, text, at, end);
-            if (more) s->ids[s->n++] = (uint32_t)FUSED | more;
-            if (more || at == 0 || end == w->normalized.n) note |= RUNS;
+            if (more) s->ids[s->n++] = (uint32_t)FUSED | more, note |= RUNS;
+            note |= (at ? 0 : BEGINS_UNKNOWN) | (end < w->normalized.n ? 0 : ENDS_UNKNOWN);
         }
     }
     return note;
 }
 
-/* Gives the ids of a path from the cache and adds up the scores. */
-static size_t follow(lf_sp_workspace *w, const uint32_t *path, size_t n, uint32_t *ids) {
+/* Gives the n ids of a path from the cache and adds up the scores; those of what lies behind the ids, up to `n_all`, too. */
+static size_t follow(lf_sp_workspace *w, const uint32_t *path, size_t n, size_t n_all, uint32_t *ids) {
     const lf_sp *m = w->model;
     size_t n_ids = 0;
     uint32_t last = LF_SP_NO_ID;
     float sum = settled(w->sum);
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n_all; i++) {
         if (path[i] & (uint32_t)FUSED) {
             for (uint32_t k = path[i] & ~(uint32_t)FUSED; k; k--) sum += (float)m->unigram.unknown;
             continue;
         }
+        sum += m->sums[path[i]];
+        if (i >= n) continue;
         last = path[i];
-        sum += m->sums[last];
         if (i || last != m->parts.unknown_id || w->unknown_end != ids) ids[n_ids++] = last;
     }
     if (last == m->parts.unknown_id) w->unknown_end = ids + n_ids;
@@ -297,11 +301,14 @@ static size_t repeat_ids(lf_sp_workspace *w, word_found found, uint32_t *ids) {
 }
 
 static int holds(const lf_sp_workspace *w, uint32_t note) {
-    return size_of(settled(w->sum)) < (note & ~(uint32_t)RUNS) << 5;
+    return size_of(settled(w->sum)) < (note & LIMIT) << LIMIT_SHIFT;
 }
 
-/* The same where there are no runs, else 0: the bit of RUNS comes to lie above all sums. */
-static inline int fits(float sum, uint32_t note) { return (size_of(sum) | (note & RUNS) << 4) < note << 5; }
+/* Whether a short word of Unigram can be given at once: its sums hold, and nothing in it stands for unknown characters that
+ * have no id. */
+static inline int fits(float sum, uint32_t note) {
+    return (size_of(sum) >> LIMIT_SHIFT | (note & RUNS)) < (note & LIMIT);
+}
 
 #define ODD SIZE_MAX
 
@@ -310,6 +317,20 @@ static size_t best_here(lf_sp_workspace *w, uint32_t *ids) {
     sink s = sink_at(w, ids);
     best_path(w, w->normalized.bytes, w->normalized.n, &s);
     return close_sink(w, &s);
+}
+
+/* Puts a path into the cache. A short word that ends with a few unknown characters has their scores in place of the ids
+ * that it does not have. */
+static void put_path(lf_sp_workspace *w, const uint8_t *p, size_t n, const uint8_t *end, const uint32_t *path,
+                     size_t n_path, uint32_t note) {
+    const uint32_t last = path[n_path - 1], more = last & ~(uint32_t)FUSED, unknown = w->model->parts.unknown_id;
+    size_t n_ids = 0;
+    while (n_ids < n_path && !(path[n_ids] & (uint32_t)FUSED)) n_ids++;
+    if (n > WORD_SHORT || n_ids + 1 != n_path || n_ids + more > WORD_IDS || w->model->has_bytes)
+        return words_put(&w->words, p, n, end, path, n_path, note);
+    uint32_t slots[WORD_IDS] = {w->words.pad, w->words.pad, w->words.pad};
+    for (size_t i = 0; i < n_ids + more; i++) slots[i] = i < n_ids ? path[i] : unknown;
+    words_put_short(&w->words, word_key_of(p, n, end), slots, WORD_IDS, (uint32_t)n_ids, note & ~(uint32_t)RUNS);
 }
 
 /* The ids of the word that was normalized and is not odd; puts them into the cache under p. */
@@ -330,8 +351,8 @@ static size_t compute_word(lf_sp_workspace *w, const uint8_t *p, size_t n, const
     if (!nodes_for(w, n_text)) return 0;
     lf_unigram_word(&w->model->unigram, w->normalized.bytes, n_text, w->nodes, &limit);
     const uint32_t note = path_for_cache(w, &s, limit);
-    words_put(&w->words, p, n, end, s.ids, s.n, note);
-    return holds(w, note) ? follow(w, s.ids, s.n, ids) : best_here(w, ids);
+    put_path(w, p, n, end, s.ids, s.n, note);
+    return holds(w, note) ? follow(w, s.ids, s.n, s.n, ids) : best_here(w, ids);
 }
 
 /* The ids of a word, or ODD. */
@@ -340,7 +361,10 @@ static size_t look_up(lf_sp_workspace *w, const uint8_t *p, size_t n, const uint
         const word_found found = words_find(&w->words, p, n, end);
         if (found.ids && !found.n_ids) return ODD;
         if (found.ids && w->model->parts.family == LF_SP_BPE) return repeat_ids(w, found, ids);
-        if (found.ids && holds(w, found.note)) return follow(w, found.ids, found.n_ids, ids);
+        if (found.ids && holds(w, found.note)) {
+            const size_t n_all = n <= WORD_SHORT && found.n_ids <= WORD_IDS ? WORD_IDS : found.n_ids;
+            return follow(w, found.ids, found.n_ids, n_all, ids);
+        }
         if (found.ids) {
             normalize_word(w, p, n);
             return w->status == LF_OK ? best_here(w, ids) : 0;
@@ -439,29 +463,35 @@ static void key_batch(lf_sp_workspace *w, const uint8_t *text, const uint8_t *en
 /* The ids of words i and on of a batch. Stops before an odd one; returns its number. */
 static inline size_t emit_batch(lf_sp_workspace *w, const uint8_t *text, const uint8_t *end, size_t i, size_t n_words,
                                 const int sums, uint32_t *ids, size_t *n_ids) {
+    const float *piece_sums = w->model->sums;
     size_t n = *n_ids;
+    float sum = w->sum;
+    uint32_t after_unknown = w->unknown_end == ids + n;
     for (; i < n_words; i++) {
         const word_ids *found = words_probe(&w->words, w->keys[i], w->at[i]);
         if (LF_LIKELY(found != NULL)) {
             const word_ids value = *found;
             const uint32_t count = value[3] >> 28, note = value[3] & WORD_NOTE;
-            if (LF_LIKELY(count - 1 < WORD_IDS && (sums ? fits(w->sum, note) : !note))) {
+            if (LF_LIKELY(count - 1 < WORD_IDS && (sums ? fits(sum, note) : !note))) {
+                if (sums) n -= after_unknown & note / BEGINS_UNKNOWN; /* the id is the same as the one before it */
                 memcpy(ids + n, &value, sizeof value);
                 n += count;
-                if (sums) /* the ids that a word does not have add 0 */
-                    for (unsigned k = 0; k < WORD_IDS; k++) w->sum += w->model->sums[value[k]];
+                if (!sums) continue;
+                after_unknown = note / ENDS_UNKNOWN & 1;
+                for (unsigned k = 0; k < WORD_IDS; k++) sum += piece_sums[value[k]]; /* 0 where there is no id */
                 continue;
             }
         }
         const uint32_t begin = w->bounds[2 * i], stop = w->bounds[2 * i + 1];
-        if (begin & CUT_ALONE) {
-            n += give_alone(w, text + (begin & ~CUT_ALONE), text + stop, ids + n);
-            continue;
-        }
-        const size_t more = look_up(w, text + begin, stop - begin, end, ids + n);
+        size_t more;
+        if (sums) w->sum = sum, w->unknown_end = after_unknown ? ids + n : NULL;
+        if (begin & CUT_ALONE) more = give_alone(w, text + (begin & ~CUT_ALONE), text + stop, ids + n);
+        else more = look_up(w, text + begin, stop - begin, end, ids + n);
         if (more == ODD) break;
         n += more;
+        if (sums) sum = w->sum, after_unknown = w->unknown_end == ids + n;
     }
+    if (sums) w->sum = sum, w->unknown_end = after_unknown ? ids + n : NULL;
     *n_ids = n;
     return i;
 }

@@ -16,7 +16,8 @@
 enum {
     CUT_WORDS = 256,                 /* words of a batch */
     CUT_MOST = 2 * CUT_WORDS,        /* bounds after which no block and no character begins */
-    CUT_ROOM = CUT_MOST + 2 * 64 + 8 /* ... and how many there can be then */
+    CUT_ROOM = CUT_MOST + 2 * 64 + 8, /* ... and how many there can be then */
+    CUT_RUN = 8                      /* bytes of a run that is given from the table of characters, at least */
 };
 #define CUT_ALONE (1u << 31) /* in a word's begin: a run of characters that are alone, perhaps after a space */
 
@@ -95,6 +96,12 @@ static inline void cut_here(cut_list *cuts, size_t at, uint32_t alone) {
     cuts->n += 2;
 }
 
+/* A short run of characters that are alone, which ends here, is looked up like other words. */
+static inline void cut_end_run(cut_list *cuts, size_t at) {
+    uint32_t *open = &cuts->bounds[cuts->n - 1];
+    if (at - (*open & ~CUT_ALONE) < CUT_RUN) *open &= ~CUT_ALONE;
+}
+
 /* Cuts from a byte beyond ASCII, where a word is open, to the next ASCII byte, which may begin a word too. Returns where
  * that is, or where it stopped because there are enough bounds. `spaced` says that the word has only a space yet, or
  * nothing. */
@@ -108,16 +115,26 @@ static inline size_t cut_high(const lf_sp *m, const uint8_t *text, size_t n, siz
     uint32_t in_run = 0; /* whether the open word is a run of characters that are alone */
     const int from_space = left.entry && m->is_space[text[at - 1]];
     for (int first = 1;; first = 0) {
-        const cut_character next = cut_read(m, text + at + here.width, end);
+        cut_character next = cut_read(m, text + at + here.width, end);
         if (next.entry & LF_CHARACTER_INSIDE) here.entry &= ~(LF_CHARACTER_PLAIN | LF_CHARACTER_ALONE);
         const uint32_t alone = here.entry & LF_CHARACTER_ALONE ? CUT_ALONE : 0;
-        if (first && spaced) cuts->bounds[cuts->n - 1] |= alone, in_run = alone;
-        else if (first && from_space && !alone) in_run = 0;
-        else if (!(in_run & alone) && cut_between(m, left, here)) cut_here(cuts, at, alone), in_run = alone;
+        if (first && spaced) {
+            cuts->bounds[cuts->n - 1] |= alone, in_run = alone;
+        } else if ((!first || !from_space || alone) && !(in_run & alone) && cut_between(m, left, here)) {
+            if (in_run) cut_end_run(cuts, at);
+            cut_here(cuts, at, alone), in_run = alone;
+        }
         at += here.width;
+        while (in_run && next.entry & LF_CHARACTER_ALONE) { /* most of a long run */
+            const cut_character after = cut_read(m, text + at + next.width, end);
+            if (after.entry & LF_CHARACTER_INSIDE) break;
+            at += next.width;
+            here = next, next = after;
+        }
         left = here, here = next;
         if (at == n || text[at] < 128 || cuts->n >= CUT_MOST) break;
     }
+    if (in_run) cut_end_run(cuts, at);
     if (at == n || text[at] >= 128 || m->is_space[text[at]]) return at;
     if (at + 1 < n && text[at + 1] >= 128 && m->bound_high) here.entry &= ~LF_CHARACTER_PLAIN;
     if (cut_between(m, left, here)) cut_here(cuts, at, 0);
