@@ -25,6 +25,8 @@ uint32_t *lf_characters_at(lf_characters *t, uint32_t code_point) {
 typedef struct {
     lf_characters *table;
     const uint32_t *units;
+    uint8_t leads[256]; /* the bytes that begin a character behind the first of a rule ... */
+    unsigned n_leads;   /* ... and how many there are */
     size_t steps_left;
     lf_status status; /* LF_EVALUE: it has ended early */
 } walk;
@@ -43,31 +45,40 @@ static void arrive(walk *w, size_t at, uint32_t c, int first) {
     go_on(w, at, NULL, 0, 0);
 }
 
+/* The way from a unit by one more byte of a character, of which n bytes have been read. */
+static void go(walk *w, size_t base, const uint8_t *begun, unsigned n, uint8_t byte, int first) {
+    uint8_t bytes[4] = {0};
+    uint32_t c;
+    if ((w->units[base ^ byte] & 0x800000FFu) != byte || w->status != LF_OK) return;
+    if (!w->steps_left--) {
+        w->status = LF_EVALUE;
+        return;
+    }
+    if (n) memcpy(bytes, begun, n);
+    bytes[n] = byte;
+    if (lf_utf8_read(bytes, bytes + n + 1, &c) == n + 1 && c != LF_NO_CHARACTER) arrive(w, base ^ byte, c, first);
+    else if (n == 0 && (byte < 0xC2 || byte > 0xF4)) w->status = LF_EVALUE;
+    else if (n < 3) go_on(w, base ^ byte, bytes, n + 1, first);
+}
+
 /* All ways from a unit where n bytes of a character have been read. */
 static void go_on(walk *w, size_t at, const uint8_t *begun, unsigned n, int first) {
-    uint8_t bytes[4] = {0};
     const uint32_t unit = w->units[at];
     const size_t base = at ^ (unit >> 10) << ((unit & 512) >> 6);
-    if (n) memcpy(bytes, begun, n);
     if (n && unit & 256) w->status = LF_EVALUE;
-    for (unsigned b = n ? 0x80 : 1; b < (n ? 0xC0 : 0x100) && w->status == LF_OK; b++) {
-        if ((w->units[base ^ b] & 0x800000FFu) != b) continue;
-        if (!w->steps_left--) {
-            w->status = LF_EVALUE;
-            return;
-        }
-        uint32_t c;
-        bytes[n] = (uint8_t)b;
-        if (lf_utf8_read(bytes, bytes + n + 1, &c) != n + 1) c = LF_NO_CHARACTER;
-        if (c != LF_NO_CHARACTER) arrive(w, base ^ b, c, first);
-        else if (n == 0 && (b < 0xC2 || b > 0xF4)) w->status = LF_EVALUE;
-        else if (n < 3) go_on(w, base ^ b, bytes, n + 1, first);
-    }
+    if (n)
+        for (unsigned b = 0x80; b < 0xC0; b++) go(w, base, begun, n, (uint8_t)b, first);
+    else if (first)
+        for (unsigned b = 1; b < 0x100; b++) go(w, base, NULL, 0, (uint8_t)b, first);
+    else
+        for (unsigned i = 0; i < w->n_leads; i++) go(w, base, NULL, 0, w->leads[i], first);
 }
 
 static lf_status note_rules(lf_characters *t, const lf_charsmap *map) {
     enum { STEPS_MOST = 1 << 20 };
-    walk w = {t, map->units, STEPS_MOST, LF_OK};
+    walk w = {.table = t, .units = map->units, .steps_left = STEPS_MOST, .status = LF_OK};
+    for (unsigned b = 1; b < 0x100; b++) /* behind a whole character none is continued */
+        if (map->inside[b] && !lf_utf8_continues((uint8_t)b)) w.leads[w.n_leads++] = (uint8_t)b;
     go_on(&w, 0, NULL, 0, 1);
     if (w.status != LF_EVALUE) return w.status;
     memset(t->index, 0, LF_CHARACTER_PAGES * sizeof *t->index); /* any may be inside */
