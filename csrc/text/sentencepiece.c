@@ -9,22 +9,6 @@
 #include "text/piece_kinds.h"
 #include "text/utf8.h"
 
-extern const lf_sp_ops lf_sp_generic;
-#if defined(__x86_64__)
-extern const lf_sp_ops lf_sp_avx2, lf_sp_avx512;
-#endif
-
-const lf_sp_ops *lf_sp_ops_for(lf_isa isa) {
-    switch (isa) {
-    case LF_GENERIC: return &lf_sp_generic;
-#if defined(__x86_64__)
-    case LF_AVX2: return &lf_sp_avx2;
-    case LF_AVX512: return &lf_sp_avx512;
-#endif
-    default: return NULL;
-    }
-}
-
 static const uint8_t *piece(const lf_sp *m, uint32_t id, size_t *n) {
     *n = (size_t)(m->parts.offsets[id + 1] - m->parts.offsets[id]);
     return m->parts.blob + m->parts.offsets[id];

@@ -1,4 +1,4 @@
-/* sentencepiece_cuts.h - where texts are cut into words; see sentencepiece.h. Included by sentencepiece_body.h.
+/* sentencepiece_cuts.h - where texts are cut into words; see sentencepiece.h. Included by sentencepiece_encode.c.
  *
  * ASCII is cut 64 bytes at a time, with a bit a byte in every mask: letters, digits, spaces. Where a run of spaces begins
  * a word ends; where two bytes are not both letters or both digits, the table of pairs decides. At the first byte beyond
@@ -33,14 +33,7 @@ typedef struct {
 
 static inline cut_classes cut_classes_of(const lf_sp *m, const uint8_t *p) {
     cut_classes c = {0, 0, 0, 0};
-#if defined(__AVX512BW__)
-    const __m512i v = _mm512_loadu_si512(p), lower = _mm512_or_si512(v, _mm512_set1_epi8(32));
-    for (size_t k = 0; k < m->n_spaces; k++)
-        c.spaces |= _mm512_cmpeq_epi8_mask(v, _mm512_set1_epi8((char)m->spaces[k]));
-    c.letters = _mm512_cmplt_epu8_mask(_mm512_sub_epi8(lower, _mm512_set1_epi8('a')), _mm512_set1_epi8(26));
-    c.digits = _mm512_cmplt_epu8_mask(_mm512_sub_epi8(v, _mm512_set1_epi8('0')), _mm512_set1_epi8(10));
-    c.high = _mm512_movepi8_mask(v);
-#elif defined(__SSE2__)
+#if defined(__SSE2__)
 #define BELOW(x, n) (uint64_t)(uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(_mm_min_epu8(x, _mm_set1_epi8(n - 1)), x))
     for (unsigned i = 0; i < 4; i++) {
         const __m128i v = _mm_loadu_si128((const void *)(p + 16 * i)), lower = _mm_or_si128(v, _mm_set1_epi8(32));

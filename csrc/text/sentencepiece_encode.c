@@ -1,5 +1,4 @@
-/* sentencepiece_body.h - the encoder, compiled once for each instruction set; see sentencepiece.h. Included by
- * sentencepiece_<isa>.c, which names LF_ISA. */
+/* sentencepiece_encode.c - the encoder; see sentencepiece.h. */
 #define _GNU_SOURCE /* madvise and MAP_ANONYMOUS */
 #include <string.h>
 
@@ -7,9 +6,6 @@
 #include "text/sentencepiece.h"
 #include "text/sentencepiece_cuts.h"
 #include "text/word_cache.h"
-
-#define LF_CAT_(a, b) a##_##b
-#define LF_CAT(a, b) LF_CAT_(a, b)
 
 enum {
     DEPTH_MOST = 100, /* how often an unused piece is taken apart */
@@ -581,7 +577,7 @@ static size_t encode_whole(lf_sp_workspace *w, const uint8_t *text, size_t n, ui
     return s.n;
 }
 
-static lf_status encode(lf_sp_workspace *w, const uint8_t *text, size_t n, uint32_t *ids, size_t *n_ids) {
+lf_status lf_sp_encode(lf_sp_workspace *w, const uint8_t *text, size_t n, uint32_t *ids, size_t *n_ids) {
     *n_ids = 0;
     if (n == 0) return LF_OK;
     if (!w->model->by_words || n > LF_SP_MOST) {
@@ -593,8 +589,8 @@ static lf_status encode(lf_sp_workspace *w, const uint8_t *text, size_t n, uint3
     return finish(w);
 }
 
-static lf_status encode_traced(lf_sp_workspace *w, const uint8_t *text, size_t n, uint32_t *ids, int64_t *spans,
-                               size_t *n_ids) {
+lf_status lf_sp_encode_traced(lf_sp_workspace *w, const uint8_t *text, size_t n, uint32_t *ids, int64_t *spans,
+                              size_t *n_ids) {
     sink s = {ids, spans, 0, 0};
     *n_ids = 0;
     if (n == 0) return LF_OK;
@@ -606,8 +602,8 @@ static lf_status encode_traced(lf_sp_workspace *w, const uint8_t *text, size_t n
     return finish(w);
 }
 
-static lf_status encode_dropout(lf_sp_workspace *w, const uint8_t *text, size_t n, lf_scored_chance *chance,
-                                uint32_t *ids, size_t *n_ids) {
+lf_status lf_sp_encode_dropout(lf_sp_workspace *w, const uint8_t *text, size_t n, lf_scored_chance *chance,
+                               uint32_t *ids, size_t *n_ids) {
     sink s = {ids, NULL, 0, 0};
     *n_ids = 0;
     if (n == 0) return LF_OK;
@@ -618,7 +614,7 @@ static lf_status encode_dropout(lf_sp_workspace *w, const uint8_t *text, size_t 
     return finish(w);
 }
 
-static void workspace_free(lf_sp_workspace *w) {
+void lf_sp_workspace_free(lf_sp_workspace *w) {
     if (!w) return;
     words_free(&w->words), words_free(&w->segments);
     lf_scored_scratch_free(&w->scratch);
@@ -627,7 +623,7 @@ static void workspace_free(lf_sp_workspace *w) {
     free(w);
 }
 
-static lf_status workspace_new(lf_sp_workspace **workspace, const lf_sp *model, size_t cache_bytes) {
+lf_status lf_sp_workspace_new(lf_sp_workspace **workspace, const lf_sp *model, size_t cache_bytes) {
     *workspace = NULL;
     lf_sp_workspace *w = aligned_alloc(64, (sizeof *w + 63) / 64 * 64);
     if (!w) return LF_ENOMEM;
@@ -635,10 +631,8 @@ static lf_status workspace_new(lf_sp_workspace **workspace, const lf_sp *model, 
     w->model = model;
     const size_t segments = model->parts.family == LF_SP_BPE ? cache_bytes / 4 : 0;
     if (!words_new(&w->words, cache_bytes - segments) || !words_new(&w->segments, segments))
-        return workspace_free(w), LF_ENOMEM;
+        return lf_sp_workspace_free(w), LF_ENOMEM;
     w->words.pad = model->parts.n_ids;
     *workspace = w;
     return LF_OK;
 }
-
-const lf_sp_ops LF_CAT(lf_sp, LF_ISA) = {workspace_new, workspace_free, encode, encode_traced, encode_dropout};
