@@ -53,4 +53,18 @@ static inline size_t lf_charsmap_match(const lf_charsmap *map, const uint8_t *p,
     return longest;
 }
 
+/* The replacement of the shortest rule that a text begins with, NULL if none does: what tokenizers takes. */
+static inline const uint8_t *lf_charsmap_first(const lf_charsmap *map, const uint8_t *p, size_t n) {
+    const uint32_t *units = map->units;
+    size_t at = 0;
+    uint32_t unit = units[0];
+    for (size_t i = 0; i < n && p[i]; i++) {
+        at ^= (unit >> 10) << ((unit & 512) >> 6) ^ p[i];
+        unit = units[at];
+        if ((unit & 0x800000FFu) != p[i]) break;
+        if (unit & 256) return map->strings + (units[at ^ (unit >> 10) << ((unit & 512) >> 6)] & 0x7FFFFFFFu);
+    }
+    return NULL;
+}
+
 #endif

@@ -9,22 +9,6 @@
 #include "text/piece_kinds.h"
 #include "text/utf8.h"
 
-extern const lf_sp_ops lf_sp_generic;
-#if defined(__x86_64__)
-extern const lf_sp_ops lf_sp_avx2, lf_sp_avx512;
-#endif
-
-const lf_sp_ops *lf_sp_ops_for(lf_isa isa) {
-    switch (isa) {
-    case LF_GENERIC: return &lf_sp_generic;
-#if defined(__x86_64__)
-    case LF_AVX2: return &lf_sp_avx2;
-    case LF_AVX512: return &lf_sp_avx512;
-#endif
-    default: return NULL;
-    }
-}
-
 static const uint8_t *piece(const lf_sp *m, uint32_t id, size_t *n) {
     *n = (size_t)(m->parts.offsets[id + 1] - m->parts.offsets[id]);
     return m->parts.blob + m->parts.offsets[id];
@@ -145,7 +129,6 @@ typedef struct {
     uint8_t in_symbol[256];   /* a byte of a user-defined symbol */
     uint8_t to[128];          /* what a byte is normalized to, 0 where that is not one ASCII byte */
     int well_formed;          /* user-defined symbols and replacements are UTF-8 */
-    int has_unused;
 } bytes_notes;
 
 static void note_bytes(const lf_sp *m, bytes_notes *notes) {
@@ -155,7 +138,6 @@ static void note_bytes(const lf_sp *m, bytes_notes *notes) {
         size_t n;
         const uint8_t *p = piece(m, id, &n);
         if (!in_text(m, id)) continue;
-        notes->has_unused |= m->parts.kinds[id] == LF_UNUSED;
         for (size_t i = 0; i + 1 < n; i++)
             if (p[i] < 128 && p[i + 1] < 128) notes->joined[p[i]][p[i + 1]] = 1;
         if (!is_symbol(m, id)) continue;
@@ -171,28 +153,34 @@ static void note_bytes(const lf_sp *m, bytes_notes *notes) {
     }
 }
 
-static int class_of(const lf_sp *m, unsigned b) {
-    if ((b | 32) >= 'a' && (b | 32) <= 'z') return LF_SP_LETTER;
-    if (b >= '0' && b <= '9') return LF_SP_DIGIT;
-    return (b > ' ' && b < 127) || (m->controls_cut && !m->is_space[b]) ? LF_SP_OTHER : LF_SP_CLASSES;
-}
-
-/* Whether no piece has a byte of class c before one of class d, and runs of unknown characters end between them. */
-static int may_cut(const lf_sp *m, const bytes_notes *notes, int c, int d) {
-    int known_c = 1, known_d = 1;
-    for (unsigned a = 0; a < 128; a++) {
-        if (class_of(m, a) == c && (!notes->to[a] || notes->to[a] == ' ')) return 0;
-        if (class_of(m, a) == d && (!notes->to[a] || notes->to[a] == ' ')) return 0;
-        if (class_of(m, a) == c) known_c &= is_known(m, &notes->to[a], 1);
-        if (class_of(m, a) == d) known_d &= is_known(m, &notes->to[a], 1);
-        for (unsigned b = 0; b < 128 && class_of(m, a) == c; b++)
-            if (class_of(m, b) == d && notes->joined[notes->to[a]][notes->to[b]]) return 0;
+/* What pieces and rules say about characters. Bytes that `to` does not tell are not plain. */
+static lf_status note_characters(lf_sp *m) {
+    lf_status status = lf_characters_new(&m->characters, m->charsmap);
+    for (uint32_t id = 0; id < m->parts.n_ids && status == LF_OK; id++) {
+        size_t n;
+        const uint8_t *p = piece(m, id, &n);
+        if (!in_text(m, id)) continue;
+        note_crossing(m, p, n);
+        status = lf_characters_note(&m->characters, p, n, id, m->parts.kinds[id] != LF_UNUSED);
     }
-    return m->has_bytes || ((known_c || known_d) && !notes->has_unused);
+    if (status != LF_OK) return status;
+    for (uint32_t b = 0; b < 128; b++) {
+        uint32_t *entry = lf_characters_at(&m->characters, b);
+        if (!entry) return LF_ENOMEM;
+        *entry &= LF_CHARACTER_ID | LF_CHARACTER_INSIDE | LF_CHARACTER_KNOWN;
+        if (m->to[b]) *entry |= LF_CHARACTER_PLAIN;
+        else if (m->charsmap && m->charsmap->inside[b]) *entry |= LF_CHARACTER_INSIDE;
+    }
+    uint32_t *marker = lf_characters_at(&m->characters, 0x2581);
+    if (!marker) return LF_ENOMEM;
+    if (m->normalizer.n_marker == 3) *marker = LF_CHARACTER_INSIDE;
+    m->marker_id = lf_double_array_find(m->parts.family == LF_SP_BPE ? &m->bpe.pieces : &m->unigram.pieces,
+                                        m->normalizer.marker, m->normalizer.n_marker);
+    return LF_OK;
 }
 
 /* Whether and where texts can be cut into words; sentencepiece.h has the conditions. */
-static void find_words(lf_sp *m) {
+static lf_status find_words(lf_sp *m) {
     const lf_sp_normalizer *z = &m->normalizer;
     const lf_charsmap *map = m->charsmap;
     bytes_notes notes = {0};
@@ -203,20 +191,18 @@ static void find_words(lf_sp *m) {
         m->spaces[m->n_spaces++] = (uint8_t)b;
         m->is_space[b] = 1;
     }
-    m->controls_cut = 1;
-    for (unsigned b = 0; b < 128; b++)
-        m->controls_cut &= (b > ' ' && b < 127) || m->is_space[b] || (notes.to[b] && notes.to[b] != ' ');
     for (unsigned b = 0; map && b < 128; b++)
         if (map->longer[b]) m->bound_high = UINT64_MAX;
-    for (uint32_t id = 0; id < m->parts.n_ids; id++) {
-        size_t n;
-        const uint8_t *p = piece(m, id, &n);
-        if (in_text(m, id)) note_crossing(m, p, n);
-    }
-    for (int c = 0; c < LF_SP_CLASSES; c++)
-        for (int d = 0; d < LF_SP_CLASSES; d++) m->cuts[c][d] = c != d && may_cut(m, &notes, c, d) ? UINT64_MAX : 0;
+    for (unsigned b = 0; b < 128; b++)
+        if (!m->is_space[b] && notes.to[b] != ' ') m->to[b] = notes.to[b];
+    for (unsigned a = 0; a < 128; a++)
+        for (unsigned b = 0; b < 128; b++)
+            if (m->to[a] && m->to[b] && !notes.joined[m->to[a]][m->to[b]]) m->cuts[a][b / 64] |= (uint64_t)1 << b % 64;
+    lf_status status = note_characters(m);
+    if (status != LF_OK) return status;
     m->by_words = notes.well_formed && is_known(m, z->marker, z->n_marker) && m->is_space[' '] &&
                   !z->options.treat_whitespace_as_suffix && !m->bpe.ambiguous && m->parts.rule == LF_RULE_SENTENCEPIECE;
+    return LF_OK;
 }
 
 /* Ids for a byte of text: a space becomes a marker, an ill-formed byte U+FFFD, a rule's bytes its replacement. Each has
@@ -252,7 +238,8 @@ static lf_status build(lf_sp *m, size_t *where) {
     if (status == LF_OK) status = parts->family == LF_SP_BPE ? build_bpe(m, where) : build_unigram(m, where);
     if (status == LF_OK && parts->unknown_id == LF_SP_NO_ID && !m->has_bytes && parts->rule == LF_RULE_SENTENCEPIECE)
         *where = LF_SP_NO_ID, status = LF_EVALUE;
-    if (status == LF_OK) find_words(m), find_growth(m);
+    if (status == LF_OK) status = find_words(m);
+    if (status == LF_OK) find_growth(m);
     return status;
 }
 
@@ -275,6 +262,7 @@ void lf_sp_free(lf_sp *m) {
     lf_double_array_free(&m->symbols);
     lf_double_array_free(&m->unigram.pieces);
     lf_scored_bpe_free(&m->bpe);
+    lf_characters_free(&m->characters);
     free(m->float_scores), free(m->piece_scores), free(m->sums);
     free(m);
 }

@@ -2,22 +2,27 @@
  *
  * Words. A text is cut into words, and each word's ids are looked up by its bytes as they stand in the text, before
  * normalization; only a word that is not known is normalized and segmented. Cuts are made before spaces and between two
- * ASCII bytes of different classes (letters, digits, others) that meet in no piece:
+ * characters that no piece has side by side: two ASCII bytes that are not both letters or both digits, or two characters
+ * one of which is beyond ASCII (characters.h):
  *
- *     text          "a  (b, c)"   spaces kept (Llama)                  spaces collapsed (T5)
- *     words         | a|  (|b|,| c|)|                                  | a| (|b|,| c|)|
- *     normalized    |▁a|▁▁(|b|,|▁c|)|                                  |▁a|▁(|b|,|▁c|)|
+ *     text          "a  (b, c)中文"   spaces kept (Llama)                  spaces collapsed (T5)
+ *     words         | a|  (|b|,| c|)|中文|                                 | a| (|b|,| c|)|中文|
+ *     normalized    |▁a|▁▁(|b|,|▁c|)|中文|                                 |▁a|▁(|b|,|▁c|)|中文|
  *
  * That gives the ids of the whole text because
- *   - no rule of the map of characters and no user-defined symbol goes across a cut (where a rule may take what follows the
- *     byte behind the cut, there is none), so what a word is normalized to does
- *     not depend on its neighbours but for white space at its ends;
+ *   - no rule of the map of characters and no user-defined symbol goes across a cut, and characters beside one are not
+ *     changed, so what a word is normalized to does not depend on its neighbours but for white space at its ends;
  *   - no piece goes across a cut. Where a few pieces have a character before a space, and where a word ends in white space
  *     after normalization or vanishes, the word is odd: it is taken together with what follows, up to the end of a word
  *     before a space that is not odd, and the whole stretch is normalized and segmented;
- *   - no run of unknown characters goes across a cut: spaces are pieces, and so are all bytes of one of the two classes;
+ *   - a run of unknown characters, which has one id, may go across a cut; where a word begins or ends with one, the ids
+ *     before it decide whether its first is given;
  *   - with Unigram by sentencepiece's rule, the rounding of the sum so far cannot change the path of the word
  *     (unigram.h has the argument; the cache keeps how large that sum may be, and the sum is followed exactly).
+ *
+ * A run of characters that are alone, as most are of a script that the vocabulary hardly knows, is a word that is not
+ * looked up: each has the id that the table of characters tells, or is unknown.
+ *
  * Models and options of which this cannot be said are segmented whole.
  *
  * Exactness: ids of sentencepiece 0.2.3, or of the Unigram model of tokenizers 0.23.3. Memory: the workspace's tables,
@@ -27,6 +32,7 @@
 #define LF_TEXT_SENTENCEPIECE_H
 
 #include "lf.h"
+#include "text/characters.h"
 #include "text/charsmap.h"
 #include "text/scored_bpe.h"
 #include "text/sp_normalizer.h"
@@ -36,9 +42,6 @@
 #define LF_SP_NO_ID 0xFFFFFFFFu
 
 typedef enum { LF_SP_BPE, LF_SP_UNIGRAM } lf_sp_family;
-
-/* Classes of ASCII bytes that are no spaces. */
-enum { LF_SP_LETTER, LF_SP_DIGIT, LF_SP_OTHER, LF_SP_CLASSES };
 
 /* What a model is made of. All arrays are indexed by id and stay the caller's; an id that no piece has is of kind 0 and
  * empty. */
@@ -75,9 +78,11 @@ typedef struct {
     uint8_t spaces[8];     /* the bytes that become a space ... */
     size_t n_spaces;       /* ... and how many */
     uint8_t is_space[256]; /* the same as a table */
-    uint64_t cuts[LF_SP_CLASSES][LF_SP_CLASSES]; /* all bits set: cut between a byte of one and a byte of the other */
+    uint8_t to[128];       /* what an ASCII byte is normalized to, 0 where that is not one ASCII byte that is no space */
+    uint64_t cuts[128][2]; /* bit b of row a: cut between these two ASCII bytes */
     uint64_t bound_high;   /* all bits set: a rule may take an ASCII byte with bytes >= 0x80 that follow it */
-    int controls_cut;      /* the class of others has the control characters too */
+    uint32_t marker_id;    /* of the marker as a piece */
+    lf_characters characters;
     uint8_t crossing[512]; /* a bit by hash of a character: some piece has it before a marker */
 } lf_sp;
 
@@ -98,21 +103,19 @@ static inline unsigned lf_sp_crossing_bit(const uint8_t *p, size_t n) {
 
 typedef struct lf_sp_workspace lf_sp_workspace;
 
-typedef struct {
-    lf_status (*workspace_new)(lf_sp_workspace **w, const lf_sp *model, size_t cache_bytes);
-    void (*workspace_free)(lf_sp_workspace *w);
-    /* The ids of a text; `ids` has room for lf_sp_bound(model, n). LF_EVALUE: it is longer than LF_SP_MOST, or has
-     * characters without an id. */
-    lf_status (*encode)(lf_sp_workspace *w, const uint8_t *text, size_t n, uint32_t *ids, size_t *n_ids);
-    /* The same with the place in the text that each id comes from: spans[2 i] to spans[2 i + 1]. Not by words. */
-    lf_status (*encode_traced)(lf_sp_workspace *w, const uint8_t *text, size_t n, uint32_t *ids, int64_t *spans,
-                               size_t *n_ids);
-    /* BPE with dropout: each merge is passed over with that probability. */
-    lf_status (*encode_dropout)(lf_sp_workspace *w, const uint8_t *text, size_t n, lf_scored_chance *chance,
-                                uint32_t *ids, size_t *n_ids);
-} lf_sp_ops;
+lf_status lf_sp_workspace_new(lf_sp_workspace **w, const lf_sp *model, size_t cache_bytes);
+void lf_sp_workspace_free(lf_sp_workspace *w);
 
-/* The functions for an instruction set, NULL where this build has none. */
-const lf_sp_ops *lf_sp_ops_for(lf_isa isa);
+/* The ids of a text; `ids` has room for lf_sp_bound(model, n). LF_EVALUE: it is longer than LF_SP_MOST, or has characters
+ * without an id. */
+lf_status lf_sp_encode(lf_sp_workspace *w, const uint8_t *text, size_t n, uint32_t *ids, size_t *n_ids);
+
+/* The same with the place in the text that each id comes from: spans[2 i] to spans[2 i + 1]. Not by words. */
+lf_status lf_sp_encode_traced(lf_sp_workspace *w, const uint8_t *text, size_t n, uint32_t *ids, int64_t *spans,
+                              size_t *n_ids);
+
+/* BPE with dropout: each merge is passed over with that probability. */
+lf_status lf_sp_encode_dropout(lf_sp_workspace *w, const uint8_t *text, size_t n, lf_scored_chance *chance, uint32_t *ids,
+                               size_t *n_ids);
 
 #endif

@@ -182,7 +182,9 @@ static inline word_found words_find(word_cache *c, const uint8_t *p, size_t n, c
     return words_find_record(c, p, n, word_hash_long(p, n));
 }
 
-static inline void words_put_short(word_cache *c, word_key key, const uint32_t *ids, size_t n_ids, uint32_t note) {
+/* A short word: its ids, of which it is found to have `count`; up to WORD_IDS of them are kept. */
+static inline void words_put_short(word_cache *c, word_key key, const uint32_t *ids, size_t n_ids, uint32_t count,
+                                   uint32_t note) {
     const uint64_t hash = word_hash(key);
     word_line *line = NULL;
     unsigned at = 0;
@@ -195,18 +197,17 @@ static inline void words_put_short(word_cache *c, word_key key, const uint32_t *
         line = &c->lines[hash & c->line_mask], at = c->turn++ % 2;
     }
     line->keys[at] = key;
-    line->ids[at] =
-        (word_ids){ids[0], n_ids > 1 ? ids[1] : c->pad, n_ids > 2 ? ids[2] : c->pad, (uint32_t)n_ids << 28 | note};
+    line->ids[at] = (word_ids){n_ids > 0 ? ids[0] : c->pad, n_ids > 1 ? ids[1] : c->pad, n_ids > 2 ? ids[2] : c->pad,
+                               count << 28 | note};
 }
 
 /* Puts a word of 1 to WORD_MOST bytes in. A count of 15 in the first table says: see the second. */
 static inline void words_put(word_cache *c, const uint8_t *p, size_t n, const uint8_t *end, const uint32_t *ids,
                              size_t n_ids, uint32_t note) {
-    static const uint32_t nothing[3] = {0, 0, 0};
     if (n <= WORD_SHORT && n_ids <= WORD_IDS) {
-        words_put_short(c, word_key_of(p, n, end), ids, n_ids, note);
+        words_put_short(c, word_key_of(p, n, end), ids, n_ids, (uint32_t)n_ids, note);
     } else if (n_ids <= WORD_MOST) {
-        if (n <= WORD_SHORT) words_put_short(c, word_key_of(p, n, end), nothing, 15, 0);
+        if (n <= WORD_SHORT) words_put_short(c, word_key_of(p, n, end), NULL, 0, 15, 0);
         words_put_record(c, p, n, word_hash_long(p, n), ids, n_ids, note);
     }
 }
@@ -227,11 +228,11 @@ static inline size_t words_power_below(size_t n) {
 /* Empty tables of at most `bytes` bytes, or 20 KB: two thirds for the lines, a third for the ring and its slots. Returns 0
  * if there is no memory. */
 static inline int words_new(word_cache *c, size_t bytes) {
-    const size_t lines = words_power_below(bytes / 3 * 2), ring = words_power_below((bytes - bytes / 3 * 2) / 9 * 8);
+    const size_t lines = words_power_below(bytes / 3 * 2), ring = words_power_below((bytes - bytes / 3 * 2) / 3 * 2);
     memset(c, 0, sizeof *c);
     c->line_mask = lines / sizeof *c->lines - 1;
     c->ring_mask = ring - 1;
-    c->slot_mask = ring / 64 - 1;
+    c->slot_mask = ring / 16 - 1; /* one for the shortest record: where two want the same, one is lost */
     c->ring_head = 16; /* so that no slot in use is 0 */
     c->lines = lf_pages_new(lines);
     c->slots = lf_pages_new((c->slot_mask + 1) * sizeof *c->slots);

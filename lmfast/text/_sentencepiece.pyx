@@ -7,7 +7,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 import numpy as np
 
-from lmfast.text._text import ISA_NAMES, isas
+from lmfast.text._text import isas
 
 cdef extern from "lf.h" nogil:
     ctypedef enum lf_status:
@@ -15,8 +15,6 @@ cdef extern from "lf.h" nogil:
         LF_ENOMEM
         LF_EINDEX
         LF_EVALUE
-    ctypedef enum lf_isa:
-        LF_N_ISA
 
 cdef extern from "text/charsmap.h" nogil:
     ctypedef struct lf_charsmap:
@@ -80,18 +78,16 @@ cdef extern from "text/sentencepiece.h" nogil:
         int by_words
     ctypedef struct lf_sp_workspace:
         pass
-    ctypedef struct lf_sp_ops:
-        lf_status (*workspace_new)(lf_sp_workspace **w, const lf_sp *model, size_t cache_bytes) noexcept nogil
-        void (*workspace_free)(lf_sp_workspace *w) noexcept nogil
-        lf_status (*encode)(lf_sp_workspace *w, const uint8_t *text, size_t n, uint32_t *ids, size_t *n_ids) noexcept nogil
-        lf_status (*encode_traced)(lf_sp_workspace *w, const uint8_t *text, size_t n, uint32_t *ids, int64_t *spans,
-                                   size_t *n_ids) noexcept nogil
-        lf_status (*encode_dropout)(lf_sp_workspace *w, const uint8_t *text, size_t n, lf_scored_chance *chance,
-                                    uint32_t *ids, size_t *n_ids) noexcept nogil
+    lf_status lf_sp_workspace_new(lf_sp_workspace **w, const lf_sp *model, size_t cache_bytes)
+    void lf_sp_workspace_free(lf_sp_workspace *w)
+    lf_status lf_sp_encode(lf_sp_workspace *w, const uint8_t *text, size_t n, uint32_t *ids, size_t *n_ids)
+    lf_status lf_sp_encode_traced(lf_sp_workspace *w, const uint8_t *text, size_t n, uint32_t *ids, int64_t *spans,
+                                  size_t *n_ids)
+    lf_status lf_sp_encode_dropout(lf_sp_workspace *w, const uint8_t *text, size_t n, lf_scored_chance *chance,
+                                   uint32_t *ids, size_t *n_ids)
     lf_status lf_sp_new(lf_sp **model, const lf_sp_parts *parts, size_t *where)
     void lf_sp_free(lf_sp *model)
     size_t lf_sp_bound(const lf_sp *model, size_t n)
-    const lf_sp_ops *lf_sp_ops_for(lf_isa isa)
 
 cdef extern from "text/sp_decode.h" nogil:
     ctypedef struct lf_sp_surface:
@@ -140,11 +136,9 @@ cdef object int64 = np.dtype(np.int64)
 cdef class Workspace:
     """What one thread needs while it encodes."""
     cdef lf_sp_workspace *w
-    cdef const lf_sp_ops *ops
 
     def __dealloc__(self):
-        if self.ops != NULL:
-            self.ops.workspace_free(self.w)
+        lf_sp_workspace_free(self.w)
 
 
 cdef class Normalizer:
@@ -211,11 +205,11 @@ cdef class Engine:
     options         add_dummy_prefix, remove_extra_whitespaces, escape_whitespaces, treat_whitespace_as_suffix
     surface         what decoding asks: (what an unknown piece becomes, add_dummy_prefix, remove_extra_whitespaces)
     cache_bytes     of each workspace; there is one for each thread that encodes at the same time
+    isa             one that is available here; the code is the same for all
 
     Errors: ValueError for a piece given twice, a score that is no number, a damaged charsmap.
     """
     cdef lf_sp *model
-    cdef const lf_sp_ops *ops
     cdef lf_sp_surface surface
     cdef size_t cache_bytes
     cdef object keep
@@ -235,8 +229,6 @@ cdef class Engine:
             raise ValueError(f"offsets: want them to rise from 0 to {len(blob)}")
         if isa not in isas():
             raise ValueError(f"isa {isa!r} is not available here; available: {', '.join(isas())}")
-        cdef int number = ISA_NAMES.index(isa)
-        self.ops = lf_sp_ops_for(<lf_isa>number)
         self.cache_bytes = cache_bytes
         self.idle = []
         unknown, add_dummy_prefix, remove_extra_whitespaces = surface
@@ -288,10 +280,9 @@ cdef class Engine:
         space = Workspace.__new__(Workspace)
         cdef lf_status status
         with nogil:
-            status = self.ops.workspace_new(&space.w, self.model, self.cache_bytes)
+            status = lf_sp_workspace_new(&space.w, self.model, self.cache_bytes)
         if status != LF_OK:
             raise MemoryError(f"no memory for a workspace of {self.cache_bytes} bytes")
-        space.ops = self.ops
         return space
 
     cdef object failure(self, lf_status status, size_t n):
@@ -338,7 +329,7 @@ cdef class Engine:
         with nogil:
             for i in range(n):
                 length = <size_t>(spans[i, 1] - spans[i, 0])
-                status = self.ops.encode(space.w, text + spans[i, 0], length, out if counting else out + total, &n_ids)
+                status = lf_sp_encode(space.w, text + spans[i, 0], length, out if counting else out + total, &n_ids)
                 if status != LF_OK:
                     break
                 counts[i] = <int64_t>n_ids
@@ -358,7 +349,7 @@ cdef class Engine:
         cdef lf_status status
         cdef Workspace space = self.take()
         with nogil:
-            status = self.ops.encode_traced(space.w, text, n, &id_view[0], &span_view[0, 0], &n_ids)
+            status = lf_sp_encode_traced(space.w, text, n, &id_view[0], &span_view[0, 0], &n_ids)
         self.idle.append(space)
         if status != LF_OK:
             raise self.failure(status, n)
@@ -376,7 +367,7 @@ cdef class Engine:
         cdef lf_status status
         cdef Workspace space = self.take()
         with nogil:
-            status = self.ops.encode_dropout(space.w, text, n, &chance, &id_view[0], &n_ids)
+            status = lf_sp_encode_dropout(space.w, text, n, &chance, &id_view[0], &n_ids)
         self.idle.append(space)
         if status != LF_OK:
             raise self.failure(status, n)

@@ -35,8 +35,8 @@ BYTES = [b"<0x%02X>" % byte for byte in range(256)]
 SMALL_CACHE = 1 << 16
 
 
-def engine_of(spec: TokenizerSpec, isa: str = "generic", cache_bytes: int = SMALL_CACHE) -> Engine:
-    engine = engine_for(spec, cache_bytes=cache_bytes, isa=isa)
+def engine_of(spec: TokenizerSpec, cache_bytes: int = SMALL_CACHE) -> Engine:
+    engine = engine_for(spec, cache_bytes=cache_bytes, isa="generic")
     assert engine is not None
     return engine
 
@@ -290,7 +290,7 @@ PEERS: dict[str, Any] = {}
 
 @pytest.mark.corpus
 @pytest.mark.parametrize("corpus", ["english", "multilingual", "code"])
-def test_peer_whole_documents(model: tuple[TokenizerSpec, Any], data_dir: Path, corpus: str, isa: str) -> None:
+def test_peer_whole_documents(model: tuple[TokenizerSpec, Any], data_dir: Path, corpus: str) -> None:
     """Long texts, whose sums grow past what is taken off, on a cache that is too small for them and one that is not."""
     spec, peer = model
     path = data_dir / "corpus" / f"{corpus}.txt"
@@ -301,25 +301,9 @@ def test_peer_whole_documents(model: tuple[TokenizerSpec, Any], data_dir: Path, 
     documents = [*data.split(b"<|endoftext|>"), data[:1_500_000].replace(b"\n", b" ")]
     want = peer.encode(documents)
     for cache_bytes in (1 << 14, 1 << 24):
-        engine = engine_of(spec, isa, cache_bytes)
+        engine = engine_of(spec, cache_bytes)
         assert encode_all(engine, documents) == want
         assert encode_all(engine, documents) == want
-
-
-@given(lines=st.lists(hostile, min_size=1, max_size=8))
-def test_isa_same_ids(data_dir: Path, isa: str, lines: list[bytes]) -> None:
-    for name in MODELS:
-        path = data_dir / "vocab" / name
-        if not path.is_file():
-            pytest.skip(f"no {name} in the test data")
-        for each in ("generic", isa):
-            if (name, each) not in BY_ISA:
-                BY_ISA[name, each] = engine_of(formats.read(path), each)
-        padded = [line + b" " * n + line for n, line in enumerate(lines, 55)]
-        assert encode_all(BY_ISA[name, isa], padded) == encode_all(BY_ISA[name, "generic"], padded)
-
-
-BY_ISA: dict[tuple[str, str], Engine] = {}
 
 
 # Hostile models and input.

@@ -1,23 +1,21 @@
-/* sentencepiece_body.h - the encoder, compiled once for each instruction set; see sentencepiece.h. Included by
- * sentencepiece_<isa>.c, which names LF_ISA. */
+/* sentencepiece_encode.c - the encoder; see sentencepiece.h. */
 #define _GNU_SOURCE /* madvise and MAP_ANONYMOUS */
 #include <string.h>
 
 #include "text/piece_kinds.h"
 #include "text/sentencepiece.h"
+#include "text/sentencepiece_cuts.h"
 #include "text/word_cache.h"
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
-
-#define LF_CAT_(a, b) a##_##b
-#define LF_CAT(a, b) LF_CAT_(a, b)
 
 enum {
-    BATCH = 256,      /* words that are keyed before the first is looked up */
     DEPTH_MOST = 100, /* how often an unused piece is taken apart */
     FUSED = 1 << 31,  /* an id in the cache that is none: so many unknown characters more than the ids tell */
-    RUNS = 1 << 27,   /* a bit of a note: there are such ids */
+    /* A note. Where runs of unknown characters have one id, a word that begins with one may have to give it up. */
+    RUNS = 1 << 27, /* there are ids that are none */
+    BEGINS_UNKNOWN = 1 << 26,
+    ENDS_UNKNOWN = 1 << 25,
+    LIMIT_SHIFT = 7, /* ... and of the largest sum before the word, which is below 2^17, the bits but for the last 7 */
+    LIMIT = (1 << 24) - 1,
 };
 
 struct lf_sp_workspace {
@@ -26,15 +24,16 @@ struct lf_sp_workspace {
     word_cache segments; /* BPE: by the bytes of normalized text between two cuts */
     lf_status status;    /* set where memory ran out or a character has no id */
     float sum;           /* of the scores so far; LF_RULE_SENTENCEPIECE */
+    const uint32_t *unknown_end; /* behind the last id, if that is one for unknown characters; else anywhere else */
     lf_scored_scratch scratch;
     lf_sp_text normalized;
     lf_unigram_node *nodes;
     uint32_t *ids;                 /* of one word */
     size_t n_nodes, n_ids;         /* bytes of these two */
     uint8_t first[WORD_MOST + 16]; /* the first word, with the space that is put before it */
-    size_t at[BATCH];              /* hashes of a batch of words ... */
-    word_key keys[BATCH];          /* ... and their keys */
-    uint32_t bounds[2 * BATCH + 130];
+    size_t at[CUT_WORDS];          /* hashes of a batch of words ... */
+    word_key keys[CUT_WORDS];      /* ... and their keys */
+    uint32_t bounds[CUT_ROOM];
 };
 
 /* Where ids go. */
@@ -44,6 +43,16 @@ typedef struct {
     size_t n;
     int after_unknown; /* the last id is one unknown character or several */
 } sink;
+
+/* What goes behind the ids that were given last. */
+static sink sink_at(const lf_sp_workspace *w, uint32_t *ids) {
+    return (sink){ids, NULL, 0, w->unknown_end == ids};
+}
+
+static size_t close_sink(lf_sp_workspace *w, const sink *s) {
+    if (s->after_unknown) w->unknown_end = s->ids + s->n;
+    return s->n;
+}
 
 static void *grown(lf_sp_workspace *w, void *buffer, size_t *have, size_t n) {
     if (n <= *have) return buffer;
@@ -137,24 +146,29 @@ static void merge(lf_sp_workspace *w, const uint8_t *text, size_t from, size_t t
     }
 }
 
+/* The note of ids that stand alone: whether they begin or end with the id of unknown characters, which a run shares. */
+static uint32_t edges_of(const lf_sp *m, const uint32_t *ids, int after_unknown) {
+    if (m->has_bytes) return 0;
+    return (ids[0] == m->parts.unknown_id ? BEGINS_UNKNOWN : 0) | (after_unknown ? ENDS_UNKNOWN : 0);
+}
+
 /* A segment from the cache, where its ids lie as if it stood alone; the note says whether it begins or ends unknown. */
 static void segment(lf_sp_workspace *w, const uint8_t *text, size_t from, size_t to, const uint8_t *end, sink *s) {
     const size_t n = to - from, first = s->n;
     const word_found found =
         n <= WORD_MOST && !s->spans ? words_find(&w->segments, text + from, n, end) : (word_found){NULL, 0, 0};
     if (found.ids) {
-        const unsigned fused = s->after_unknown && found.note & 1;
+        const unsigned fused = s->after_unknown && found.note & BEGINS_UNKNOWN;
         memcpy(s->ids + s->n, found.ids + fused, (found.n_ids - fused) * sizeof *s->ids);
         s->n += found.n_ids - fused;
-        s->after_unknown = found.note >> 1 & 1;
+        s->after_unknown = (found.note & ENDS_UNKNOWN) != 0;
         return;
     }
     const int after_unknown = s->after_unknown;
     merge(w, text, from, to, NULL, s);
     if (n > WORD_MOST || s->spans || after_unknown || w->status != LF_OK) return;
-    const uint32_t unknown = w->model->has_bytes ? LF_SP_NO_ID : w->model->parts.unknown_id;
     words_put(&w->segments, text + from, n, end, s->ids + first, s->n - first,
-              (s->ids[first] == unknown) | (uint32_t)s->after_unknown << 1);
+              edges_of(w->model, s->ids + first, s->after_unknown));
 }
 
 /* Normalized text between two cuts of BPE, one after another. Where there is more than one, they are looked up. */
@@ -205,9 +219,11 @@ static inline uint32_t size_of(float sum) {
 /* The sum before a word, as the rule has it: it was taken off if it had grown large. */
 static inline float settled(float sum) { return sum < -LF_UNIGRAM_RESET || sum > LF_UNIGRAM_RESET ? 0 : sum; }
 
-/* Whether the word that was normalized is to be taken with the next one; see sentencepiece.h. */
-static int is_odd(const lf_sp_workspace *w) {
+/* Whether the word that was normalized is to be taken with the next one; see sentencepiece.h. Where spaces are kept, what
+ * follows a word that ends with one is a cut or nothing. */
+static int is_odd(const lf_sp_workspace *w, uint8_t last_byte) {
     const lf_sp_text *out = &w->normalized;
+    if (!w->model->normalizer.options.remove_extra_whitespaces && w->model->is_space[last_byte]) return 0;
     if (!out->n || lf_sp_ends_with_marker(&w->model->normalizer, out)) return 1;
     size_t last = out->n - 1;
     while (last && out->n - last < 4 && (out->bytes[last] & 0xC0) == 0x80) last--;
@@ -225,13 +241,13 @@ static void normalize_word(lf_sp_workspace *w, const uint8_t *p, size_t n) {
         w->status = LF_ENOMEM;
 }
 
-/* The path of the word that was normalized, for the cache: its ids, and among them how many unknown characters are in a
- * run besides the one that its id stands for. Sets the note: the bits of the largest sum before it but for the last 5. */
+/* The path of the word that was normalized, for the cache: its ids, and for each run of unknown characters how many there
+ * are besides the one that its id stands for. Returns the note. */
 static uint32_t path_for_cache(lf_sp_workspace *w, sink *s, float limit) {
     const lf_sp *m = w->model;
     const uint8_t *text = w->normalized.bytes;
     uint32_t note = 0;
-    if (limit > 0) memcpy(&note, &limit, sizeof note), note >>= 5;
+    if (limit > 0) memcpy(&note, &limit, sizeof note), note >>= LIMIT_SHIFT;
     for (size_t at = 0, end; at < w->normalized.n; at = end) {
         end = at + w->nodes[at].length;
         if (w->nodes[at].id != LF_PIECE_UNKNOWN) {
@@ -245,55 +261,94 @@ static uint32_t path_for_cache(lf_sp_workspace *w, sink *s, float limit) {
             for (; end < w->normalized.n && w->nodes[end].id == LF_PIECE_UNKNOWN; more++) end += w->nodes[end].length;
             give_unknown(w, s, text, at, end);
             if (more) s->ids[s->n++] = (uint32_t)FUSED | more, note |= RUNS;
+            note |= (at ? 0 : BEGINS_UNKNOWN) | (end < w->normalized.n ? 0 : ENDS_UNKNOWN);
         }
     }
     return note;
 }
 
-/* Gives the ids of a path from the cache and adds up the scores. */
-static size_t follow(lf_sp_workspace *w, const uint32_t *path, size_t n, uint32_t *ids) {
+/* Gives the n ids of a path from the cache and adds up the scores; those of what lies behind the ids, up to `n_all`, too. */
+static size_t follow(lf_sp_workspace *w, const uint32_t *path, size_t n, size_t n_all, uint32_t *ids) {
+    const lf_sp *m = w->model;
     size_t n_ids = 0;
+    uint32_t last = LF_SP_NO_ID;
     float sum = settled(w->sum);
-    for (size_t i = 0; i < n; i++) {
-        if (path[i] & (uint32_t)FUSED)
-            for (uint32_t k = path[i] & ~(uint32_t)FUSED; k; k--) sum += (float)w->model->unigram.unknown;
-        else sum += w->model->sums[path[i]], ids[n_ids++] = path[i];
+    for (size_t i = 0; i < n_all; i++) {
+        if (path[i] & (uint32_t)FUSED) {
+            for (uint32_t k = path[i] & ~(uint32_t)FUSED; k; k--) sum += (float)m->unigram.unknown;
+            continue;
+        }
+        sum += m->sums[path[i]];
+        if (i >= n) continue;
+        last = path[i];
+        if (i || last != m->parts.unknown_id || w->unknown_end != ids) ids[n_ids++] = last;
     }
+    if (last == m->parts.unknown_id) w->unknown_end = ids + n_ids;
     w->sum = sum;
     return n_ids;
 }
 
-static int holds(const lf_sp_workspace *w, uint32_t note) {
-    return size_of(settled(w->sum)) < (note & ~(uint32_t)RUNS) << 5;
+/* The same of BPE, where nothing is added up. */
+static size_t repeat_ids(lf_sp_workspace *w, word_found found, uint32_t *ids) {
+    const uint32_t fused = found.note & BEGINS_UNKNOWN && w->unknown_end == ids;
+    memcpy(ids, found.ids + fused, (found.n_ids - fused) * sizeof *ids);
+    if (found.note & ENDS_UNKNOWN) w->unknown_end = ids + found.n_ids - fused;
+    return found.n_ids - fused;
 }
 
-/* The same where there are no runs, else 0: the bit of RUNS comes to lie above all sums. */
-static inline int fits(float sum, uint32_t note) { return (size_of(sum) | (note & RUNS) << 4) < note << 5; }
+static int holds(const lf_sp_workspace *w, uint32_t note) {
+    return size_of(settled(w->sum)) < (note & LIMIT) << LIMIT_SHIFT;
+}
+
+/* Whether a short word of Unigram can be given at once: its sums hold, and nothing in it stands for unknown characters that
+ * have no id. */
+static inline int fits(float sum, uint32_t note) {
+    return (size_of(sum) >> LIMIT_SHIFT | (note & RUNS)) < (note & LIMIT);
+}
 
 #define ODD SIZE_MAX
 
+/* The ids of the word that was normalized, after what was given before. */
+static size_t best_here(lf_sp_workspace *w, uint32_t *ids) {
+    sink s = sink_at(w, ids);
+    best_path(w, w->normalized.bytes, w->normalized.n, &s);
+    return close_sink(w, &s);
+}
+
+/* Puts a path into the cache. A short word that ends with a few unknown characters has their scores in place of the ids
+ * that it does not have. */
+static void put_path(lf_sp_workspace *w, const uint8_t *p, size_t n, const uint8_t *end, const uint32_t *path,
+                     size_t n_path, uint32_t note) {
+    const uint32_t last = path[n_path - 1], more = last & ~(uint32_t)FUSED, unknown = w->model->parts.unknown_id;
+    size_t n_ids = 0;
+    while (n_ids < n_path && !(path[n_ids] & (uint32_t)FUSED)) n_ids++;
+    if (n > WORD_SHORT || n_ids + 1 != n_path || n_ids + more > WORD_IDS || w->model->has_bytes)
+        return words_put(&w->words, p, n, end, path, n_path, note);
+    uint32_t slots[WORD_IDS] = {w->words.pad, w->words.pad, w->words.pad};
+    for (size_t i = 0; i < n_ids + more; i++) slots[i] = i < n_ids ? path[i] : unknown;
+    words_put_short(&w->words, word_key_of(p, n, end), slots, WORD_IDS, (uint32_t)n_ids, note & ~(uint32_t)RUNS);
+}
+
 /* The ids of the word that was normalized and is not odd; puts them into the cache under p. */
 static size_t compute_word(lf_sp_workspace *w, const uint8_t *p, size_t n, const uint8_t *end, uint32_t *ids) {
-    sink s = {ids, NULL, 0, 0};
-    const uint8_t *text = w->normalized.bytes;
     const size_t n_text = w->normalized.n;
+    w->ids = grown(w, w->ids, &w->n_ids, (3 * n_text + 8) * sizeof *w->ids);
+    if (!w->ids) return 0;
+    sink s = {w->ids, NULL, 0, 0};
     if (w->model->parts.family == LF_SP_BPE) {
-        segment_all(w, text, n_text, &s);
-        if (n <= WORD_MOST && w->status == LF_OK) words_put(&w->words, p, n, end, ids, s.n, 0);
-        return s.n;
+        segment_all(w, w->normalized.bytes, n_text, &s);
+        if (w->status != LF_OK) return 0;
+        const uint32_t note = edges_of(w->model, w->ids, s.after_unknown);
+        if (n <= WORD_MOST) words_put(&w->words, p, n, end, w->ids, s.n, note);
+        return repeat_ids(w, (word_found){w->ids, (uint32_t)s.n, note}, ids);
     }
-    if (n > WORD_MOST) return best_path(w, text, n_text, &s), s.n;
+    if (n > WORD_MOST) return best_here(w, ids);
     float limit;
-    w->ids = grown(w, w->ids, &w->n_ids, (2 * n_text + 8) * sizeof *w->ids);
-    if (!nodes_for(w, n_text) || !w->ids) return 0;
-    lf_unigram_word(&w->model->unigram, text, n_text, w->nodes, &limit);
-    s.ids = w->ids;
+    if (!nodes_for(w, n_text)) return 0;
+    lf_unigram_word(&w->model->unigram, w->normalized.bytes, n_text, w->nodes, &limit);
     const uint32_t note = path_for_cache(w, &s, limit);
-    words_put(&w->words, p, n, end, s.ids, s.n, note);
-    if (holds(w, note)) return follow(w, s.ids, s.n, ids);
-    s = (sink){ids, NULL, 0, 0};
-    best_path(w, text, n_text, &s);
-    return s.n;
+    put_path(w, p, n, end, s.ids, s.n, note);
+    return holds(w, note) ? follow(w, s.ids, s.n, s.n, ids) : best_here(w, ids);
 }
 
 /* The ids of a word, or ODD. */
@@ -301,19 +356,19 @@ static size_t look_up(lf_sp_workspace *w, const uint8_t *p, size_t n, const uint
     if (n <= WORD_MOST) {
         const word_found found = words_find(&w->words, p, n, end);
         if (found.ids && !found.n_ids) return ODD;
-        if (found.ids && w->model->parts.family == LF_SP_BPE)
-            return memcpy(ids, found.ids, found.n_ids * sizeof *ids), found.n_ids;
-        if (found.ids && holds(w, found.note)) return follow(w, found.ids, found.n_ids, ids);
+        if (found.ids && w->model->parts.family == LF_SP_BPE) return repeat_ids(w, found, ids);
+        if (found.ids && holds(w, found.note)) {
+            const size_t n_all = n <= WORD_SHORT && found.n_ids <= WORD_IDS ? WORD_IDS : found.n_ids;
+            return follow(w, found.ids, found.n_ids, n_all, ids);
+        }
         if (found.ids) {
-            sink s = {ids, NULL, 0, 0};
             normalize_word(w, p, n);
-            if (w->status == LF_OK) best_path(w, w->normalized.bytes, w->normalized.n, &s);
-            return s.n;
+            return w->status == LF_OK ? best_here(w, ids) : 0;
         }
     }
     normalize_word(w, p, n);
     if (w->status != LF_OK) return 0;
-    if (!is_odd(w)) return compute_word(w, p, n, end, ids);
+    if (!is_odd(w, p[n - 1])) return compute_word(w, p, n, end, ids);
     static const uint32_t none[1] = {0};
     if (n <= WORD_MOST) words_put(&w->words, p, n, end, none, 0, 0);
     return ODD;
@@ -333,7 +388,7 @@ static size_t stretch(lf_sp_workspace *w, const uint8_t *text, size_t n, size_t 
     const int trim = z->options.remove_extra_whitespaces, dummy = z->options.add_dummy_prefix;
     const int spaced = trim && w->model->is_space[text[*at]];
     int after_space = *at ? spaced : trim;
-    sink s = {ids, NULL, 0, 0};
+    sink s = sink_at(w, ids);
     w->normalized.n = 0;
     if ((*at ? spaced : dummy) && lf_sp_mark(z, 0, &w->normalized) != LF_OK) w->status = LF_ENOMEM;
     do {
@@ -341,110 +396,54 @@ static size_t stretch(lf_sp_workspace *w, const uint8_t *text, size_t n, size_t 
         if (lf_sp_normalize_part(z, text + *at, end - *at, 0, &after_space, &w->normalized) != LF_OK)
             w->status = LF_ENOMEM;
         *at = end;
-    } while (*at < n && is_odd(w) && w->status == LF_OK);
+    } while (*at < n && is_odd(w, 0) && w->status == LF_OK);
     if (w->status != LF_OK) return 0;
     while (*at == n && trim && lf_sp_ends_with_marker(z, &w->normalized)) w->normalized.n -= z->n_marker;
     model(w, w->normalized.bytes, w->normalized.n, &s);
-    return s.n;
+    return close_sink(w, &s);
 }
 
-/* Cutting. A bit for each of 64 bytes in every mask. */
-
-typedef struct {
-    uint64_t spaces, letters, digits, others, high;
-} classes;
-
-static inline classes classes_of(const lf_sp *m, const uint8_t *p) {
-    classes c = {0, 0, 0, 0, 0};
-    uint64_t printable = 0;
-#if defined(__AVX512BW__)
-    const __m512i v = _mm512_loadu_si512(p), lower = _mm512_or_si512(v, _mm512_set1_epi8(32));
-    for (size_t k = 0; k < m->n_spaces; k++)
-        c.spaces |= _mm512_cmpeq_epi8_mask(v, _mm512_set1_epi8((char)m->spaces[k]));
-    c.letters = _mm512_cmplt_epu8_mask(_mm512_sub_epi8(lower, _mm512_set1_epi8('a')), _mm512_set1_epi8(26));
-    c.digits = _mm512_cmplt_epu8_mask(_mm512_sub_epi8(v, _mm512_set1_epi8('0')), _mm512_set1_epi8(10));
-    c.high = _mm512_movepi8_mask(v);
-    printable = _mm512_cmplt_epu8_mask(_mm512_sub_epi8(v, _mm512_set1_epi8(33)), _mm512_set1_epi8(94));
-#elif defined(__SSE2__)
-#define BELOW(x, n) (uint64_t)(uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(_mm_min_epu8(x, _mm_set1_epi8(n - 1)), x))
-    for (unsigned i = 0; i < 4; i++) {
-        const __m128i v = _mm_loadu_si128((const void *)(p + 16 * i)), lower = _mm_or_si128(v, _mm_set1_epi8(32));
-        __m128i space = _mm_setzero_si128();
-        for (size_t k = 0; k < m->n_spaces; k++)
-            space = _mm_or_si128(space, _mm_cmpeq_epi8(v, _mm_set1_epi8((char)m->spaces[k])));
-        c.spaces |= (uint64_t)(uint32_t)_mm_movemask_epi8(space) << 16 * i;
-        c.letters |= BELOW(_mm_sub_epi8(lower, _mm_set1_epi8('a')), 26) << 16 * i;
-        c.digits |= BELOW(_mm_sub_epi8(v, _mm_set1_epi8('0')), 10) << 16 * i;
-        printable |= BELOW(_mm_sub_epi8(v, _mm_set1_epi8(33)), 94) << 16 * i;
-        c.high |= (uint64_t)(uint32_t)_mm_movemask_epi8(v) << 16 * i;
-    }
-#undef BELOW
-#else
-    for (unsigned i = 0; i < 64; i++) {
-        const uint8_t b = p[i];
-        c.spaces |= (uint64_t)m->is_space[b] << i;
-        c.letters |= (uint64_t)((b | 32) >= 'a' && (b | 32) <= 'z') << i;
-        c.digits |= (uint64_t)(b >= '0' && b <= '9') << i;
-        printable |= (uint64_t)(b > ' ' && b < 127) << i;
-        c.high |= (uint64_t)(b >= 128) << i;
-    }
-#endif
-    c.others = (m->controls_cut ? ~c.high & ~c.spaces : printable) & ~c.letters & ~c.digits;
-    return c;
-}
-
-/* Bits where a byte and the one before it are of classes between which to cut; `before` has the classes of the byte before
- * the first. */
-static inline uint64_t cuts_of(const lf_sp *m, classes c, classes before) {
-    const uint64_t letters = c.letters << 1 | before.letters, digits = c.digits << 1 | before.digits,
-                   others = c.others << 1 | before.others;
-    const uint64_t (*cuts)[LF_SP_CLASSES] = m->cuts;
-    return (c.letters & ((digits & cuts[LF_SP_DIGIT][LF_SP_LETTER]) | (others & cuts[LF_SP_OTHER][LF_SP_LETTER]))) |
-           (c.digits & ((letters & cuts[LF_SP_LETTER][LF_SP_DIGIT]) | (others & cuts[LF_SP_OTHER][LF_SP_DIGIT]))) |
-           (c.others & ((letters & cuts[LF_SP_LETTER][LF_SP_OTHER]) | (digits & cuts[LF_SP_DIGIT][LF_SP_OTHER])));
-}
-
-/* The words of text[at ..), up to BATCH of them: word i is text[bounds[stride i] .. bounds[stride i + 1]), where stride is
- * 1 if spaces are kept, so that words meet, and 2 if they collapse and a word has only the last one before it. Returns how
- * many; the last one of a batch may be left out. `at` is where a word or spaces begin. */
-static size_t cut(lf_sp_workspace *w, const uint8_t *text, size_t n, size_t at) {
+/* A run of characters that are alone, perhaps after a space. */
+static size_t give_alone(lf_sp_workspace *w, const uint8_t *p, const uint8_t *end, uint32_t *ids) {
     const lf_sp *m = w->model;
-    const int collapse = m->normalizer.options.remove_extra_whitespaces;
-    const size_t most = collapse ? 2 * BATCH : BATCH + 1;
-    size_t n_bounds = 0;
-    classes before = {1, 0, 0, 0, 0}; /* of the last byte, in bit 0; nothing is cut at the begin */
-    if (!collapse || !m->is_space[text[at]]) w->bounds[n_bounds++] = (uint32_t)at, before.spaces = !collapse;
-    for (; at < n && n_bounds < most; at += 64) {
-        uint8_t last[64];
-        const uint8_t *p = text + at;
-        if (n - at < 64) {
-            memset(last, collapse ? ' ' : 0xFF, sizeof last);
-            memcpy(last, p, n - at);
-            p = last;
-        }
-        const classes c = classes_of(m, p);
-        const uint64_t after_space = c.spaces << 1 | before.spaces;
-        const uint64_t before_high = c.high >> 1 | (uint64_t)(n - at > 64 && text[at + 64] >= 128) << 63;
-        const uint64_t cuts = cuts_of(m, c, before) & ~(before_high & m->bound_high);
-        const uint64_t ends = c.spaces & ~after_space, begins = collapse ? ~c.spaces & after_space : 0;
-        for (uint64_t left = cuts | ends | begins; left; left &= left - 1) {
-            const unsigned bit = (unsigned)__builtin_ctzll(left);
-            const uint32_t place = (uint32_t)at + bit;
-            w->bounds[n_bounds] = place - (uint32_t)(begins >> bit & 1);
-            w->bounds[n_bounds + 1] = place;
-            n_bounds += 1 + (collapse ? cuts >> bit & 1 : 0);
-        }
-        before = (classes){c.spaces >> 63, c.letters >> 63, c.digits >> 63, c.others >> 63, 0};
+    const uint32_t unknown_id = m->parts.unknown_id;
+    size_t n = 0;
+    float sum = w->sum;
+    int after_unknown = w->unknown_end == ids;
+    if (*p < 128) {
+        ids[n++] = m->marker_id;
+        sum = settled(sum) + m->sums[m->marker_id];
+        after_unknown = 0, p++;
     }
-    if (at >= n && (!collapse || n_bounds % 2)) w->bounds[n_bounds++] = (uint32_t)n;
-    const size_t n_words = collapse ? n_bounds / 2 : n_bounds - 1;
-    return n_words < BATCH ? n_words : BATCH;
+    while (p < end) {
+        uint32_t c;
+        const unsigned width = lf_utf8_read(p, end, &c);
+        const uint32_t entry = lf_characters_of(&m->characters, c);
+        if (entry & LF_CHARACTER_KNOWN) {
+            ids[n++] = entry & LF_CHARACTER_ID;
+            sum = settled(sum) + m->sums[entry & LF_CHARACTER_ID];
+            after_unknown = 0;
+        } else {
+            sum = settled(sum) + (float)m->unigram.unknown;
+            if (m->has_bytes)
+                for (unsigned i = 0; i < width; i++) ids[n++] = m->bytes[p[i]];
+            else if (!after_unknown) ids[n++] = unknown_id;
+            after_unknown = 1;
+        }
+        p += width;
+    }
+    if (after_unknown) w->unknown_end = ids + n;
+    w->sum = sum;
+    return n;
 }
 
-static void key_batch(lf_sp_workspace *w, const uint8_t *text, const uint8_t *end, size_t n_words, size_t stride) {
+/* Words, by batches. */
+
+static void key_batch(lf_sp_workspace *w, const uint8_t *text, const uint8_t *end, size_t n_words) {
     for (size_t i = 0; i < n_words; i++) {
-        const uint8_t *p = text + w->bounds[stride * i];
-        const size_t n = w->bounds[stride * i + 1] - w->bounds[stride * i];
+        const uint32_t begin = w->bounds[2 * i];
+        const uint8_t *p = text + begin;
+        const size_t n = w->bounds[2 * i + 1] - begin; /* more than any word has where the word is not looked up */
         if (LF_LIKELY(n <= WORD_SHORT)) {
             w->keys[i] = word_key_of(p, n, end);
             w->at[i] = word_hash(w->keys[i]);
@@ -459,38 +458,44 @@ static void key_batch(lf_sp_workspace *w, const uint8_t *text, const uint8_t *en
 
 /* The ids of words i and on of a batch. Stops before an odd one; returns its number. */
 static inline size_t emit_batch(lf_sp_workspace *w, const uint8_t *text, const uint8_t *end, size_t i, size_t n_words,
-                                const size_t stride, const int sums, uint32_t *ids, size_t *n_ids) {
+                                const int sums, uint32_t *ids, size_t *n_ids) {
+    const float *piece_sums = w->model->sums;
     size_t n = *n_ids;
+    float sum = w->sum;
+    uint32_t after_unknown = w->unknown_end == ids + n;
     for (; i < n_words; i++) {
         const word_ids *found = words_probe(&w->words, w->keys[i], w->at[i]);
         if (LF_LIKELY(found != NULL)) {
             const word_ids value = *found;
-            const uint32_t count = value[3] >> 28;
-            if (LF_LIKELY(count - 1 < WORD_IDS && (!sums || fits(w->sum, value[3] & WORD_NOTE)))) {
+            const uint32_t count = value[3] >> 28, note = value[3] & WORD_NOTE;
+            if (LF_LIKELY(count - 1 < WORD_IDS && (sums ? fits(sum, note) : !note))) {
+                if (sums) n -= after_unknown & note / BEGINS_UNKNOWN; /* the id is the same as the one before it */
                 memcpy(ids + n, &value, sizeof value);
                 n += count;
-                if (sums) /* the ids that a word does not have add 0 */
-                    for (unsigned k = 0; k < WORD_IDS; k++) w->sum += w->model->sums[value[k]];
+                if (!sums) continue;
+                after_unknown = note / ENDS_UNKNOWN & 1;
+                for (unsigned k = 0; k < WORD_IDS; k++) sum += piece_sums[value[k]]; /* 0 where there is no id */
                 continue;
             }
         }
-        const size_t more =
-            look_up(w, text + w->bounds[stride * i], w->bounds[stride * i + 1] - w->bounds[stride * i], end, ids + n);
+        const uint32_t begin = w->bounds[2 * i], stop = w->bounds[2 * i + 1];
+        size_t more;
+        if (sums) w->sum = sum, w->unknown_end = after_unknown ? ids + n : NULL;
+        if (begin & CUT_ALONE) more = give_alone(w, text + (begin & ~CUT_ALONE), text + stop, ids + n);
+        else more = look_up(w, text + begin, stop - begin, end, ids + n);
         if (more == ODD) break;
         n += more;
+        if (sums) sum = w->sum, after_unknown = w->unknown_end == ids + n;
     }
+    if (sums) w->sum = sum, w->unknown_end = after_unknown ? ids + n : NULL;
     *n_ids = n;
     return i;
 }
 
 static size_t emit(lf_sp_workspace *w, const uint8_t *text, const uint8_t *end, size_t i, size_t n_words, uint32_t *ids,
                    size_t *n_ids) {
-    const int sums = w->model->parts.family == LF_SP_UNIGRAM;
-    if (!w->model->normalizer.options.remove_extra_whitespaces)
-        return sums ? emit_batch(w, text, end, i, n_words, 1, 1, ids, n_ids)
-                    : emit_batch(w, text, end, i, n_words, 1, 0, ids, n_ids);
-    return sums ? emit_batch(w, text, end, i, n_words, 2, 1, ids, n_ids)
-                : emit_batch(w, text, end, i, n_words, 2, 0, ids, n_ids);
+    if (w->model->parts.family == LF_SP_UNIGRAM) return emit_batch(w, text, end, i, n_words, 1, ids, n_ids);
+    return emit_batch(w, text, end, i, n_words, 0, ids, n_ids);
 }
 
 /* The first word of a text, before which a space is put that is not there. ODD as look_up. */
@@ -504,26 +509,28 @@ static size_t first_word(lf_sp_workspace *w, const uint8_t *text, size_t n, uint
 static size_t encode_words(lf_sp_workspace *w, const uint8_t *text, size_t n, uint32_t *ids) {
     const lf_sp_options *options = &w->model->normalizer.options;
     const int collapse = options->remove_extra_whitespaces, dummy = options->add_dummy_prefix;
-    const size_t stride = collapse ? 2 : 1;
     size_t n_ids = 0, at = 0;
+    cut_list cuts = {w->bounds, 0};
     if (collapse && !dummy) n_ids = stretch(w, text, n, &at, ids);
     int first =
         dummy && !(collapse && w->model->is_space[text[0]]); /* the next word is one that a space is put before */
     while (at < n && w->status == LF_OK) {
-        const size_t n_words = cut(w, text, n, at);
+        cut_text(w->model, text, n, at, &cuts);
+        const size_t n_words = cuts.n / 2 < CUT_WORDS ? cuts.n / 2 : CUT_WORDS;
         if (!n_words) break;
-        key_batch(w, text, text + n, n_words, stride);
+        key_batch(w, text, text + n, n_words);
         size_t done = 0;
         if (first) {
-            const size_t more = first_word(w, text, w->bounds[1], ids);
+            const uint32_t begin = w->bounds[0] & ~CUT_ALONE;
+            const size_t more = first_word(w, text + begin, w->bounds[1] - begin, ids);
             if (more != ODD) n_ids = more, done = 1;
         }
         if (!first || done) done = emit(w, text, text + n, done, n_words, ids, &n_ids);
         first = 0;
         if (done < n_words) {
-            at = w->bounds[stride * done];
+            at = w->bounds[2 * done] & ~CUT_ALONE;
             n_ids += stretch(w, text, n, &at, ids + n_ids);
-        } else at = w->bounds[stride * (n_words - 1) + 1];
+        } else at = w->bounds[2 * n_words - 1];
     }
     return n_ids;
 }
@@ -570,20 +577,20 @@ static size_t encode_whole(lf_sp_workspace *w, const uint8_t *text, size_t n, ui
     return s.n;
 }
 
-static lf_status encode(lf_sp_workspace *w, const uint8_t *text, size_t n, uint32_t *ids, size_t *n_ids) {
+lf_status lf_sp_encode(lf_sp_workspace *w, const uint8_t *text, size_t n, uint32_t *ids, size_t *n_ids) {
     *n_ids = 0;
     if (n == 0) return LF_OK;
     if (!w->model->by_words || n > LF_SP_MOST) {
         *n_ids = encode_whole(w, text, n, ids);
     } else {
-        w->sum = 0;
+        w->sum = 0, w->unknown_end = NULL;
         *n_ids = encode_words(w, text, n, ids);
     }
     return finish(w);
 }
 
-static lf_status encode_traced(lf_sp_workspace *w, const uint8_t *text, size_t n, uint32_t *ids, int64_t *spans,
-                               size_t *n_ids) {
+lf_status lf_sp_encode_traced(lf_sp_workspace *w, const uint8_t *text, size_t n, uint32_t *ids, int64_t *spans,
+                              size_t *n_ids) {
     sink s = {ids, spans, 0, 0};
     *n_ids = 0;
     if (n == 0) return LF_OK;
@@ -595,8 +602,8 @@ static lf_status encode_traced(lf_sp_workspace *w, const uint8_t *text, size_t n
     return finish(w);
 }
 
-static lf_status encode_dropout(lf_sp_workspace *w, const uint8_t *text, size_t n, lf_scored_chance *chance,
-                                uint32_t *ids, size_t *n_ids) {
+lf_status lf_sp_encode_dropout(lf_sp_workspace *w, const uint8_t *text, size_t n, lf_scored_chance *chance,
+                               uint32_t *ids, size_t *n_ids) {
     sink s = {ids, NULL, 0, 0};
     *n_ids = 0;
     if (n == 0) return LF_OK;
@@ -607,7 +614,7 @@ static lf_status encode_dropout(lf_sp_workspace *w, const uint8_t *text, size_t 
     return finish(w);
 }
 
-static void workspace_free(lf_sp_workspace *w) {
+void lf_sp_workspace_free(lf_sp_workspace *w) {
     if (!w) return;
     words_free(&w->words), words_free(&w->segments);
     lf_scored_scratch_free(&w->scratch);
@@ -616,7 +623,7 @@ static void workspace_free(lf_sp_workspace *w) {
     free(w);
 }
 
-static lf_status workspace_new(lf_sp_workspace **workspace, const lf_sp *model, size_t cache_bytes) {
+lf_status lf_sp_workspace_new(lf_sp_workspace **workspace, const lf_sp *model, size_t cache_bytes) {
     *workspace = NULL;
     lf_sp_workspace *w = aligned_alloc(64, (sizeof *w + 63) / 64 * 64);
     if (!w) return LF_ENOMEM;
@@ -624,10 +631,8 @@ static lf_status workspace_new(lf_sp_workspace **workspace, const lf_sp *model, 
     w->model = model;
     const size_t segments = model->parts.family == LF_SP_BPE ? cache_bytes / 4 : 0;
     if (!words_new(&w->words, cache_bytes - segments) || !words_new(&w->segments, segments))
-        return workspace_free(w), LF_ENOMEM;
+        return lf_sp_workspace_free(w), LF_ENOMEM;
     w->words.pad = model->parts.n_ids;
     *workspace = w;
     return LF_OK;
 }
-
-const lf_sp_ops LF_CAT(lf_sp, LF_ISA) = {workspace_new, workspace_free, encode, encode_traced, encode_dropout};

@@ -1,0 +1,165 @@
+/* steps.c - see steps.h. */
+#define _GNU_SOURCE /* memmem */
+#include "text/steps.h"
+
+#include "text/utf8.h"
+
+static size_t characters(const uint8_t *p, size_t n) {
+    size_t count = 0;
+    for (size_t i = 0; i < n; i++) count += !lf_utf8_continues(p[i]);
+    return count;
+}
+
+lf_status lf_step_init(lf_step *step) {
+    size_t where;
+    step->precompiled = NULL;
+    switch (step->kind) {
+    case LF_STEP_PRECOMPILED: return lf_precompiled_new(&step->precompiled, step->from, step->n_from, &where);
+    case LF_STEP_REPLACE: return step->n_from ? LF_OK : LF_EVALUE;
+    case LF_STEP_REWRITE: return step->option >= 0 && step->option < LF_N_REWRITES ? LF_OK : LF_EVALUE;
+    case LF_STEP_FORM: return step->option >= LF_NFC && step->option <= LF_NFKD ? LF_OK : LF_EVALUE;
+    default: return step->kind < LF_N_STEPS ? LF_OK : LF_EVALUE;
+    }
+}
+
+void lf_step_free(lf_step *step) { lf_precompiled_free(step->precompiled); }
+
+size_t lf_step_growth(const lf_step *step, int of_bytes) {
+    size_t growth = 1, n;
+    switch (step->kind) {
+    case LF_STEP_PRECOMPILED: growth = step->precompiled->map->characters * (of_bytes ? 1 : 4); break;
+    case LF_STEP_REPLACE:
+        n = of_bytes ? step->n_from : characters(step->from, step->n_from);
+        growth = (characters(step->to, step->n_to) + n - 1) / n;
+        break;
+    case LF_STEP_SPACES: growth = (characters(step->to, step->n_to) + 1) / 2; break;
+    case LF_STEP_REWRITE:
+        growth = step->option == LF_SPACE_IDEOGRAPHS ? 3 : step->option == LF_LOWERCASE ? 2 : 1;
+        break;
+    case LF_STEP_FORM: growth = step->option < LF_NFKC ? (of_bytes ? 2 : 4) : of_bytes ? 6 : 18; break;
+    default: break;
+    }
+    return growth ? growth : 1;
+}
+
+size_t lf_step_added(const lf_step *step) {
+    return step->kind == LF_STEP_PREPEND ? characters(step->to, step->n_to) : 0;
+}
+
+/* Puts `to` in the place of text[begin, end), where it has that of the last character. */
+static int substitute(const lf_aligned *text, size_t end, const lf_step *step, lf_aligned *out) {
+    if (!lf_aligned_reserve(out, step->n_to + text->n - end)) return 0;
+    lf_aligned_put(out, step->to, step->n_to, lf_aligned_place(text, end - 1));
+    return 1;
+}
+
+static lf_status replace(const lf_step *step, const lf_aligned *text, lf_aligned *out) {
+    size_t done = 0;
+    for (const uint8_t *p; (p = memmem(text->bytes + done, text->n - done, step->from, step->n_from));) {
+        const size_t at = (size_t)(p - text->bytes);
+        lf_aligned_copy(out, text, done, at);
+        done = at + step->n_from;
+        if (!substitute(text, done, step, out)) return LF_ENOMEM;
+    }
+    lf_aligned_copy(out, text, done, text->n);
+    return LF_OK;
+}
+
+static lf_status replace_spaces(const lf_step *step, const lf_aligned *text, lf_aligned *out) {
+    size_t done = 0;
+    for (const uint8_t *p; (p = memmem(text->bytes + done, text->n - done, "  ", 2));) {
+        const size_t at = (size_t)(p - text->bytes);
+        lf_aligned_copy(out, text, done, at);
+        for (done = at + 2; done < text->n && text->bytes[done] == ' ';) done++;
+        if (!substitute(text, done, step, out)) return LF_ENOMEM;
+    }
+    lf_aligned_copy(out, text, done, text->n);
+    return LF_OK;
+}
+
+static lf_status prepend(const lf_step *step, const lf_aligned *text, lf_aligned *out) {
+    if (!lf_aligned_reserve(out, step->n_to + text->n)) return LF_ENOMEM;
+    if (text->n) lf_aligned_put(out, step->to, step->n_to, lf_aligned_place(text, 0));
+    lf_aligned_copy(out, text, 0, text->n);
+    return LF_OK;
+}
+
+static lf_status rewrite(lf_rewriting how, const lf_aligned *text, lf_aligned *out) {
+    for (size_t at = 0; at < text->n;) {
+        uint32_t cp, to[3];
+        const unsigned width = lf_utf8_read(text->bytes + at, text->bytes + text->n, &cp);
+        const unsigned n = lf_rewritten(how, cp, to);
+        if (!lf_aligned_reserve(out, 12)) return LF_ENOMEM;
+        for (unsigned i = 0; i < n; i++) {
+            uint8_t bytes[4];
+            lf_aligned_put(out, bytes, lf_utf8_write(to[i], bytes), lf_aligned_place(text, at));
+        }
+        at += width;
+    }
+    return LF_OK;
+}
+
+static lf_status form(lf_form which, const lf_aligned *text, lf_aligned *out) {
+    const size_t same = lf_form_prefix(which, text->bytes, text->n);
+    lf_aligned_copy(out, text, 0, same);
+    if (same == text->n) return LF_OK;
+    if (out->traced) return LF_EVALUE;
+    if (!lf_aligned_reserve(out, lf_form_bound(which, text->n - same))) return LF_ENOMEM;
+    out->n += lf_normalize(which, text->bytes + same, text->n - same, out->bytes + out->n, NULL);
+    return LF_OK;
+}
+
+lf_status lf_step_apply(const lf_step *step, const lf_aligned *text, lf_aligned *out, lf_changes *changes) {
+    size_t start = 0, stop = text->n;
+    out->n = 0;
+    if (!lf_aligned_reserve(out, text->n)) return LF_ENOMEM;
+    switch (step->kind) {
+    case LF_STEP_PRECOMPILED: return lf_precompiled_apply(step->precompiled, text, out, changes);
+    case LF_STEP_REPLACE: return replace(step, text, out);
+    case LF_STEP_SPACES: return replace_spaces(step, text, out);
+    case LF_STEP_STRIP:
+        lf_strip(text->bytes, &start, &stop, step->option & 1, step->option & 2);
+        return lf_aligned_copy(out, text, start, stop), LF_OK;
+    case LF_STEP_PREPEND: return prepend(step, text, out);
+    case LF_STEP_REWRITE: return rewrite((lf_rewriting)step->option, text, out);
+    case LF_STEP_FORM: return form((lf_form)step->option, text, out);
+    default: return LF_EVALUE;
+    }
+}
+
+/* Where the first byte from `at` on is that is part of no character. */
+static size_t well_formed(const uint8_t *text, size_t n, size_t at) {
+    for (uint32_t cp = 0; at < n;) {
+        uint64_t v = 1ull << 63;
+        if (n - at >= 8) memcpy(&v, text + at, 8);
+        if (!(v & 0x8080808080808080u)) {
+            at += 8;
+            continue;
+        }
+        const unsigned width = lf_utf8_read(text + at, text + n, &cp);
+        if (cp == LF_NO_CHARACTER) return at;
+        at += width;
+    }
+    return n;
+}
+
+static void find_places(lf_aligned *out, size_t at, size_t end, size_t from) {
+    for (size_t next; at < end; at = next) {
+        for (next = at + 1; next < end && lf_utf8_continues(out->bytes[next]);) next++;
+        const lf_place place = {(int64_t)from, (int64_t)(from += next - at)};
+        for (size_t i = at; i < next; i++) out->places[i] = place;
+    }
+}
+
+lf_status lf_aligned_begin(lf_aligned *out, const uint8_t *text, size_t n) {
+    out->n = 0;
+    for (size_t at = 0; at < n; at++) {
+        const size_t end = well_formed(text, n, at);
+        if (!lf_aligned_reserve(out, n - at + 3)) return LF_ENOMEM;
+        memcpy(out->bytes + out->n, text + at, end - at);
+        if (out->traced) find_places(out, out->n, out->n + end - at, at);
+        out->n += end - at, at = end;
+        if (at < n) lf_aligned_put(out, (const uint8_t *)"\xEF\xBF\xBD", 3, (lf_place){(int64_t)at, (int64_t)at + 1});
+    }
+    return LF_OK;
+}

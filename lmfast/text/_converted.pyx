@@ -1,0 +1,291 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, binding=True, embedsignature=True, freethreading_compatible=True
+"""The door to csrc/text/converted.h: Unigram models of tokenizer.json with their normalizers and Metaspace, compiled."""
+
+from cpython.bytes cimport PyBytes_AS_STRING
+from libc.stddef cimport size_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t
+
+import numpy as np
+
+cdef extern from "lf.h" nogil:
+    ctypedef enum lf_status:
+        LF_OK
+        LF_ENOMEM
+        LF_EVALUE
+
+cdef extern from "text/normalize.h" nogil:
+    ctypedef enum lf_form:
+        LF_NFC
+        LF_NFD
+        LF_NFKC
+        LF_NFKD
+
+cdef extern from "text/rewrite.h" nogil:
+    ctypedef enum lf_rewriting:
+        LF_LOWERCASE
+        LF_STRIP_ACCENTS
+        LF_NMT
+
+cdef extern from "text/unigram.h" nogil:
+    ctypedef enum lf_unigram_rule:
+        LF_RULE_TOKENIZERS
+
+cdef extern from "text/sp_normalizer.h" nogil:
+    ctypedef struct lf_sp_options:
+        int add_dummy_prefix
+        int remove_extra_whitespaces
+        int escape_whitespaces
+        int treat_whitespace_as_suffix
+
+cdef extern from "text/sentencepiece.h" nogil:
+    uint32_t LF_SP_NO_ID
+    size_t LF_SP_MOST
+    ctypedef enum lf_sp_family:
+        LF_SP_UNIGRAM
+    ctypedef struct lf_sp_parts:
+        const uint8_t *blob
+        const int64_t *offsets
+        const double *scores
+        const uint8_t *kinds
+        uint32_t n_ids
+        uint32_t unknown_id
+        int byte_fallback
+        lf_sp_family family
+        lf_unigram_rule rule
+        const uint8_t *charsmap
+        size_t n_charsmap
+        lf_sp_options options
+
+cdef extern from "text/steps.h" nogil:
+    ctypedef enum lf_step_kind:
+        LF_STEP_PRECOMPILED
+        LF_STEP_REPLACE
+        LF_STEP_SPACES
+        LF_STEP_STRIP
+        LF_STEP_PREPEND
+        LF_STEP_REWRITE
+        LF_STEP_FORM
+    ctypedef struct lf_step:
+        lf_step_kind kind
+        int option
+        const uint8_t *from_ "from"
+        const uint8_t *to
+        size_t n_from
+        size_t n_to
+
+cdef extern from "text/converted.h" nogil:
+    enum:
+        LF_CONVERTED_STEPS
+    ctypedef enum lf_prepend:
+        LF_PREPEND_NEVER
+        LF_PREPEND_FIRST
+        LF_PREPEND_ALWAYS
+    ctypedef struct lf_metaspace:
+        const uint8_t *mark
+        size_t n_mark
+        lf_prepend prepend
+        int split
+        int by_white_space
+    ctypedef struct lf_converted:
+        pass
+    ctypedef struct lf_converted_workspace:
+        pass
+    lf_status lf_converted_new(lf_converted **c, const lf_sp_parts *parts, const lf_metaspace *metaspace,
+                               const lf_step *steps, size_t n_steps, size_t *where)
+    void lf_converted_free(lf_converted *c)
+    size_t lf_converted_bound(const lf_converted *c, size_t n)
+    lf_status lf_converted_workspace_new(lf_converted_workspace **w, const lf_converted *c, size_t cache_bytes)
+    void lf_converted_workspace_free(lf_converted_workspace *w)
+    lf_status lf_converted_encode(lf_converted_workspace *w, const uint8_t *text, size_t n, int first, uint32_t *ids,
+                                  int64_t *spans, size_t *n_ids)
+
+KINDS = {
+    "precompiled": LF_STEP_PRECOMPILED,
+    "replace": LF_STEP_REPLACE,
+    "spaces": LF_STEP_SPACES,
+    "strip": LF_STEP_STRIP,
+    "prepend": LF_STEP_PREPEND,
+    "rewrite": LF_STEP_REWRITE,
+    "form": LF_STEP_FORM,
+}
+OPTIONS = {
+    "lowercase": LF_LOWERCASE,
+    "strip_accents": LF_STRIP_ACCENTS,
+    "nmt": LF_NMT,
+    "NFC": LF_NFC,
+    "NFD": LF_NFD,
+    "NFKC": LF_NFKC,
+    "NFKD": LF_NFKD,
+    "left": 1,
+    "right": 2,
+    "both": 3,
+    "": 0,
+}
+SCHEMES = {"never": LF_PREPEND_NEVER, "first": LF_PREPEND_FIRST, "always": LF_PREPEND_ALWAYS}
+
+cdef object empty = np.empty
+cdef object uint32 = np.dtype(np.uint32)
+cdef object int64 = np.dtype(np.int64)
+
+
+cdef class Workspace:
+    """What one thread needs while it encodes."""
+    cdef lf_converted_workspace *w
+
+    def __dealloc__(self):
+        lf_converted_workspace_free(self.w)
+
+
+cdef class Engine:
+    """A compiled tokenizer: all of an `lmfast.text.engine.Engine` but decoding.
+
+    pieces          blob, int64[n + 1] offsets, float64[n] scores, uint8[n] of `Kind`, by id
+    unknown_id      what an unknown character becomes
+    byte_fallback   whether it becomes its bytes where there are pieces for them
+    steps           the normalizers in order: a name in KINDS, one in OPTIONS, and two strings (csrc/text/steps.h)
+    metaspace       the mark, a name in SCHEMES, whether words begin with marks, whether the text is cut at white space before
+    cache_bytes     of each workspace; there is one for each thread that encodes at the same time
+
+    Errors: ValueError for a piece given twice, a score that is no number, a step that is not as described.
+    """
+    cdef lf_converted *engine
+    cdef size_t cache_bytes
+    cdef object keep
+    cdef list idle
+
+    def __init__(self, tuple pieces not None, int64_t unknown_id, bint byte_fallback, list steps not None,
+                 tuple metaspace not None, size_t cache_bytes):
+        if self.engine != NULL:
+            raise ValueError("the engine has been compiled already")
+        cdef bytes blob = pieces[0]
+        cdef const int64_t[::1] offsets = pieces[1]
+        cdef const double[::1] scores = pieces[2]
+        cdef const uint8_t[::1] kinds = pieces[3]
+        cdef Py_ssize_t n = kinds.shape[0], i
+        if offsets.shape[0] != n + 1 or scores.shape[0] != n or not n:
+            raise ValueError(f"want offsets[{n + 1}] and scores[{n}] beside kinds[{n}], which is not empty, got "
+                             f"{offsets.shape[0]} and {scores.shape[0]}")
+        if offsets[0] != 0 or offsets[n] != len(blob) or np.any(np.diff(offsets) < 0):
+            raise ValueError(f"offsets: want them to rise from 0 to {len(blob)}")
+        if not 0 <= unknown_id < n:
+            raise ValueError(f"unknown_id = {unknown_id} is outside [0, {n})")
+        if len(steps) > LF_CONVERTED_STEPS:
+            raise ValueError(f"{len(steps)} steps; want at most {LF_CONVERTED_STEPS}")
+        cdef bytes mark = metaspace[0], source, target
+        if not 1 <= len(mark) <= 4:
+            raise ValueError(f"the mark is {mark!r}; want one character")
+        self.keep = (pieces, steps, metaspace)
+        self.cache_bytes = cache_bytes
+        self.idle = []
+        cdef lf_sp_parts parts
+        parts.blob = <const uint8_t *>PyBytes_AS_STRING(blob)
+        parts.offsets = &offsets[0]
+        parts.scores = &scores[0]
+        parts.kinds = &kinds[0]
+        parts.n_ids = <uint32_t>n
+        parts.unknown_id = <uint32_t>unknown_id
+        parts.byte_fallback = byte_fallback
+        parts.family = LF_SP_UNIGRAM
+        parts.rule = LF_RULE_TOKENIZERS
+        parts.charsmap = NULL
+        parts.n_charsmap = 0
+        parts.options = lf_sp_options(0, 0, 0, 0)
+        cdef lf_step compiled[LF_CONVERTED_STEPS]
+        for i, (kind, option, source, target) in enumerate(steps):
+            compiled[i].kind = KINDS[kind]
+            compiled[i].option = OPTIONS[option]
+            compiled[i].from_, compiled[i].n_from = <const uint8_t *>PyBytes_AS_STRING(source), <size_t>len(source)
+            compiled[i].to, compiled[i].n_to = <const uint8_t *>PyBytes_AS_STRING(target), <size_t>len(target)
+        cdef lf_metaspace options = lf_metaspace(<const uint8_t *>PyBytes_AS_STRING(mark), <size_t>len(mark),
+                                                 SCHEMES[metaspace[1]], metaspace[2], metaspace[3])
+        cdef size_t where = 0, n_steps = <size_t>len(steps)
+        cdef lf_status status
+        with nogil:
+            status = lf_converted_new(&self.engine, &parts, &options, compiled, n_steps, &where)
+        if status == LF_EVALUE:
+            raise ValueError("a step is damaged" if where == LF_SP_NO_ID - 2 else
+                             "the pieces are too many" if where >= <size_t>n else
+                             f"piece {where}, {blob[offsets[where]:offsets[where + 1]]!r}, is given twice or scores no number")
+        if status != LF_OK:
+            raise MemoryError("no memory for the tokenizer")
+
+    def __dealloc__(self):
+        lf_converted_free(self.engine)
+
+    cdef Workspace take(self):
+        cdef Workspace space
+        try:
+            return self.idle.pop()
+        except IndexError:
+            pass
+        space = Workspace.__new__(Workspace)
+        cdef lf_status status
+        with nogil:
+            status = lf_converted_workspace_new(&space.w, self.engine, self.cache_bytes)
+        if status != LF_OK:
+            raise MemoryError(f"no memory for a workspace of {self.cache_bytes} bytes")
+        return space
+
+    cdef object failure(self, lf_status status, size_t n):
+        if status == LF_EVALUE:
+            return ValueError(f"a text of {n} bytes is too long, or becomes so; want at most {LF_SP_MOST}")
+        return MemoryError(f"no memory to encode {n} bytes")
+
+    def bound(self, size_t n_bytes):
+        """The most ids that a text of so many bytes has."""
+        return lf_converted_bound(self.engine, n_bytes)
+
+    def encode_spans(self, bytes data not None, const int64_t[:, ::1] spans not None, uint32_t[::1] ids, Py_ssize_t at,
+                     int64_t[::1] counts not None, const uint8_t[::1] first=None):
+        """Encodes stretches of `data` one after another; returns how many ids there are in all."""
+        cdef Py_ssize_t n = spans.shape[0], i
+        cdef size_t longest = 0, room = 0, length = 0, n_ids = 0, total = 0
+        cdef int64_t n_data = len(data)
+        if spans.shape[1] != 2 or counts.shape[0] != n or (first is not None and first.shape[0] != n):
+            raise ValueError(f"want spans[{n}, 2], counts[{n}] and first[{n}], got spans[{n}, {spans.shape[1]}] and "
+                             f"counts[{counts.shape[0]}]")
+        for i in range(n):
+            if not 0 <= spans[i, 0] <= spans[i, 1] <= n_data:
+                raise IndexError(f"spans[{i}] = [{spans[i, 0]}, {spans[i, 1]}) is outside [0, {n_data})")
+            length = <size_t>(spans[i, 1] - spans[i, 0])
+            longest = max(longest, length)
+            room += lf_converted_bound(self.engine, length)
+        cdef bint counting = ids is None
+        if counting:
+            ids = empty(lf_converted_bound(self.engine, longest), uint32)
+            at = 0
+        elif at < 0 or ids.shape[0] - at < <Py_ssize_t>room:
+            raise ValueError(f"ids: want room for {room} from {at} on, got {ids.shape[0]}")
+        cdef uint32_t *out = &ids[0] + at if ids.shape[0] else NULL
+        cdef const uint8_t *text = <const uint8_t *>PyBytes_AS_STRING(data)
+        cdef lf_status status = LF_OK
+        cdef Workspace space = self.take()
+        with nogil:
+            for i in range(n):
+                length = <size_t>(spans[i, 1] - spans[i, 0])
+                status = lf_converted_encode(space.w, text + spans[i, 0], length, first is None or first[i],
+                                             out if counting else out + total, NULL, &n_ids)
+                if status != LF_OK:
+                    break
+                counts[i] = <int64_t>n_ids
+                total += n_ids
+        self.idle.append(space)
+        if status != LF_OK:
+            raise self.failure(status, length)
+        return total
+
+    def encode_with_offsets(self, bytes data not None, bint first=True):
+        """The ids of a text, uint32[n], and where in it each comes from, int64[n, 2] in bytes."""
+        cdef size_t n = <size_t>len(data), n_ids = 0, room = lf_converted_bound(self.engine, n)
+        cdef const uint8_t *text = <const uint8_t *>PyBytes_AS_STRING(data)
+        ids, spans = empty(room, uint32), empty((room, 2), int64)
+        cdef uint32_t[::1] id_view = ids
+        cdef int64_t[:, ::1] span_view = spans
+        cdef lf_status status
+        cdef Workspace space = self.take()
+        with nogil:
+            status = lf_converted_encode(space.w, text, n, first, &id_view[0], &span_view[0, 0], &n_ids)
+        self.idle.append(space)
+        if status != LF_OK:
+            raise self.failure(status, n)
+        return ids[:n_ids].copy(), spans[:n_ids].copy()
