@@ -78,7 +78,7 @@ typedef struct {
     uint8_t spaces[8];     /* the bytes that become a space ... */
     size_t n_spaces;       /* ... and how many */
     uint8_t is_space[256]; /* the same as a table */
-    uint8_t to[128];       /* what an ASCII byte is normalized to, 0 where that is not one ASCII byte that is no space */
+    uint8_t to[128]; /* what an ASCII byte is normalized to, 0 where that is not one ASCII byte that is no space */
     uint64_t cuts[128][2]; /* bit b of row a: cut between these two ASCII bytes */
     uint64_t bound_high;   /* all bits set: a rule may take an ASCII byte with bytes >= 0x80 that follow it */
     uint32_t marker_id;    /* of the marker as a piece */
@@ -115,7 +115,7 @@ lf_status lf_sp_encode_traced(lf_sp_workspace *w, const uint8_t *text, size_t n,
                               size_t *n_ids);
 
 /* BPE with dropout: each merge is passed over with that probability. */
-lf_status lf_sp_encode_dropout(lf_sp_workspace *w, const uint8_t *text, size_t n, lf_scored_chance *chance, uint32_t *ids,
-                               size_t *n_ids);
+lf_status lf_sp_encode_dropout(lf_sp_workspace *w, const uint8_t *text, size_t n, lf_scored_chance *chance,
+                               uint32_t *ids, size_t *n_ids);
 
 #endif

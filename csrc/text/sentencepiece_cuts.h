@@ -14,10 +14,10 @@
 #endif
 
 enum {
-    CUT_WORDS = 256,                 /* words of a batch */
-    CUT_MOST = 2 * CUT_WORDS,        /* bounds after which no block and no character begins */
+    CUT_WORDS = 256,                  /* words of a batch */
+    CUT_MOST = 2 * CUT_WORDS,         /* bounds after which no block and no character begins */
     CUT_ROOM = CUT_MOST + 2 * 64 + 8, /* ... and how many there can be then */
-    CUT_RUN = 8                      /* bytes of a run that is given from the table of characters, at least */
+    CUT_RUN = 8                       /* bytes of a run that is given from the table of characters, at least */
 };
 #define CUT_ALONE (1u << 31) /* in a word's begin: a run of characters that are alone, perhaps after a space */
 
@@ -152,7 +152,8 @@ static inline void cut_text(const lf_sp *m, const uint8_t *text, size_t n, size_
         if (c.high) within &= (c.high & -c.high) - 1;
         const uint64_t before_high = c.high >> 1 | (uint64_t)(left > 64 && text[at + 64] >= 128) << 63;
         const uint64_t spaces = c.spaces << 1 | after_space;
-        const uint64_t same = (c.letters & (c.letters << 1 | after_letter)) | (c.digits & (c.digits << 1 | after_digit));
+        const uint64_t same =
+            (c.letters & (c.letters << 1 | after_letter)) | (c.digits & (c.digits << 1 | after_digit));
         const uint64_t pairs = ~(same | c.spaces | spaces | after_cut | (before_high & m->bound_high));
         const uint64_t ends = c.spaces & ~spaces, begins = ~c.spaces & spaces & ~kept;
         for (uint64_t events = (pairs | ends | begins) & within; events; events &= events - 1) {

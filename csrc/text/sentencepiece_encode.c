@@ -20,10 +20,10 @@ enum {
 
 struct lf_sp_workspace {
     const lf_sp *model;
-    word_cache words;    /* by their bytes in the text */
-    word_cache segments; /* BPE: by the bytes of normalized text between two cuts */
-    lf_status status;    /* set where memory ran out or a character has no id */
-    float sum;           /* of the scores so far; LF_RULE_SENTENCEPIECE */
+    word_cache words;            /* by their bytes in the text */
+    word_cache segments;         /* BPE: by the bytes of normalized text between two cuts */
+    lf_status status;            /* set where memory ran out or a character has no id */
+    float sum;                   /* of the scores so far; LF_RULE_SENTENCEPIECE */
     const uint32_t *unknown_end; /* behind the last id, if that is one for unknown characters; else anywhere else */
     lf_scored_scratch scratch;
     lf_sp_text normalized;
@@ -45,9 +45,7 @@ typedef struct {
 } sink;
 
 /* What goes behind the ids that were given last. */
-static sink sink_at(const lf_sp_workspace *w, uint32_t *ids) {
-    return (sink){ids, NULL, 0, w->unknown_end == ids};
-}
+static sink sink_at(const lf_sp_workspace *w, uint32_t *ids) { return (sink){ids, NULL, 0, w->unknown_end == ids}; }
 
 static size_t close_sink(lf_sp_workspace *w, const sink *s) {
     if (s->after_unknown) w->unknown_end = s->ids + s->n;

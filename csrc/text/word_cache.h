@@ -233,7 +233,7 @@ static inline int words_new(word_cache *c, size_t bytes) {
     c->line_mask = lines / sizeof *c->lines - 1;
     c->ring_mask = ring - 1;
     c->slot_mask = ring / 16 - 1; /* one for the shortest record: where two want the same, one is lost */
-    c->ring_head = 16; /* so that no slot in use is 0 */
+    c->ring_head = 16;            /* so that no slot in use is 0 */
     c->lines = lf_pages_new(lines);
     c->slots = lf_pages_new((c->slot_mask + 1) * sizeof *c->slots);
     c->ring = lf_pages_new(ring);
