@@ -72,8 +72,9 @@ def c_file(classes: list[int]) -> str:
     number: dict[tuple[int, ...], int] = {}
     index = [number.setdefault(tuple(classes[i : i + 128]), len(number)) for i in range(0, len(classes), 128)]
     assert len(number) <= 256
+    size = (len(index) + 128 * len(number)) / 1024
     return f"""\
-/* grapheme_tables.c - what the characters of Unicode 17.0 are to grapheme clusters ({(len(index) + 128 * len(number)) / 1024:.0f} KB). See graphemes.h.
+/* grapheme_tables.c - what the characters of Unicode 17.0 are to grapheme clusters ({size:.0f} KB). See graphemes.h.
  * Written by tools/make_grapheme_tables.py; do not edit. */
 #include "text/graphemes.h"
 

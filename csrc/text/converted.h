@@ -80,8 +80,8 @@ void lf_converted_free(lf_converted *c);
 /* Room for the ids of a text of n bytes; stores are wider than an id. */
 static inline size_t lf_converted_bound(const lf_converted *c, size_t n) { return n * c->growth + c->added; }
 
+/* What one thread needs, with its cache of about cache_bytes. */
 typedef struct lf_converted_workspace lf_converted_workspace;
-
 lf_status lf_converted_workspace_new(lf_converted_workspace **w, const lf_converted *c, size_t cache_bytes);
 void lf_converted_workspace_free(lf_converted_workspace *w);
 

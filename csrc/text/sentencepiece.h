@@ -101,8 +101,8 @@ static inline unsigned lf_sp_crossing_bit(const uint8_t *p, size_t n) {
     return (uint32_t)(c * 0x9E3779B1u) >> 20;
 }
 
+/* What one thread needs, with its cache of about cache_bytes. */
 typedef struct lf_sp_workspace lf_sp_workspace;
-
 lf_status lf_sp_workspace_new(lf_sp_workspace **w, const lf_sp *model, size_t cache_bytes);
 void lf_sp_workspace_free(lf_sp_workspace *w);
 

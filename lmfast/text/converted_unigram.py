@@ -70,9 +70,12 @@ def _step(normalizer: Normalizer) -> Step | None:
         case Replace(" {2,}", content, False):
             return "spaces", "", b"", content.encode()
         case Strip(left, right):
-            return "strip", {(True, True): "both", (True, False): "left", (False, True): "right"}.get(
-                (left, right), ""
-            ), b"", b""
+            return (
+                "strip",
+                {(True, True): "both", (True, False): "left", (False, True): "right"}.get((left, right), ""),
+                b"",
+                b"",
+            )
         case Prepend(prepend):
             return "prepend", "", b"", prepend.encode()
         case Lowercase():

@@ -46,12 +46,69 @@ NORMALIZERS: dict[str, list[dict[str, Any]]] = {
     "prepend": [{"type": "Prepend", "prepend": "x "}, {"type": "Replace", "pattern": {"String": " "}, "content": MARK}],
 }
 # Sums of scores that are equal, so that the order of adding them up decides.
-TIES = [["<unk>", -10.0], [MARK, -1.0], ["a", -2.0], ["aa", -4.0], ["b", -2.1], ["ab", -4.1], ["ba", -4.1], ["aab", -6.1]]
+TIES = [
+    ["<unk>", -10.0],
+    [MARK, -1.0],
+    ["a", -2.0],
+    ["aa", -4.0],
+    ["b", -2.1],
+    ["ab", -4.1],
+    ["ba", -4.1],
+    ["aab", -6.1],
+]
 TIES += [["-", -1.0], ["--", -2.0], ["---", -3.0], [MARK + "a", -3.0], ["é", -2.5], ["1", -1.0], ["ра", -0.1]]
 ODD = [
-    *("a", "b", " ", "  ", MARK, "\u0301", "é", "\u200d", "\u1112\u1161\u11ab", "한", "\r", "\n", "\r\n", "ﬁ", "①", "½"),
-    *("中", "文", "\u3000", "\0", "\ufffd", "\u00ad", "\u0600", "😀", "👨\u200d👩", "\u0915\u094d\u0937", "1", "2.", "--"),
-    *("</s>", "<", ">", "_", "x_y", "\u0928\u093f", "\ufeff", "İ", "\u0308", "ＡＢ", "``", "~", "{", "привет", "ра", "ß"),
+    *(
+        "a",
+        "b",
+        " ",
+        "  ",
+        MARK,
+        "\u0301",
+        "é",
+        "\u200d",
+        "\u1112\u1161\u11ab",
+        "한",
+        "\r",
+        "\n",
+        "\r\n",
+        "ﬁ",
+        "①",
+        "½",
+    ),
+    *(
+        "中",
+        "文",
+        "\u3000",
+        "\0",
+        "\ufffd",
+        "\u00ad",
+        "\u0600",
+        "😀",
+        "👨\u200d👩",
+        "\u0915\u094d\u0937",
+        "1",
+        "2.",
+        "--",
+    ),
+    *(
+        "</s>",
+        "<",
+        ">",
+        "_",
+        "x_y",
+        "\u0928\u093f",
+        "\ufeff",
+        "İ",
+        "\u0308",
+        "ＡＢ",
+        "``",
+        "~",
+        "{",
+        "привет",
+        "ра",
+        "ß",
+    ),
     *("\u0e33", "\u0903", "don't", "\u1e9b\u0323", "\ufdfa", "🇩🇪", "\x7f", "\x80", "\t", " the", "a" * 40, "中" * 50),
 ]
 texts = st.lists(st.one_of(st.sampled_from(ODD), st.text(max_size=3)), max_size=14).map("".join)
@@ -137,7 +194,16 @@ def test_peer_lines(pair: Pair, data_dir: Path, corpus: str) -> None:
         pair.check(file.read(-1 if FULL else 10_000 if BRIEF else 60_000).decode("utf-8", "ignore").split("\n"))
 
 
-RULES = {"a": "X", "e\u0301": "E", "\u0301": "", "\u00ad": "--", "©": "(c)", "\u0600": "N", "f": "ffi", "\u0628\u0301": ""}
+RULES = {
+    "a": "X",
+    "e\u0301": "E",
+    "\u0301": "",
+    "\u00ad": "--",
+    "©": "(c)",
+    "\u0600": "N",
+    "f": "ffi",
+    "\u0628\u0301": "",
+}
 """Rules that tell whether a character is a cluster of its own: what follows it in a cluster goes with it."""
 
 
