@@ -8,6 +8,7 @@ piece, backtracking, a heap, cuts and cached segments), and which depends on the
 import os
 import random
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -86,7 +87,7 @@ def test_unit_new_words(isa: str, kind: str) -> None:
     rng = random.Random(kind)
     letters = "аяё中文字" if kind.startswith("letters") else "abcdefgh"
     stems = ["".join(rng.choices(letters, k=rng.randint(2, 4))).encode() for _ in range(400)]
-    tokens = list(dict.fromkeys([*stems, *(a + b for a, b in zip(stems, stems[1:], strict=False)), b" a", b" ab"]))
+    tokens = list(dict.fromkeys([*stems, *(a + b for a, b in pairwise(stems)), b" a", b" ab"]))
     known, merges = {*BYTES, *tokens}, None
     if kind == "merges":
         merges = [(t[:i], t[i:]) for t in tokens for i in range(1, len(t)) if t[:i] in known and t[i:] in known]
