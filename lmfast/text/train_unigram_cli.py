@@ -70,6 +70,15 @@ def _lines(rounds: list[Round]) -> Iterator[Callable[[Progress | Round], object]
               help="Of the text, by pieces of one character.")  # fmt: skip
 @click.option("--byte-fallback", is_flag=True, help="Unknown characters become their bytes.")
 @click.option("--split-digits", is_flag=True, help="A digit is a piece of its own.")
+@click.option("--split-by-whitespace/--no-split-by-whitespace", default=True, show_default=True,
+              help="A piece is within one word.")  # fmt: skip
+@click.option("--split-by-unicode-script/--no-split-by-unicode-script", default=True, show_default=True,
+              help="... and of one script.")  # fmt: skip
+@click.option("--split-by-number/--no-split-by-number", default=True, show_default=True,
+              help="... and of digits or of none.")  # fmt: skip
+@click.option("--treat-whitespace-as-suffix", is_flag=True, help="A word ends with its space.")
+@click.option("--allow-whitespace-only-pieces", is_flag=True, help="Pieces of spaces alone.")
+@click.option("--required-chars", default="", metavar="CHARACTERS", help="Are pieces however rare.")
 @click.option("--max-piece-length", type=click.IntRange(1, 512), default=16, show_default=True, metavar="N",
               help="In characters.")  # fmt: skip
 @click.option("--seed-size", type=click.IntRange(min=0), default=1_000_000, show_default=True, metavar="N",
@@ -80,6 +89,10 @@ def _lines(rounds: list[Round]) -> Iterator[Callable[[Progress | Round], object]
               help="Passes in a round. Default: 1, with --mode sentencepiece 2.")  # fmt: skip
 @click.option("--control-symbol", "control_symbols", metavar="TEXT", multiple=True, help="Repeatable.")
 @click.option("--user-defined-symbol", "user_defined_symbols", metavar="TEXT", multiple=True, help="Repeatable.")
+@click.option("--unk-id", type=int, default=0, show_default=True, metavar="ID", help="Of <unk>.")
+@click.option("--bos-id", type=int, default=1, show_default=True, metavar="ID", help="Of <s>; -1: none.")
+@click.option("--eos-id", type=int, default=2, show_default=True, metavar="ID", help="Of </s>; -1: none.")
+@click.option("--pad-id", type=int, default=-1, show_default=True, metavar="ID", help="Of <pad>; -1: none.")
 @click.option("--soft-vocab-limit", is_flag=True, help="Fewer pieces than --vocab-size are no error.")
 @click.option("--separator", metavar="TEXT", help="Also ends a line, as '<|endoftext|>'.")
 @click.option("--column", default="text", show_default=True, metavar="NAME", help="The text of .jsonl and .parquet.")

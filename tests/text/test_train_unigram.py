@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -23,6 +24,7 @@ from lmfast.text._train_unigram import LONGEST, Trainer, count_characters
 from lmfast.text.line_ends import Line, LineEnds, in_order
 from lmfast.text.sentencepiece_options import SentencePieceOptions
 from lmfast.text.train_unigram import Round, train_unigram, unigram_words
+from lmfast.text.train_unigram_cli import unigram
 from lmfast.text.words import WordCounts
 
 OPTIONS = SentencePieceOptions(normalizer="identity")
@@ -398,6 +400,22 @@ def test_peer_the_model_loads_in_sentencepiece(tmp_path: Path) -> None:
         assert made.encode(text).tolist() == peer.encode(text)
         assert made.decode(made.encode(text)) == peer.decode(peer.encode(text))
     assert lmfast.Tokenizer.from_file(tmp_path / "made.model").encode("words").tolist() == peer.encode("words")
+
+
+def test_peer_command(tmp_path: Path) -> None:
+    """The options of the command mean what sentencepiece's mean."""
+    text, model, figure = tmp_path / "text.txt", tmp_path / "made.model", tmp_path / "rounds.png"
+    text.write_text(Path(module.__file__).read_text() * 2 + "Größe\n")
+    switches = ["--treat-whitespace-as-suffix", "--no-split-by-number", "--required-chars", "ö漢", "--pad-id", "3"]
+    options = ["--mode", "sentencepiece", "--num-threads", "2", "--vocab-size", "600", "-o", str(model)]
+    done = CliRunner().invoke(unigram, [str(text), *options, *switches, "--plot", str(figure)])
+    assert done.exit_code == 0, done.output
+    assert figure.read_bytes()[:4] == b"\x89PNG"
+    made = lmfast.Tokenizer.from_file(model).spec.model
+    pieces = zip(made.vocab, made.scores.astype(np.float32).tolist(), made.kinds.tolist(), strict=True)
+    wanted: dict[str, Any] = {"treat_whitespace_as_suffix": True, "split_by_number": False, "num_threads": 2}
+    wanted |= {"required_chars": "ö漢", "pad_id": 3}
+    assert [(piece.decode(), *rest) for (piece, _), *rest in pieces] == theirs(text, 600, **wanted)
 
 
 def test_unit_progress_and_interruption() -> None:
