@@ -2,28 +2,28 @@
 #include "loss/exp_row.h"
 #include "loss/softmax.h"
 
-/* out = x * factor + plus, or y * (g * factor + plus), or g + e^y * plus: the second sweep of a row, in place or not. */
-enum way { SCALE, SOFTMAX_BACK, LOG_BACK };
+/* out = (x + first) + plus, or y * (g + plus), or g + e^y * plus: the second sweep of a row, in place or not. */
+enum way { SHIFT, SOFTMAX_BACK, LOG_BACK };
 
-LF_INLINE vf combine(enum way way, vf x, vf g, vf factor, vf plus) {
-    if (way == SCALE) return v_fma(x, factor, plus);
+LF_INLINE vf combine(enum way way, vf x, vf g, vf first, vf plus) {
+    if (way == SHIFT) return v_add(v_add(x, first), plus);
     if (way == SOFTMAX_BACK) return v_mul(x, v_add(g, plus));
     return v_fma(v_exp(x), plus, g);
 }
 
-LF_INLINE void second_sweep(enum way way, lf_float type, const void *x, const void *g, void *out, size_t n,
-                            float factor, float plus) {
-    const vf f = v_all(factor), p = v_all(plus), zero = v_all(0.0f);
+LF_INLINE void second_sweep(enum way way, lf_float type, const void *x, const void *g, void *out, size_t n, float first,
+                            float plus) {
+    const vf f = v_all(first), p = v_all(plus), zero = v_all(0.0f);
     size_t i = 0;
     for (; i + STEP <= n; i += STEP) {
         vf y[4], other[4] = {zero, zero, zero, zero};
         v_load4(type, x, i, y);
-        if (way != SCALE) v_load4(type, g, i, other);
+        if (way != SHIFT) v_load4(type, g, i, other);
         for (size_t k = 0; k < 4; k++) y[k] = combine(way, y[k], other[k], f, p);
         v_store4(type, out, i, y);
     }
     for (; i < n; i += LANES) {
-        vf other = way == SCALE ? zero : v_load_part(type, g, i, n - i, 0.0f);
+        vf other = way == SHIFT ? zero : v_load_part(type, g, i, n - i, 0.0f);
         v_store_part(type, out, i, combine(way, v_load_part(type, x, i, n - i, 0.0f), other, f, p), n - i);
     }
 }
@@ -64,13 +64,10 @@ LF_INLINE void forward(const lf_softmax *job, lf_float type, const void *x, void
             fill(type, out, n, NAN);
             return;
         }
-        /* x - ref is exact where it matters; ref + log_sum would lose what log_sum is when ref is large */
-        if (type == LF_F32) {
-            second_sweep(SCALE, type, x, NULL, out, n, 1.0f, -s.ref);
-            second_sweep(SCALE, type, out, NULL, out, n, 1.0f, (float)-log_sum);
-        } else {
-            second_sweep(SCALE, type, x, NULL, out, n, 1.0f, (float)-(s.ref + log_sum));
-        }
+        /* In two parts: x - lse is exact where a probability is near 1, and there the second part is what matters. */
+        const double lse = s.ref + log_sum;
+        const float high = (float)lse;
+        second_sweep(SHIFT, type, x, NULL, out, n, -high, (float)(high - lse));
         return;
     }
     float *e = type == LF_F32 ? (float *)out : kept;
@@ -95,8 +92,8 @@ LF_INLINE void row_float(const lf_softmax *job, lf_float type, size_t row, float
     }
     const void *g = lf_row(type, job->g, job->g_stride, row);
     const double sum = dot(type, g, job->log ? NULL : x, job->n_classes);
-    if (job->log) second_sweep(LOG_BACK, type, x, g, out, job->n_classes, 1.0f, (float)-sum);
-    else second_sweep(SOFTMAX_BACK, type, x, g, out, job->n_classes, 1.0f, (float)-sum);
+    if (job->log) second_sweep(LOG_BACK, type, x, g, out, job->n_classes, 0.0f, (float)-sum);
+    else second_sweep(SOFTMAX_BACK, type, x, g, out, job->n_classes, 0.0f, (float)-sum);
 }
 
 static void row_f64(const lf_softmax *job, size_t row) {

@@ -215,7 +215,7 @@ class Head:
             classes = slice(start, start + shard.width)
             logits = buffer[: n_rows * shard.width].view(n_rows, shard.width)
             self._product(hidden, logits, classes)
-            labels, mine = shard.labels(target, counts, self.options.ignore_index)
+            labels, mine = shard.labels(target, counts)
             here = mine.nonzero()[:, 0]
             logits[here, labels[here]] = own_logits[here]
             # Rows that do not count are here for their lse alone; a label that is ignored would take that away.

@@ -92,7 +92,7 @@ class _VocabParallel(torch.autograd.Function):
     def forward(ctx: Any, logits: Any, target: Any, group: Any, options: Options, shard: Shard) -> torch.Tensor:
         smoothing = options.label_smoothing
         ignored = target == options.ignore_index
-        labels, mine = shard.labels(target, ~ignored, options.ignore_index)
+        labels, mine = shard.labels(target, ~ignored)
         own_weight = shard.own_weight if smoothing else None  # the label's is applied here
         spread, lse, logprob, _, _ = _rows_op(logits, labels, own_weight, *_words(shard.options(options)), False)
 

@@ -15,6 +15,9 @@ from lmfast.loss.rows import Options
 
 __all__ = ["Shard", "ShardFactors"]
 
+NO_LABEL = -1
+"""The label within a part of rows that do not count: no class of a part has that number, whatever `ignore_index` is."""
+
 
 class ShardFactors(NamedTuple):
     """What the kernel is given for a part, float64 [N]; see `Options` and `Rows.run`."""
@@ -45,13 +48,13 @@ class Shard(NamedTuple):
     def own_weight_sum(self) -> float:
         return float(self.width) if self.own_weight is None else float(self.own_weight.sum())
 
-    def labels(self, target: torch.Tensor, counts: torch.Tensor, ignore_index: int) -> tuple[Any, Any]:
+    def labels(self, target: torch.Tensor, counts: torch.Tensor) -> tuple[Any, Any]:
         """(the labels within the part, which rows have theirs here).
 
-        Rows that have not get class 0, whose own results are not looked at; those that do not count stay ignored.
+        Rows that have not get class 0, whose own results are not looked at; those that do not count get NO_LABEL.
         """
         mine = counts & (target >= self.start) & (target < self.start + self.width)
-        return torch.where(counts, torch.where(mine, target - self.start, 0), ignore_index), mine
+        return torch.where(counts, torch.where(mine, target - self.start, 0), NO_LABEL), mine
 
     def label_weight(self, target: torch.Tensor) -> torch.Tensor:
         """The weight of each row's label, float64 [N]; 1 of a label that is no class."""
@@ -63,7 +66,7 @@ class Shard(NamedTuple):
     def options(self, options: Options) -> Options:
         """Those of the part: its loss is the smoothing alone, or nothing."""
         smooth = float(options.label_smoothing > 0.0)
-        return Options(options.ignore_index, smooth, 0.0, options.softcap, options.logit_scale, "nan")
+        return Options(NO_LABEL, smooth, 0.0, options.softcap, options.logit_scale, "nan")
 
     def factors(
         self,

@@ -2,8 +2,6 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import disjoint_base
 
-ISA_NAMES: tuple[str, ...]
-
 @disjoint_base
 class Normalizer:
     def __init__(

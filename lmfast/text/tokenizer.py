@@ -524,24 +524,27 @@ class Tokenizer(_text.Encoder):
 
         Errors: IndexError names the first id that is no token.
         """
-        if _are_ints(ids) and not skip_special_tokens and not checking.on:
-            found: str = self._decode_list(ids, errors)
-            return found
-        array = self._ids(ids, skip_special_tokens)
-        text: str = self._decode(array, errors)
+        text: str
+        if _are_ints(ids) and not skip_special_tokens:
+            text = self._decode_list(ids, errors)
+        else:
+            ids = self._ids(ids, skip_special_tokens)
+            text = self._decode(ids, errors)
         if checking.on:
-            checking.verify_decode(self._spec, array, text.encode("utf-8", "surrogatepass"), errors)
+            found = text.encode("utf-8", "surrogatepass")
+            checking.verify_decode(self._spec, self._ids(ids, False), found, errors)
         return text
 
     def decode_bytes(self, ids: ArrayLike, *, skip_special_tokens: bool = False) -> bytes:
         """The bytes of ids, exactly: `decode_bytes(encode(x)) == x` for every text that normalization leaves alone."""
-        if _are_ints(ids) and not skip_special_tokens and not checking.on:
-            found: bytes = self._decode_list(ids, None)
-            return found
-        array = self._ids(ids, skip_special_tokens)
-        data: bytes = self._decode(array, None)
+        data: bytes
+        if _are_ints(ids) and not skip_special_tokens:
+            data = self._decode_list(ids, None)
+        else:
+            ids = self._ids(ids, skip_special_tokens)
+            data = self._decode(ids, None)
         if checking.on:
-            checking.verify_decode(self._spec, array, data, None)
+            checking.verify_decode(self._spec, self._ids(ids, False), data, None)
         return data
 
     def decode_batch(

@@ -72,6 +72,17 @@ def test_truth_options(dtype: Any, reduction: str, rng: np.random.Generator) -> 
                     assert_near(got, expected, BOUND[dtype])
 
 
+@pytest.mark.parametrize("ignore_index", [0, 12])
+def test_truth_ignored_classes_in_parts(ignore_index: int, rng: np.random.Generator) -> None:
+    """A class whose number within its part of the vocabulary is that of the ignored one takes part all the same."""
+    hidden, weight, target, *_ = problem(rng, torch.bfloat16, ignored=False)
+    target[:4] = torch.tensor([0, 12, 256, 268])
+    want = reference.linear_cross_entropy(*numbers(hidden, weight, target), ignore_index=ignore_index, reduction="sum")
+    loss = linear_cross_entropy(hidden, weight, target, ignore_index=ignore_index, reduction="sum", budget_bytes=1)
+    for got, expected in zip((loss, *torch.autograd.grad(loss, (hidden, weight))), want, strict=False):
+        assert_near(got, expected, BOUND[torch.bfloat16])
+
+
 @pytest.mark.parametrize("dtype", FORMATS, ids=str)
 def test_truth_upstream_gradient(dtype: Any, rng: np.random.Generator) -> None:
     """Another than 1, one for each row, small ones that half precision could not hold, and a second backward pass."""

@@ -1,5 +1,6 @@
 """softmax, log_softmax, their gradients, the Jacobian and nll_loss: against float64 and torch's own."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,19 @@ def test_peer_rows(isa: str, dtype: Any, n_classes: int) -> None:
         room = torch.empty_like(x)
         _loss.softmax(memory_of(out)[0], memory_of(x)[1], memory_of(room)[0], memory_of(g)[0], log, isa=isa)
         np.testing.assert_allclose(room.double(), back, rtol=tolerance, atol=2e-6 * float(back.abs().max()) + 6e-8)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_unit_nearly_certain_far_from_zero(isa: str, dtype: Any) -> None:
+    """Log p = -log(1 + 1000 e^-14), which the rounding of a logarithm of the sum near 96 would drown."""
+    x = torch.full((1, 1001), 82.0)
+    x[0, 7] = 96.0
+    x = x.to(dtype)
+    out = torch.empty_like(x)
+    _loss.softmax(memory_of(x)[0], memory_of(x)[1], memory_of(out)[0], log=True, isa=isa)
+    assert out[0, 7].item() == pytest.approx(
+        -math.log1p(1000 * math.exp(-14)), rel=DTYPES[dtype], abs=1e-12 if dtype == torch.float64 else 3e-7
+    )
 
 
 @pytest.mark.parametrize(("shape", "dim"), [((6,), 0), ((3, 7, 50), -1), ((3, 50, 7), 1), ((0, 5), 1), ((5, 4), 0)])
