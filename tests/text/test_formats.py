@@ -634,6 +634,7 @@ def test_peer_real_tokenizer_json(name: str, data_dir: Path) -> None:
         assert {t.id: [getattr(t, flag) for flag in flags] for t in spec.added_tokens} == want
 
 
+@pytest.mark.corpus
 @pytest.mark.parametrize(
     ("name", "pattern", "n_special"),
     [
