@@ -179,12 +179,7 @@ static void give_run(lf_converted_workspace *w, sink *s, size_t begin, size_t en
 }
 
 static int nodes_for(lf_converted_workspace *w, size_t n) {
-    const size_t bytes = (n + 1) * sizeof *w->nodes;
-    if (bytes <= w->n_nodes) return 1;
-    free(w->nodes);
-    w->nodes = malloc(bytes + bytes / 4);
-    w->n_nodes = w->nodes ? bytes + bytes / 4 : 0;
-    if (!w->nodes) w->status = LF_ENOMEM;
+    w->nodes = lf_grown(w->nodes, &w->n_nodes, (n + 1) * sizeof *w->nodes, &w->status);
     return w->nodes != NULL;
 }
 

@@ -50,17 +50,6 @@ struct lf_text_workspace {
 #endif
 };
 
-/* Grows a buffer to at least n bytes; its contents are lost. NULL and status LF_ENOMEM if there is no memory. */
-static void *grown(lf_text_workspace *w, void *buffer, size_t *have, size_t n) {
-    if (n <= *have) return buffer;
-    free(buffer);
-    n += n / 4;
-    buffer = malloc(n);
-    *have = buffer ? n : 0;
-    if (!buffer) w->status = LF_ENOMEM;
-    return buffer;
-}
-
 /* The slow path. A segment is a part of a piece between cuts: merging alone decides its ids, while a piece that is a
  * token may be that token though no merge makes it. */
 typedef enum { PIECE, SEGMENT } part;
@@ -161,7 +150,7 @@ static size_t look_up(lf_text_workspace *w, const uint8_t *p, size_t n, const ui
 
 /* How many ids, where that is all that is asked for. */
 static size_t look_up_count(lf_text_workspace *w, const uint8_t *p, size_t n, const uint8_t *end, part kind) {
-    w->ids = grown(w, w->ids, &w->n_ids, (n + 8) * sizeof *w->ids);
+    w->ids = lf_grown(w->ids, &w->n_ids, (n + 8) * sizeof *w->ids, &w->status);
     return w->ids ? look_up(w, p, n, end, kind, w->ids) : 0;
 }
 
@@ -460,7 +449,7 @@ static size_t after_normalized(lf_text_workspace *w, const uint8_t *text, size_t
 
 static size_t after_raw(lf_text_workspace *w, const uint8_t *text, size_t n, lf_allowed allowed, uint32_t *ids) {
     if (w->text->nfc && lf_nfc_prefix(text, n) < n) {
-        w->normalized = grown(w, w->normalized, &w->n_normalized, lf_nfc_bound(n));
+        w->normalized = lf_grown(w->normalized, &w->n_normalized, lf_nfc_bound(n), &w->status);
         if (!w->normalized) return 0;
         n = lf_nfc(text, n, w->normalized);
         text = w->normalized;

@@ -37,6 +37,18 @@ static inline void lf_pages_advise(void *p, size_t n) {
 #endif
 }
 
+/* Grows a buffer of malloc to at least n bytes; its contents are lost. NULL, *have = 0 and *status = LF_ENOMEM if there is
+ * no memory. */
+static inline void *lf_grown(void *buffer, size_t *have, size_t n, lf_status *status) {
+    if (n <= *have) return buffer;
+    free(buffer);
+    n += n / 4;
+    buffer = malloc(n);
+    *have = buffer ? n : 0;
+    if (!buffer) *status = LF_ENOMEM;
+    return buffer;
+}
+
 /* Takes back n bytes that lf_pages_new(n) gave. */
 static inline void lf_pages_free(void *p, size_t n) {
     if (!p) return;

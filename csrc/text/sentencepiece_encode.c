@@ -52,16 +52,6 @@ static size_t close_sink(lf_sp_workspace *w, const sink *s) {
     return s->n;
 }
 
-static void *grown(lf_sp_workspace *w, void *buffer, size_t *have, size_t n) {
-    if (n <= *have) return buffer;
-    free(buffer);
-    n += n / 4;
-    buffer = malloc(n);
-    *have = buffer ? n : 0;
-    if (!buffer) w->status = LF_ENOMEM;
-    return buffer;
-}
-
 /* Pieces to ids. */
 
 static inline void give(sink *s, uint32_t id, size_t begin, size_t end) {
@@ -189,7 +179,7 @@ static void segment_all(lf_sp_workspace *w, const uint8_t *text, size_t n, sink 
 }
 
 static int nodes_for(lf_sp_workspace *w, size_t n) {
-    w->nodes = grown(w, w->nodes, &w->n_nodes, (n + 1) * sizeof *w->nodes);
+    w->nodes = lf_grown(w->nodes, &w->n_nodes, (n + 1) * sizeof *w->nodes, &w->status);
     return w->nodes != NULL;
 }
 
@@ -330,7 +320,7 @@ static void put_path(lf_sp_workspace *w, const uint8_t *p, size_t n, const uint8
 /* The ids of the word that was normalized and is not odd; puts them into the cache under p. */
 static size_t compute_word(lf_sp_workspace *w, const uint8_t *p, size_t n, const uint8_t *end, uint32_t *ids) {
     const size_t n_text = w->normalized.n;
-    w->ids = grown(w, w->ids, &w->n_ids, (3 * n_text + 8) * sizeof *w->ids);
+    w->ids = lf_grown(w->ids, &w->n_ids, (3 * n_text + 8) * sizeof *w->ids, &w->status);
     if (!w->ids) return 0;
     sink s = {w->ids, NULL, 0, 0};
     if (w->model->parts.family == LF_SP_BPE) {

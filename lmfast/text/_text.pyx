@@ -30,9 +30,6 @@ cdef extern from "Python.h":
     void *PyUnicode_DATA(object text)
     Py_ssize_t PyUnicode_GET_LENGTH(object text)
     object PyUnicode_New(Py_ssize_t n, Py_UCS4 largest)
-    void Py_INCREF_item "Py_INCREF"(PyObject *item)
-    PyObject *PyList_GET_ITEM(PyObject *items, Py_ssize_t i)
-    void PyList_SET_ITEM_item "PyList_SET_ITEM"(PyObject *items, Py_ssize_t i, PyObject *item)
     long PyLong_AsLongAndOverflow(PyObject *number, int *overflow)
     bint PyLong_Check(PyObject *number)
 
