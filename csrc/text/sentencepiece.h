@@ -106,13 +106,13 @@ typedef struct lf_sp_workspace lf_sp_workspace;
 lf_status lf_sp_workspace_new(lf_sp_workspace **w, const lf_sp *model, size_t cache_bytes);
 void lf_sp_workspace_free(lf_sp_workspace *w);
 
-/* The ids of a text; `ids` has room for lf_sp_bound(model, n). LF_EVALUE: it is longer than LF_SP_MOST, or has characters
- * without an id. */
-lf_status lf_sp_encode(lf_sp_workspace *w, const uint8_t *text, size_t n, uint32_t *ids, size_t *n_ids);
+/* The ids of a text; `ids` has room for lf_sp_bound(model, n). `first`: the text begins a document; the space that the
+ * options put before a text is put there only. LF_EVALUE: it is longer than LF_SP_MOST, or has characters without an id. */
+lf_status lf_sp_encode(lf_sp_workspace *w, const uint8_t *text, size_t n, int first, uint32_t *ids, size_t *n_ids);
 
 /* The same with the place in the text that each id comes from: spans[2 i] to spans[2 i + 1]. Not by words. */
-lf_status lf_sp_encode_traced(lf_sp_workspace *w, const uint8_t *text, size_t n, uint32_t *ids, int64_t *spans,
-                              size_t *n_ids);
+lf_status lf_sp_encode_traced(lf_sp_workspace *w, const uint8_t *text, size_t n, int first, uint32_t *ids,
+                              int64_t *spans, size_t *n_ids);
 
 /* BPE with dropout: each merge is passed over with that probability. */
 lf_status lf_sp_encode_dropout(lf_sp_workspace *w, const uint8_t *text, size_t n, lf_scored_chance *chance,

@@ -20,6 +20,7 @@ enum {
 
 struct lf_sp_workspace {
     const lf_sp *model;
+    int prefixed;                /* a space goes before the text, if not one only of spaces that go */
     word_cache words;            /* by their bytes in the text */
     word_cache segments;         /* BPE: by the bytes of normalized text between two cuts */
     lf_status status;            /* set where memory ran out or a character has no id */
@@ -373,12 +374,12 @@ static size_t before_space(const lf_sp *m, const uint8_t *text, size_t n, size_t
  * Moves *at behind them. */
 static size_t stretch(lf_sp_workspace *w, const uint8_t *text, size_t n, size_t *at, uint32_t *ids) {
     const lf_sp_normalizer *z = &w->model->normalizer;
-    const int trim = z->options.remove_extra_whitespaces, dummy = z->options.add_dummy_prefix;
+    const int trim = z->options.remove_extra_whitespaces;
     const int spaced = trim && w->model->is_space[text[*at]];
     int after_space = *at ? spaced : trim;
     sink s = sink_at(w, ids);
     w->normalized.n = 0;
-    if ((*at ? spaced : dummy) && lf_sp_mark(z, 0, &w->normalized) != LF_OK) w->status = LF_ENOMEM;
+    if ((*at ? spaced : w->prefixed) && lf_sp_mark(z, 0, &w->normalized) != LF_OK) w->status = LF_ENOMEM;
     do {
         const size_t end = before_space(w->model, text, n, *at);
         if (lf_sp_normalize_part(z, text + *at, end - *at, 0, &after_space, &w->normalized) != LF_OK)
@@ -496,7 +497,7 @@ static size_t first_word(lf_sp_workspace *w, const uint8_t *text, size_t n, uint
 
 static size_t encode_words(lf_sp_workspace *w, const uint8_t *text, size_t n, uint32_t *ids) {
     const lf_sp_options *options = &w->model->normalizer.options;
-    const int collapse = options->remove_extra_whitespaces, dummy = options->add_dummy_prefix;
+    const int collapse = options->remove_extra_whitespaces, dummy = w->prefixed;
     size_t n_ids = 0, at = 0;
     cut_list cuts = {w->bounds, 0};
     if (collapse && !dummy) n_ids = stretch(w, text, n, &at, ids);
@@ -545,7 +546,9 @@ static lf_status normalized(lf_sp_workspace *w, const uint8_t *text, size_t n, i
     w->sum = 0;
     if (n > LF_SP_MOST) return LF_EVALUE;
     w->normalized.traced = traced;
-    const lf_status status = lf_sp_normalize(&w->model->normalizer, text, n, &w->normalized);
+    lf_sp_normalizer z = w->model->normalizer;
+    z.options.add_dummy_prefix = w->prefixed;
+    const lf_status status = lf_sp_normalize(&z, text, n, &w->normalized);
     w->normalized.traced = 0;
     return status == LF_OK && w->normalized.n > LF_SP_MOST ? LF_EVALUE : status;
 }
@@ -565,7 +568,8 @@ static size_t encode_whole(lf_sp_workspace *w, const uint8_t *text, size_t n, ui
     return s.n;
 }
 
-lf_status lf_sp_encode(lf_sp_workspace *w, const uint8_t *text, size_t n, uint32_t *ids, size_t *n_ids) {
+lf_status lf_sp_encode(lf_sp_workspace *w, const uint8_t *text, size_t n, int first, uint32_t *ids, size_t *n_ids) {
+    w->prefixed = first && w->model->normalizer.options.add_dummy_prefix;
     *n_ids = 0;
     if (n == 0) return LF_OK;
     if (!w->model->by_words || n > LF_SP_MOST) {
@@ -577,9 +581,10 @@ lf_status lf_sp_encode(lf_sp_workspace *w, const uint8_t *text, size_t n, uint32
     return finish(w);
 }
 
-lf_status lf_sp_encode_traced(lf_sp_workspace *w, const uint8_t *text, size_t n, uint32_t *ids, int64_t *spans,
-                              size_t *n_ids) {
+lf_status lf_sp_encode_traced(lf_sp_workspace *w, const uint8_t *text, size_t n, int first, uint32_t *ids,
+                              int64_t *spans, size_t *n_ids) {
     sink s = {ids, spans, 0, 0};
+    w->prefixed = first && w->model->normalizer.options.add_dummy_prefix;
     *n_ids = 0;
     if (n == 0) return LF_OK;
     const lf_status status = normalized(w, text, n, 1);
@@ -593,6 +598,7 @@ lf_status lf_sp_encode_traced(lf_sp_workspace *w, const uint8_t *text, size_t n,
 lf_status lf_sp_encode_dropout(lf_sp_workspace *w, const uint8_t *text, size_t n, lf_scored_chance *chance,
                                uint32_t *ids, size_t *n_ids) {
     sink s = {ids, NULL, 0, 0};
+    w->prefixed = w->model->normalizer.options.add_dummy_prefix;
     *n_ids = 0;
     if (n == 0) return LF_OK;
     const lf_status status = normalized(w, text, n, 0);

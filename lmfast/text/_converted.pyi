@@ -2,15 +2,15 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import disjoint_base
 
+from lmfast.text import _engine
+
 KINDS: dict[str, int]
 OPTIONS: dict[str, int]
 SCHEMES: dict[str, int]
+PREFIXES: dict[str, int]
 
 @disjoint_base
-class Workspace: ...
-
-@disjoint_base
-class Engine:
+class UnigramEngine(_engine.Engine):
     def __init__(
         self,
         pieces: tuple[bytes, NDArray[np.int64], NDArray[np.float64], NDArray[np.uint8]],
@@ -20,14 +20,14 @@ class Engine:
         metaspace: tuple[bytes, str, bool, bool],
         cache_bytes: int,
     ) -> None: ...
-    def bound(self, n_bytes: int) -> int: ...
-    def encode_spans(
+
+@disjoint_base
+class CharacterEngine(_engine.Engine):
+    def __init__(
         self,
-        data: bytes,
-        spans: NDArray[np.int64],
-        ids: NDArray[np.uint32] | None,
-        at: int,
-        counts: NDArray[np.int64],
-        first: NDArray[np.uint8] | None = None,
-    ) -> int: ...
-    def encode_with_offsets(self, data: bytes, first: bool = True) -> tuple[NDArray[np.uint32], NDArray[np.int64]]: ...
+        blob: bytes,
+        offsets: NDArray[np.int64],
+        merges: NDArray[np.uint32],
+        prefix: str,
+        cache_bytes: int,
+    ) -> None: ...

@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, binding=True, embedsignature=True, freethreading_compatible=True
-"""The door to csrc/text/converted.h: Unigram models of tokenizer.json with their normalizers and Metaspace, compiled."""
+"""The door to csrc/text/converted.h and character_bpe.h: sentencepiece's models as tokenizer.json, compiled."""
 
 from cpython.bytes cimport PyBytes_AS_STRING
 from libc.stddef cimport size_t
@@ -7,11 +7,8 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t
 
 import numpy as np
 
-cdef extern from "lf.h" nogil:
-    ctypedef enum lf_status:
-        LF_OK
-        LF_ENOMEM
-        LF_EVALUE
+from lmfast.text cimport _engine
+from lmfast.text._engine cimport LF_EVALUE, LF_OK, lf_status
 
 cdef extern from "text/normalize.h" nogil:
     ctypedef enum lf_form:
@@ -99,6 +96,25 @@ cdef extern from "text/converted.h" nogil:
     lf_status lf_converted_encode(lf_converted_workspace *w, const uint8_t *text, size_t n, int first, uint32_t *ids,
                                   int64_t *spans, size_t *n_ids)
 
+cdef extern from "text/character_bpe.h" nogil:
+    ctypedef enum lf_prefix:
+        LF_PREFIX_NEVER
+        LF_PREFIX_FIRST
+        LF_PREFIX_UNLESS_THERE
+        LF_PREFIX_ALWAYS
+    ctypedef struct lf_character_bpe:
+        pass
+    ctypedef struct lf_character_workspace:
+        pass
+    lf_status lf_character_bpe_new(lf_character_bpe **bpe, const uint8_t *blob, const int64_t *offsets, uint32_t n_ids,
+                                   const uint32_t *merges, size_t n_merges, lf_prefix prefix, size_t *where)
+    void lf_character_bpe_free(lf_character_bpe *bpe)
+    size_t lf_character_bpe_bound(const lf_character_bpe *bpe, size_t n)
+    lf_status lf_character_workspace_new(lf_character_workspace **w, const lf_character_bpe *bpe, size_t cache_bytes)
+    void lf_character_workspace_free(lf_character_workspace *w)
+    lf_status lf_character_bpe_encode(lf_character_workspace *w, const uint8_t *text, size_t n, int first, uint32_t *ids,
+                                      int64_t *spans, size_t *n_ids)
+
 KINDS = {
     "precompiled": LF_STEP_PRECOMPILED,
     "replace": LF_STEP_REPLACE,
@@ -122,22 +138,16 @@ OPTIONS = {
     "": 0,
 }
 SCHEMES = {"never": LF_PREPEND_NEVER, "first": LF_PREPEND_FIRST, "always": LF_PREPEND_ALWAYS}
-
-cdef object empty = np.empty
-cdef object uint32 = np.dtype(np.uint32)
-cdef object int64 = np.dtype(np.int64)
-
-
-cdef class Workspace:
-    """What one thread needs while it encodes."""
-    cdef lf_converted_workspace *w
-
-    def __dealloc__(self):
-        lf_converted_workspace_free(self.w)
+PREFIXES = {
+    "never": LF_PREFIX_NEVER,
+    "first": LF_PREFIX_FIRST,
+    "unless there": LF_PREFIX_UNLESS_THERE,
+    "always": LF_PREFIX_ALWAYS,
+}
 
 
-cdef class Engine:
-    """A compiled tokenizer: all of an `lmfast.text.engine.Engine` but decoding.
+cdef class UnigramEngine(_engine.Engine):
+    """A compiled tokenizer: of an `lmfast.text.engine.Engine` all but decoding.
 
     pieces          blob, int64[n + 1] offsets, float64[n] scores, uint8[n] of `Kind`, by id
     unknown_id      what an unknown character becomes
@@ -149,9 +159,7 @@ cdef class Engine:
     Errors: ValueError for a piece given twice, a score that is no number, a step that is not as described.
     """
     cdef lf_converted *engine
-    cdef size_t cache_bytes
     cdef object keep
-    cdef list idle
 
     def __init__(self, tuple pieces not None, int64_t unknown_id, bint byte_fallback, list steps not None,
                  tuple metaspace not None, size_t cache_bytes):
@@ -176,7 +184,6 @@ cdef class Engine:
             raise ValueError(f"the mark is {mark!r}; want one character")
         self.keep = (pieces, steps, metaspace)
         self.cache_bytes = cache_bytes
-        self.idle = []
         cdef lf_sp_parts parts
         parts.blob = <const uint8_t *>PyBytes_AS_STRING(blob)
         parts.offsets = &offsets[0]
@@ -212,80 +219,82 @@ cdef class Engine:
     def __dealloc__(self):
         lf_converted_free(self.engine)
 
-    cdef Workspace take(self):
-        cdef Workspace space
-        try:
-            return self.idle.pop()
-        except IndexError:
-            pass
-        space = Workspace.__new__(Workspace)
+    cdef size_t room(self, size_t n) noexcept nogil:
+        return lf_converted_bound(self.engine, n)
+
+    cdef lf_status workspace_new(self, void **w) noexcept nogil:
+        return lf_converted_workspace_new(<lf_converted_workspace **>w, self.engine, self.cache_bytes)
+
+    cdef void workspace_free(self, void *w) noexcept nogil:
+        lf_converted_workspace_free(<lf_converted_workspace *>w)
+
+    cdef lf_status encode(self, void *w, const uint8_t *text, size_t n, bint first, uint32_t *ids, int64_t *spans,
+                          size_t *n_ids) noexcept nogil:
+        return lf_converted_encode(<lf_converted_workspace *>w, text, n, first, ids, spans, n_ids)
+
+    cdef object failure(self, lf_status status, Py_ssize_t i, size_t n):
+        return too_long(status, n)
+
+
+cdef class CharacterEngine(_engine.Engine):
+    """A compiled BPE over characters with byte fallback, of an `lmfast.text.engine.Engine` all but decoding.
+
+    blob, offsets   token i is blob[offsets[i]:offsets[i + 1]], empty where an id has none; int64[n + 1]
+    merges          uint32[m, 2] pairs of ids, the strongest first
+    prefix          where a space is put before a text, a name in PREFIXES
+    cache_bytes     of each workspace; there is one for each thread that encodes at the same time
+
+    Errors: ValueError for tokens that are given twice, too long or too many.
+    """
+    cdef lf_character_bpe *engine
+    cdef object keep
+
+    def __init__(self, bytes blob not None, const int64_t[::1] offsets not None, const uint32_t[:, ::1] merges not None,
+                 str prefix not None, size_t cache_bytes):
+        if self.engine != NULL:
+            raise ValueError("the engine has been compiled already")
+        cdef Py_ssize_t n = offsets.shape[0] - 1
+        if n < 1 or offsets[0] != 0 or offsets[n] != len(blob) or np.any(np.diff(offsets) < 0):
+            raise ValueError(f"offsets: want them to rise from 0 to {len(blob)}")
+        if merges.shape[1] != 2 or np.any(np.asarray(merges) >= n):
+            raise ValueError(f"merges: want pairs of ids below {n}")
+        self.keep = (blob, np.asarray(offsets))
+        self.cache_bytes = cache_bytes
+        cdef const uint8_t *bytes_ = <const uint8_t *>PyBytes_AS_STRING(blob)
+        cdef const uint32_t *pairs = &merges[0, 0] if merges.shape[0] else NULL
+        cdef lf_prefix where_put = PREFIXES[prefix]
+        cdef size_t where = 0
         cdef lf_status status
         with nogil:
-            status = lf_converted_workspace_new(&space.w, self.engine, self.cache_bytes)
-        if status != LF_OK:
-            raise MemoryError(f"no memory for a workspace of {self.cache_bytes} bytes")
-        return space
-
-    cdef object failure(self, lf_status status, size_t n):
+            status = lf_character_bpe_new(&self.engine, bytes_, &offsets[0], <uint32_t>n, pairs,
+                                          <size_t>merges.shape[0], where_put, &where)
         if status == LF_EVALUE:
-            return ValueError(f"a text of {n} bytes is too long, or becomes so; want at most {LF_SP_MOST}")
-        return MemoryError(f"no memory to encode {n} bytes")
-
-    def bound(self, size_t n_bytes):
-        """The most ids that a text of so many bytes has."""
-        return lf_converted_bound(self.engine, n_bytes)
-
-    def encode_spans(self, bytes data not None, const int64_t[:, ::1] spans not None, uint32_t[::1] ids, Py_ssize_t at,
-                     int64_t[::1] counts not None, const uint8_t[::1] first=None):
-        """Encodes stretches of `data` one after another; returns how many ids there are in all."""
-        cdef Py_ssize_t n = spans.shape[0], i
-        cdef size_t longest = 0, room = 0, length = 0, n_ids = 0, total = 0
-        cdef int64_t n_data = len(data)
-        if spans.shape[1] != 2 or counts.shape[0] != n or (first is not None and first.shape[0] != n):
-            raise ValueError(f"want spans[{n}, 2], counts[{n}] and first[{n}], got spans[{n}, {spans.shape[1]}] and "
-                             f"counts[{counts.shape[0]}]")
-        for i in range(n):
-            if not 0 <= spans[i, 0] <= spans[i, 1] <= n_data:
-                raise IndexError(f"spans[{i}] = [{spans[i, 0]}, {spans[i, 1]}) is outside [0, {n_data})")
-            length = <size_t>(spans[i, 1] - spans[i, 0])
-            longest = max(longest, length)
-            room += lf_converted_bound(self.engine, length)
-        cdef bint counting = ids is None
-        if counting:
-            ids = empty(lf_converted_bound(self.engine, longest), uint32)
-            at = 0
-        elif at < 0 or ids.shape[0] - at < <Py_ssize_t>room:
-            raise ValueError(f"ids: want room for {room} from {at} on, got {ids.shape[0]}")
-        cdef uint32_t *out = &ids[0] + at if ids.shape[0] else NULL
-        cdef const uint8_t *text = <const uint8_t *>PyBytes_AS_STRING(data)
-        cdef lf_status status = LF_OK
-        cdef Workspace space = self.take()
-        with nogil:
-            for i in range(n):
-                length = <size_t>(spans[i, 1] - spans[i, 0])
-                status = lf_converted_encode(space.w, text + spans[i, 0], length, first is None or first[i],
-                                             out if counting else out + total, NULL, &n_ids)
-                if status != LF_OK:
-                    break
-                counts[i] = <int64_t>n_ids
-                total += n_ids
-        self.idle.append(space)
+            raise ValueError("there are too many tokens or merges" if where >= <size_t>n else
+                             f"token {where}, {blob[offsets[where]:offsets[where + 1]]!r}, is given twice or too long")
         if status != LF_OK:
-            raise self.failure(status, length)
-        return total
+            raise MemoryError("no memory for the tokenizer")
 
-    def encode_with_offsets(self, bytes data not None, bint first=True):
-        """The ids of a text, uint32[n], and where in it each comes from, int64[n, 2] in bytes."""
-        cdef size_t n = <size_t>len(data), n_ids = 0, room = lf_converted_bound(self.engine, n)
-        cdef const uint8_t *text = <const uint8_t *>PyBytes_AS_STRING(data)
-        ids, spans = empty(room, uint32), empty((room, 2), int64)
-        cdef uint32_t[::1] id_view = ids
-        cdef int64_t[:, ::1] span_view = spans
-        cdef lf_status status
-        cdef Workspace space = self.take()
-        with nogil:
-            status = lf_converted_encode(space.w, text, n, first, &id_view[0], &span_view[0, 0], &n_ids)
-        self.idle.append(space)
-        if status != LF_OK:
-            raise self.failure(status, n)
-        return ids[:n_ids].copy(), spans[:n_ids].copy()
+    def __dealloc__(self):
+        lf_character_bpe_free(self.engine)
+
+    cdef size_t room(self, size_t n) noexcept nogil:
+        return lf_character_bpe_bound(self.engine, n)
+
+    cdef lf_status workspace_new(self, void **w) noexcept nogil:
+        return lf_character_workspace_new(<lf_character_workspace **>w, self.engine, self.cache_bytes)
+
+    cdef void workspace_free(self, void *w) noexcept nogil:
+        lf_character_workspace_free(<lf_character_workspace *>w)
+
+    cdef lf_status encode(self, void *w, const uint8_t *text, size_t n, bint first, uint32_t *ids, int64_t *spans,
+                          size_t *n_ids) noexcept nogil:
+        return lf_character_bpe_encode(<lf_character_workspace *>w, text, n, first, ids, spans, n_ids)
+
+    cdef object failure(self, lf_status status, Py_ssize_t i, size_t n):
+        return too_long(status, n)
+
+
+cdef object too_long(lf_status status, size_t n):
+    if status == LF_EVALUE:
+        return ValueError(f"a text of {n} bytes is too long, or becomes so; want at most {LF_SP_MOST}")
+    return MemoryError(f"no memory to encode {n} bytes")

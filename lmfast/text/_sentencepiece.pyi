@@ -2,6 +2,8 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import disjoint_base
 
+from lmfast.text import _engine
+
 @disjoint_base
 class Normalizer:
     def __init__(
@@ -15,10 +17,7 @@ class Normalizer:
     def normalize(self, text: bytes) -> bytes: ...
 
 @disjoint_base
-class Workspace: ...
-
-@disjoint_base
-class Engine:
+class Engine(_engine.Engine):
     def __init__(
         self,
         blob: bytes,
@@ -33,21 +32,7 @@ class Engine:
         options: tuple[bool, bool, bool, bool],
         surface: tuple[bytes, bool, bool],
         cache_bytes: int,
-        isa: str,
     ) -> None: ...
-    @property
-    def by_words(self) -> bool: ...
-    def bound(self, n_bytes: int) -> int: ...
-    def encode_spans(
-        self,
-        data: bytes,
-        spans: NDArray[np.int64],
-        ids: NDArray[np.uint32] | None,
-        at: int,
-        counts: NDArray[np.int64],
-        first: NDArray[np.uint8] | None = None,
-    ) -> int: ...
-    def encode_with_offsets(self, data: bytes, first: bool = True) -> tuple[NDArray[np.uint32], NDArray[np.int64]]: ...
     def encode_with_dropout(self, data: bytes, dropout: float, seed: int) -> NDArray[np.uint32]: ...
     def normalize(self, text: bytes) -> tuple[bytes, NDArray[np.int64]]: ...
     def lattice(self, text: bytes) -> Lattice: ...

@@ -7,14 +7,8 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 import numpy as np
 
-from lmfast.text._text import isas
-
-cdef extern from "lf.h" nogil:
-    ctypedef enum lf_status:
-        LF_OK
-        LF_ENOMEM
-        LF_EINDEX
-        LF_EVALUE
+from lmfast.text cimport _engine
+from lmfast.text._engine cimport LF_EVALUE, LF_OK, lf_status
 
 cdef extern from "text/charsmap.h" nogil:
     ctypedef struct lf_charsmap:
@@ -75,14 +69,13 @@ cdef extern from "text/sentencepiece.h" nogil:
     ctypedef struct lf_sp:
         lf_sp_parts parts
         lf_sp_normalizer normalizer
-        int by_words
     ctypedef struct lf_sp_workspace:
         pass
     lf_status lf_sp_workspace_new(lf_sp_workspace **w, const lf_sp *model, size_t cache_bytes)
     void lf_sp_workspace_free(lf_sp_workspace *w)
-    lf_status lf_sp_encode(lf_sp_workspace *w, const uint8_t *text, size_t n, uint32_t *ids, size_t *n_ids)
-    lf_status lf_sp_encode_traced(lf_sp_workspace *w, const uint8_t *text, size_t n, uint32_t *ids, int64_t *spans,
-                                  size_t *n_ids)
+    lf_status lf_sp_encode(lf_sp_workspace *w, const uint8_t *text, size_t n, int first, uint32_t *ids, size_t *n_ids)
+    lf_status lf_sp_encode_traced(lf_sp_workspace *w, const uint8_t *text, size_t n, int first, uint32_t *ids,
+                                  int64_t *spans, size_t *n_ids)
     lf_status lf_sp_encode_dropout(lf_sp_workspace *w, const uint8_t *text, size_t n, lf_scored_chance *chance,
                                    uint32_t *ids, size_t *n_ids)
     lf_status lf_sp_new(lf_sp **model, const lf_sp_parts *parts, size_t *where)
@@ -131,14 +124,6 @@ cdef extern from "text/lattice.h" nogil:
 cdef object empty = np.empty
 cdef object uint32 = np.dtype(np.uint32)
 cdef object int64 = np.dtype(np.int64)
-
-
-cdef class Workspace:
-    """What one thread needs while it encodes."""
-    cdef lf_sp_workspace *w
-
-    def __dealloc__(self):
-        lf_sp_workspace_free(self.w)
 
 
 cdef class Normalizer:
@@ -190,7 +175,7 @@ cdef tuple normalized(const lf_sp_normalizer *z, bytes text, bint traced):
         lf_sp_text_free(&out)
 
 
-cdef class Engine:
+cdef class Engine(_engine.Engine):
     """A compiled model of sentencepiece's kind; see `lmfast.text.engine.Engine`.
 
     Arrays are indexed by id; an id that no piece has is of kind 0 and empty.
@@ -205,20 +190,16 @@ cdef class Engine:
     options         add_dummy_prefix, remove_extra_whitespaces, escape_whitespaces, treat_whitespace_as_suffix
     surface         what decoding asks: (what an unknown piece becomes, add_dummy_prefix, remove_extra_whitespaces)
     cache_bytes     of each workspace; there is one for each thread that encodes at the same time
-    isa             one that is available here; the code is the same for all
 
     Errors: ValueError for a piece given twice, a score that is no number, a damaged charsmap.
     """
     cdef lf_sp *model
     cdef lf_sp_surface surface
-    cdef size_t cache_bytes
     cdef object keep
-    cdef list idle
 
     def __init__(self, bytes blob not None, const int64_t[::1] offsets not None, const double[::1] scores not None,
                  const uint8_t[::1] kinds not None, unknown_id, bint byte_fallback, str family not None, str rule not None,
-                 bytes charsmap not None, tuple options not None, tuple surface not None, size_t cache_bytes,
-                 str isa not None):
+                 bytes charsmap not None, tuple options not None, tuple surface not None, size_t cache_bytes):
         if self.model != NULL:
             raise ValueError("the engine has been compiled already")
         cdef Py_ssize_t n = kinds.shape[0]
@@ -227,10 +208,7 @@ cdef class Engine:
                              f"{scores.shape[0]}")
         if offsets[0] != 0 or offsets[n] != len(blob) or np.any(np.diff(offsets) < 0):
             raise ValueError(f"offsets: want them to rise from 0 to {len(blob)}")
-        if isa not in isas():
-            raise ValueError(f"isa {isa!r} is not available here; available: {', '.join(isas())}")
         self.cache_bytes = cache_bytes
-        self.idle = []
         unknown, add_dummy_prefix, remove_extra_whitespaces = surface
         self.keep = (blob, np.asarray(offsets), np.asarray(scores), np.asarray(kinds), unknown)
         self.surface = lf_sp_surface(add_dummy_prefix, remove_extra_whitespaces,
@@ -271,89 +249,28 @@ cdef class Engine:
             return f"charsmap: byte {where - n} is wrong"
         return f"piece {where}, {blob[offsets[where]:offsets[where + 1]]!r}, is given twice or not what its kind asks"
 
-    cdef Workspace take(self):
-        cdef Workspace space
-        try:
-            return self.idle.pop()
-        except IndexError:
-            pass
-        space = Workspace.__new__(Workspace)
-        cdef lf_status status
-        with nogil:
-            status = lf_sp_workspace_new(&space.w, self.model, self.cache_bytes)
-        if status != LF_OK:
-            raise MemoryError(f"no memory for a workspace of {self.cache_bytes} bytes")
-        return space
+    cdef size_t room(self, size_t n) noexcept nogil:
+        return lf_sp_bound(self.model, n)
 
-    cdef object failure(self, lf_status status, size_t n):
+    cdef lf_status workspace_new(self, void **w) noexcept nogil:
+        return lf_sp_workspace_new(<lf_sp_workspace **>w, self.model, self.cache_bytes)
+
+    cdef void workspace_free(self, void *w) noexcept nogil:
+        lf_sp_workspace_free(<lf_sp_workspace *>w)
+
+    cdef lf_status encode(self, void *w, const uint8_t *text, size_t n, bint first, uint32_t *ids, int64_t *spans,
+                          size_t *n_ids) noexcept nogil:
+        # sentencepiece begins anew behind every added token
+        if spans == NULL:
+            return lf_sp_encode(<lf_sp_workspace *>w, text, n, 1, ids, n_ids)
+        return lf_sp_encode_traced(<lf_sp_workspace *>w, text, n, 1, ids, spans, n_ids)
+
+    cdef object failure(self, lf_status status, Py_ssize_t i, size_t n):
         if status == LF_EVALUE and n > LF_SP_MOST:
             return ValueError(f"a text of {n} bytes is too long; want at most {LF_SP_MOST}")
         if status == LF_EVALUE:
             return ValueError("the text has a character that the model has no id for")
         return MemoryError(f"no memory to encode {n} bytes")
-
-    def bound(self, size_t n_bytes):
-        """The most ids that a text of so many bytes has."""
-        return lf_sp_bound(self.model, n_bytes)
-
-    @property
-    def by_words(self):
-        """Whether the model allows texts to be cut into words, which are cached."""
-        return bool(self.model.by_words)
-
-    def encode_spans(self, bytes data not None, const int64_t[:, ::1] spans not None, uint32_t[::1] ids, Py_ssize_t at,
-                     int64_t[::1] counts not None, const uint8_t[::1] first=None):
-        """Encodes stretches of `data` one after another; returns how many ids there are in all."""
-        cdef Py_ssize_t n = spans.shape[0], i
-        cdef size_t longest = 0, room = 0, length, n_ids = 0, total = 0
-        cdef int64_t n_data = len(data)
-        if spans.shape[1] != 2 or counts.shape[0] != n:
-            raise ValueError(f"want spans[{n}, 2] and counts[{n}], got spans[{n}, {spans.shape[1]}] and "
-                             f"counts[{counts.shape[0]}]")
-        for i in range(n):
-            if not 0 <= spans[i, 0] <= spans[i, 1] <= n_data:
-                raise IndexError(f"spans[{i}] = [{spans[i, 0]}, {spans[i, 1]}) is outside [0, {n_data})")
-            length = <size_t>(spans[i, 1] - spans[i, 0])
-            longest = max(longest, length)
-            room += lf_sp_bound(self.model, length)
-        cdef bint counting = ids is None
-        if counting:
-            ids = empty(lf_sp_bound(self.model, longest), uint32)
-            at = 0
-        elif at < 0 or ids.shape[0] - at < <Py_ssize_t>room:
-            raise ValueError(f"ids: want room for {room} from {at} on, got {ids.shape[0]}")
-        cdef uint32_t *out = &ids[0] + at if ids.shape[0] else NULL
-        cdef const uint8_t *text = <const uint8_t *>PyBytes_AS_STRING(data)
-        cdef lf_status status = LF_OK
-        cdef Workspace space = self.take()
-        with nogil:
-            for i in range(n):
-                length = <size_t>(spans[i, 1] - spans[i, 0])
-                status = lf_sp_encode(space.w, text + spans[i, 0], length, out if counting else out + total, &n_ids)
-                if status != LF_OK:
-                    break
-                counts[i] = <int64_t>n_ids
-                total += n_ids
-        self.idle.append(space)
-        if status != LF_OK:
-            raise self.failure(status, length)
-        return total
-
-    def encode_with_offsets(self, bytes data not None, bint first=True):
-        """The ids of a text, uint32[n], and where in it each comes from, int64[n, 2] in bytes."""
-        cdef size_t n = <size_t>len(data), n_ids = 0
-        cdef const uint8_t *text = <const uint8_t *>PyBytes_AS_STRING(data)
-        ids, spans = empty(lf_sp_bound(self.model, n), uint32), empty((lf_sp_bound(self.model, n), 2), int64)
-        cdef uint32_t[::1] id_view = ids
-        cdef int64_t[:, ::1] span_view = spans
-        cdef lf_status status
-        cdef Workspace space = self.take()
-        with nogil:
-            status = lf_sp_encode_traced(space.w, text, n, &id_view[0], &span_view[0, 0], &n_ids)
-        self.idle.append(space)
-        if status != LF_OK:
-            raise self.failure(status, n)
-        return ids[:n_ids].copy(), spans[:n_ids].copy()
 
     def encode_with_dropout(self, bytes data not None, double dropout, uint64_t seed):
         """The ids of a text by BPE where each merge is passed over with a probability; the same for the same seed."""
@@ -365,12 +282,12 @@ cdef class Engine:
         cdef uint32_t[::1] id_view = ids
         cdef lf_scored_chance chance = lf_scored_chance(seed, dropout)
         cdef lf_status status
-        cdef Workspace space = self.take()
+        cdef void *w = self.take()
         with nogil:
-            status = lf_sp_encode_dropout(space.w, text, n, &chance, &id_view[0], &n_ids)
-        self.idle.append(space)
+            status = lf_sp_encode_dropout(<lf_sp_workspace *>w, text, n, &chance, &id_view[0], &n_ids)
+        self.give(w)
         if status != LF_OK:
-            raise self.failure(status, n)
+            raise self.failure(status, 0, n)
         return ids[:n_ids].copy()
 
     def normalize(self, bytes text not None):

@@ -2,11 +2,13 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import Self, disjoint_base
 
+from lmfast.text import _engine
+
 ISA_NAMES: tuple[str, ...]
 RULES: tuple[str, ...]
 
 @disjoint_base
-class BertEngine:
+class BertEngine(_engine.Engine):
     def __new__(
         cls,
         blob: bytes,
@@ -26,16 +28,6 @@ class BertEngine:
         cache_bytes: int,
         isa: str,
     ) -> Self: ...
-    def bound(self, n_bytes: int) -> int: ...
-    def encode_spans(
-        self,
-        data: bytes,
-        spans: NDArray[np.int64],
-        ids: NDArray[np.uint32] | None,
-        at: int,
-        counts: NDArray[np.int64],
-        first: NDArray[np.uint8] | None = None,
-    ) -> int: ...
     def encode_with_offsets(self, data: bytes, first: bool = True) -> tuple[NDArray[np.uint32], NDArray[np.int64]]: ...
     def normalized(self, data: bytes) -> tuple[bytes, NDArray[np.int64], NDArray[np.int64]]: ...
     def decode(self, ids: NDArray[np.uint32]) -> bytes: ...

@@ -2,33 +2,16 @@
 """The door to csrc/text/bert: text to ids with WordPiece or WordLevel, and back."""
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
-from cpython.pythread cimport PyThread_allocate_lock, PyThread_free_lock, PyThread_type_lock
 from libc.stddef cimport size_t
 from libc.stdint cimport int64_t, uint8_t, uint32_t
-from libc.stdlib cimport free, realloc
 
 import numpy as np
 
+from lmfast.text cimport _engine
+from lmfast.text._engine cimport LF_EVALUE, LF_OK, lf_status
 from lmfast.text._normalize import normalize_aligned
 
-cdef extern from *:
-    """
-    #ifdef Py_GIL_DISABLED
-    #define LOCK(lock) PyThread_acquire_lock(lock, WAIT_LOCK)
-    #define UNLOCK(lock) PyThread_release_lock(lock)
-    #else
-    #define LOCK(lock) (void)(lock)
-    #define UNLOCK(lock) (void)(lock)
-    #endif
-    """
-    void LOCK(PyThread_type_lock lock)
-    void UNLOCK(PyThread_type_lock lock)
-
 cdef extern from "lf.h" nogil:
-    ctypedef enum lf_status:
-        LF_OK
-        LF_ENOMEM
-        LF_EVALUE
     ctypedef enum lf_isa:
         LF_N_ISA
     lf_isa lf_isa_best()
@@ -80,7 +63,7 @@ RULES = ("bert", "classes", "spaces")
 cdef uint32_t NO_ID = 0xFFFFFFFFu
 
 
-cdef class BertEngine:
+cdef class BertEngine(_engine.Engine):
     """A compiled tokenizer of the BERT family; an `lmfast.text.engine.Engine`.
 
     vocab_*      the tokens: bytes, int64[n + 1] offsets, uint32[n] ids
@@ -98,11 +81,7 @@ cdef class BertEngine:
     cdef lf_decoder *decoder  # of all tokens but the first
     cdef object first, ids, empty
     cdef const lf_bert_ops *ops
-    cdef size_t cache_bytes
     cdef bytes keep
-    cdef lf_bert_workspace **idle
-    cdef Py_ssize_t n_idle, room
-    cdef PyThread_type_lock lock  # the GIL serves where there is one
 
     def __cinit__(self, bytes blob not None, const int64_t[::1] offsets not None, const uint32_t[::1] ids not None, *,
                   bint whole, bytes prefix not None, int64_t unk_id, size_t max_chars, str rule not None, bint clean,
@@ -115,9 +94,6 @@ cdef class BertEngine:
         if self.ops == NULL:
             raise ValueError(f"isa {isa!r} is not available here")
         self.cache_bytes = max(cache_bytes, <size_t>(1 << 16))
-        self.lock = PyThread_allocate_lock()
-        if self.lock == NULL:
-            raise MemoryError("no memory for a lock")
         if offsets.shape[0] != ids.shape[0] + 1:
             raise ValueError(f"offsets: want shape ({ids.shape[0] + 1},), got ({offsets.shape[0]},)")
         cdef uint32_t none = 0
@@ -139,93 +115,27 @@ cdef class BertEngine:
             self.make_decoder(texts[0], texts[1], ids)
 
     def __dealloc__(self):
-        cdef Py_ssize_t i
-        for i in range(self.n_idle):
-            self.ops.workspace_free(self.idle[i])
-        free(self.idle)
         lf_bert_free(self.bert)
         lf_wordpiece_free(self.model)
         lf_decoder_free(self.decoder)
-        if self.lock != NULL:
-            PyThread_free_lock(self.lock)
 
-    # Workspaces: a stack of idle ones. A thread takes one for the length of a call.
+    cdef size_t room(self, size_t n) noexcept nogil:
+        return lf_bert_bound(n)
 
-    cdef lf_bert_workspace *take(self) except NULL:
-        cdef lf_bert_workspace *w = NULL
-        LOCK(self.lock)
-        if self.n_idle:
-            self.n_idle -= 1
-            w = self.idle[self.n_idle]
-        UNLOCK(self.lock)
-        if w != NULL:
-            return w
-        cdef lf_status status
-        with nogil:
-            status = self.ops.workspace_new(&w, self.bert, self.cache_bytes)
-        if status != LF_OK:
-            raise MemoryError(f"no memory for a workspace of {self.cache_bytes} bytes")
-        return w
+    cdef lf_status workspace_new(self, void **w) noexcept nogil:
+        return self.ops.workspace_new(<lf_bert_workspace **>w, self.bert, self.cache_bytes)
 
-    cdef int give(self, lf_bert_workspace *w) except -1:
-        cdef lf_bert_workspace **more
-        LOCK(self.lock)
-        if self.n_idle == self.room:
-            more = <lf_bert_workspace **>realloc(self.idle, (self.room + 8) * sizeof(lf_bert_workspace *))
-            if more == NULL:
-                UNLOCK(self.lock)
-                self.ops.workspace_free(w)
-                return 0
-            self.idle = more
-            self.room += 8
-        self.idle[self.n_idle] = w
-        self.n_idle += 1
-        UNLOCK(self.lock)
-        return 0
+    cdef void workspace_free(self, void *w) noexcept nogil:
+        self.ops.workspace_free(<lf_bert_workspace *>w)
 
-    def bound(self, size_t n_bytes):
-        """The most ids that a stretch of so many bytes has."""
-        return lf_bert_bound(n_bytes)
+    cdef lf_status encode(self, void *w, const uint8_t *text, size_t n, bint first, uint32_t *ids, int64_t *spans,
+                          size_t *n_ids) noexcept nogil:
+        return self.ops.encode(<lf_bert_workspace *>w, text, n, ids, n_ids)
 
-    def encode_spans(self, bytes data not None, const int64_t[:, ::1] spans not None, uint32_t[::1] ids, size_t at,
-                     int64_t[::1] counts not None, first=None):
-        """Encodes data[spans[i, 0]:spans[i, 1]] one after another; see `lmfast.text.engine.Engine`."""
-        cdef Py_ssize_t n = spans.shape[0], i = 0
-        cdef size_t total = 0, n_ids = 0, room = 0
-        cdef int64_t size = len(data), start, stop
-        cdef const uint8_t *text = <const uint8_t *>PyBytes_AS_STRING(data)
-        cdef uint32_t *out = NULL
-        cdef lf_status status = LF_OK
-        if n == 0:
-            return 0
-        if spans.shape[1] != 2 or counts.shape[0] < n:
-            raise ValueError(f"want spans of shape (n, 2) and n counts, got ({n}, {spans.shape[1]}) and {counts.shape[0]}")
-        for i in range(n):
-            if not 0 <= spans[i, 0] <= spans[i, 1] <= size:
-                raise IndexError(f"spans[{i}] = [{spans[i, 0]}, {spans[i, 1]}] is outside [0, {size}]")
-            room += lf_bert_bound(<size_t>(spans[i, 1] - spans[i, 0]))
-        if ids is not None:
-            if at > <size_t>ids.shape[0] or room > <size_t>ids.shape[0] - at:
-                raise ValueError(f"ids: want room for {room} from {at} on, got {ids.shape[0]} in all")
-            out = &ids[0] + at
-        cdef lf_bert_workspace *w = self.take()
-        try:
-            with nogil:
-                for i in range(n):
-                    start, stop = spans[i, 0], spans[i, 1]
-                    status = self.ops.encode(w, text + start, <size_t>(stop - start), out + total if out != NULL else NULL,
-                                             &n_ids)
-                    if status != LF_OK:
-                        break
-                    counts[i] = <int64_t>n_ids
-                    total += n_ids
-        finally:
-            self.give(w)
+    cdef object failure(self, lf_status status, Py_ssize_t i, size_t n):
         if status == LF_EVALUE:
-            raise ValueError(f"text {i} has a word that the model has no id for, and there is no unk_id")
-        if status != LF_OK:
-            raise MemoryError("no memory to encode a text")
-        return total
+            return ValueError(f"text {i} has a word that the model has no id for, and there is no unk_id")
+        return MemoryError(f"no memory to encode {n} bytes")
 
     def encode_with_offsets(self, bytes data not None, bint first=True):
         """The ids of a text, and where each comes from: see `lmfast.text.engine.Engine`."""

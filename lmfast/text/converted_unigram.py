@@ -115,7 +115,7 @@ def _findable(model: Unigram) -> Unigram | None:
     return replace(model, vocab=vocab, scores=model.scores[kept], kinds=None)
 
 
-class ConvertedUnigram(_converted.Engine):
+class ConvertedUnigram(_converted.UnigramEngine):
     """An `lmfast.text.engine.Engine`."""
 
     def __init__(

@@ -31,7 +31,6 @@ class SentencePieceEngine(Engine):
         decoder: SentencePieceDecoder,
         *,
         cache_bytes: int,
-        isa: str,
     ) -> None:
         blob, offsets, scores, kinds = by_id(model)
         super().__init__(
@@ -56,7 +55,6 @@ class SentencePieceEngine(Engine):
                 decoder.remove_extra_whitespaces,
             ),
             cache_bytes,
-            isa,
         )
         self._denormalizer = None if decoder.denormalizer is None else normalizer_of(decoder.denormalizer)
 
@@ -113,7 +111,7 @@ def _log_inclusion(x: float) -> float:
 
 
 def engine_for(spec: TokenizerSpec, *, cache_bytes: int, isa: str) -> SentencePieceEngine | None:
-    """The engine of a spec that is a sentencepiece model; None for any other."""
+    """The engine of a spec that is a sentencepiece model; None for any other. Its code is the same for every `isa`."""
     if not isinstance(spec.model, ScoredBPE | Unigram) or spec.pre_tokenizer:
         return None
     if isinstance(spec.model, Unigram) and spec.model.rule != "sentencepiece":
@@ -123,7 +121,7 @@ def engine_for(spec: TokenizerSpec, *, cache_bytes: int, isa: str) -> SentencePi
     normalizer, decoder = spec.normalizer[0], spec.decoder[0]
     if not isinstance(normalizer, SentencePieceNormalizer) or not isinstance(decoder, SentencePieceDecoder):
         return None
-    return SentencePieceEngine(spec.model, normalizer, decoder, cache_bytes=cache_bytes, isa=isa)
+    return SentencePieceEngine(spec.model, normalizer, decoder, cache_bytes=cache_bytes)
 
 
 def normalizer_of(spec: SentencePieceNormalizer) -> Normalizer:

@@ -409,7 +409,6 @@ def parts(pieces: list[bytes], kinds: list[int], **changes: Any) -> tuple[Any, .
         (True, True, True, False),
         (b"?", True, True),
         SMALL_CACHE,
-        "generic",
     )
 
 

@@ -217,7 +217,7 @@ def test_unit_errors() -> None:
     engine = small("generic")
     counts = np.zeros(1, np.int64)
     for span in ([[-1, 0]], [[0, 6]], [[3, 2]]):
-        with pytest.raises(IndexError, match=r"is outside \[0, 5\]"):
+        with pytest.raises(IndexError, match=r"is outside \[0, 5\)"):
             engine.encode_spans(b"hello", np.array(span), None, 0, counts)
     with pytest.raises(ValueError, match="want room for 13"):
         engine.encode_spans(b"hello", np.array([[0, 5]]), np.empty(12, np.uint32), 0, counts)
