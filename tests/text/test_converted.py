@@ -5,19 +5,21 @@ from __future__ import annotations
 import base64
 import json
 import os
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import converted
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import lmfast
 from lmfast.text import formats
-from lmfast.text._converted import Engine
+from lmfast.text._converted import UnigramEngine
 from lmfast.text.converted_unigram import ConvertedUnigram
+from lmfast.text.pipeline import Pipeline
 
 BRIEF = os.environ.get("LMFAST_TEST_BRIEF") == "1"
 FULL = os.environ.get("LMFAST_TEST_FULL") == "1"
@@ -110,6 +112,23 @@ ODD = [
         "ß",
     ),
     *("\u0e33", "\u0903", "don't", "\u1e9b\u0323", "\ufdfa", "🇩🇪", "\x7f", "\x80", "\t", " the", "a" * 40, "中" * 50),
+    *(
+        "`",
+        "`x`를",
+        "를`",
+        "ж",
+        "Жд",
+        "，",
+        "。\n",
+        "ー",
+        "·",
+        "\u064b",
+        "\u3099",
+        "\u07ff",
+        "\u0800",
+        "\ud7fb",
+        "\ue000",
+    ),
 ]
 texts = st.lists(st.one_of(st.sampled_from(ODD), st.text(max_size=3)), max_size=14).map("".join)
 
@@ -194,6 +213,71 @@ def test_peer_lines(pair: Pair, data_dir: Path, corpus: str) -> None:
         pair.check(file.read(-1 if FULL else 10_000 if BRIEF else 60_000).decode("utf-8", "ignore").split("\n"))
 
 
+@settings(max_examples=50 if BRIEF else 300)
+@given(st.lists(st.one_of(st.sampled_from(ODD).map(str.encode), st.binary(max_size=4)), max_size=40).map(b"".join))
+@example(b"ab\xe0\x9f\xbfcd" * 20)
+@example(b"x" * 62 + "中".encode()[:2] + b"y" * 70)
+@example(("ab😀" * 30).encode()[:-1])
+@example(b"\xed\xa0\x80\xc1\xbf\xf4\x90\x80\x80" * 16)
+def test_truth_bytes(t5: Any, text: bytes) -> None:
+    """Any bytes, most of them no UTF-8: as the steps have it, where a byte that is part of no character is U+FFFD."""
+    ours = _of_bytes(file_of(t5))
+    pipeline = Pipeline(ours.spec)
+    want, places = pipeline.encode(pipeline.normalize(text, places=True))
+    ids, spans, _ = ours.encode_with_offsets(text)
+    assert ours.encode_list(text) == ids.tolist() == want
+    assert list(map(tuple, spans.tolist())) == places
+
+
+@cache
+def _of_bytes(file: str) -> lmfast.Tokenizer:
+    return lmfast.Tokenizer(formats.huggingface.read_bytes(file.encode(), where="x"))
+
+
+FORM_PARTS = "aeoéèộẹ\u0323\u0331\u0304\u0301\u0344\u0345ñ한ᄒ\u1161\u11a8ﬁ①ﷺÅ\u212b\u09c7\u09beﬃ\u0f73\u0f71\u1e9b"
+FORM_PARTS += "\ufb2c豈İς\U0001d15e "
+form_texts = st.text(
+    st.one_of(st.sampled_from(FORM_PARTS), st.characters(max_codepoint=0x3200, exclude_categories=["Cs"]))
+)
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD", "NFKC", "NFKD"])
+@settings(max_examples=200 if BRIEF else 2000)
+@given(text=form_texts)
+def test_peer_places_behind_normal_forms(form: str, text: str) -> None:
+    """Each character of the normal form on its own, also where marks change their places."""
+    pytest.importorskip("tokenizers")
+    model = {"type": "WordLevel", "vocab": {"?": 0}, "unk_token": "?"}
+    file = {"version": "1.0", "added_tokens": [], "post_processor": None, "decoder": None, "model": model}
+    file |= {"normalizer": {"type": form}, "pre_tokenizer": {"type": "FixedLength", "length": 1}}
+    want = _peer(json.dumps(file)).encode(text, add_special_tokens=False).offsets
+    _, _, characters = _of_bytes(json.dumps(file)).encode_with_offsets(text)
+    assert list(map(tuple, characters.tolist())) == want
+
+
+@cache
+def _peer(file: str) -> Any:
+    import tokenizers
+
+    return tokenizers.Tokenizer.from_str(file)
+
+
+def test_peer_places_of_albert(t5: Any, tmp_path: Path) -> None:
+    """NFKD, StripAccents and Lowercase before Precompiled, as ALBERT has them."""
+    file = json.loads(file_of(t5))
+    steps = [QUOTES, {"type": "NFKD"}, {"type": "StripAccents"}, {"type": "Lowercase"}, file["normalizer"]]
+    file["normalizer"] = {"type": "Sequence", "normalizers": [*steps, TWO_SPACES | {"content": " "}]}
+    (tmp_path / "x.json").write_text(json.dumps(file))
+    ours, peer = lmfast.Tokenizer.from_file(tmp_path / "x.json"), _peer(json.dumps(file))
+    ends = ("", "\u0331\u0323", "  y")
+    lines = [a + part + b for part in [*ODD, *FORM_PARTS] for a in ("", "é ", "``x") for b in ends]
+    for line in [*lines, "ộ\u0331 Ǖ\u0323ñ ﬁ①"]:
+        want = peer.encode(line, add_special_tokens=False)
+        ids, _, characters = ours.encode_with_offsets(line, allowed_special="all")
+        assert ours.encode_list(line, allowed_special="all") == ids.tolist() == want.ids, ascii(line)
+        assert list(map(tuple, characters.tolist())) == want.offsets, ascii(line)
+
+
 RULES = {
     "a": "X",
     "e\u0301": "E",
@@ -272,19 +356,19 @@ def test_peer_every_character_joins_or_not(odd_rules: Pair) -> None:
 def test_safety_engine() -> None:
     pieces = (b"<unk>a", np.array([0, 5, 6]), np.array([-1.0, -2.0]), np.array([2, 1], np.uint8))
     space = (MARK.encode(), "always", True, False)
-    engine = Engine(pieces, 0, False, [], space, 1 << 20)
+    engine = UnigramEngine(pieces, 0, False, [], space, 1 << 20)
     with pytest.raises(IndexError, match=r"spans\[0\] = \[0, 9\) is outside \[0, 3\)"):
         engine.encode_spans(b"abc", np.array([[0, 9]]), None, 0, np.zeros(1, np.int64))
     with pytest.raises(ValueError, match="want room for"):
         engine.encode_spans(b"abc", np.array([[0, 3]]), np.empty(1, np.uint32), 0, np.zeros(1, np.int64))
     with pytest.raises(ValueError, match="unknown_id = 2 is outside"):
-        Engine(pieces, 2, False, [], space, 1 << 20)
+        UnigramEngine(pieces, 2, False, [], space, 1 << 20)
     with pytest.raises(ValueError, match="a step is damaged"):
-        Engine(pieces, 0, False, [("precompiled", "", b"\1\0\0\0xx", b"")], space, 1 << 20)
+        UnigramEngine(pieces, 0, False, [("precompiled", "", b"\1\0\0\0xx", b"")], space, 1 << 20)
     with pytest.raises(ValueError, match="a step is damaged"):
-        Engine(pieces, 0, False, [("replace", "", b"", b"x")], space, 1 << 20)
+        UnigramEngine(pieces, 0, False, [("replace", "", b"", b"x")], space, 1 << 20)
     with pytest.raises(ValueError, match="17 steps; want at most 16"):
-        Engine(pieces, 0, False, [("strip", "both", b"", b"")] * 17, space, 1 << 20)
+        UnigramEngine(pieces, 0, False, [("strip", "both", b"", b"")] * 17, space, 1 << 20)
     nan = (pieces[0], pieces[1], np.array([-1.0, np.nan]), pieces[3])
     with pytest.raises(ValueError, match="piece 1"):
-        Engine(nan, 0, False, [], space, 1 << 20)
+        UnigramEngine(nan, 0, False, [], space, 1 << 20)

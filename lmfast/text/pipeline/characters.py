@@ -19,6 +19,7 @@ from lmfast.reference.unicode import stand_ins
 from lmfast.text.pipeline import character_data as data
 
 __all__ = [
+    "aligned_form",
     "grapheme_clusters",
     "is_ideograph_to_bert",
     "is_mark",
@@ -33,7 +34,6 @@ __all__ = [
     "lower",
     "normal_form",
     "script",
-    "segment_ends",
     "stand_ins",
 ]
 
@@ -150,18 +150,56 @@ def _by_age(text: str) -> Iterator[tuple[bool, str]]:
     yield age, text[start:]
 
 
+def aligned_form(name: Literal["NFC", "NFD", "NFKC", "NFKD"], text: str) -> list[tuple[str, int]]:
+    """The same form, each character with the number of old ones that it stands for, less one, as the library counts.
+
+    The first character of a decomposition stands for the old one and the others were put in; what is composed adds up.
+    Marks are put in order with their numbers, which are then read from the left: so one that changed its place comes
+    from where it stands now.
+    """
+    apart: Literal["NFD", "NFKD"] = "NFKD" if "K" in name else "NFD"
+    decomposed: list[tuple[str, int]] = []
+    pending: list[tuple[str, int]] = []
+    for c in text:
+        parts = c if unicode._is_young(c) else unicodedata.normalize(apart, c)
+        for i, part in enumerate(parts):
+            if not _combining(part):
+                decomposed += sorted(pending, key=lambda pair: _combining(pair[0]))
+                pending.clear()
+            pending.append((part, min(i, 1)))
+    decomposed += sorted(pending, key=lambda pair: _combining(pair[0]))
+    return decomposed if name.endswith("D") else _composed(decomposed)
+
+
+def _combining(character: str) -> int:
+    return 0 if unicode._is_young(character) else unicodedata.combining(character)
+
+
+def _composed(decomposed: list[tuple[str, int]]) -> list[tuple[str, int]]:
+    """Starters put together with what follows them and is not blocked."""
+    result: list[tuple[str, int]] = []
+    starter, last = -1, 0
+    """Where the last starter is, and the class of the last character behind it."""
+    for c, change in decomposed:
+        combining = _combining(c)
+        free = len(result) == starter + 1 or 0 < last < combining
+        made = _pair(result[starter][0], c) if starter >= 0 and free else None
+        if made is not None:
+            result[starter] = made, result[starter][1] + change - 1
+            continue
+        if not combining:
+            starter = len(result)
+        last = combining
+        result.append((c, change))
+    return result
+
+
 @lru_cache(maxsize=8192)
-def _is_boundary(character: str) -> bool:
-    if unicode._is_young(character):
-        return True
-    first = unicodedata.normalize("NFKD", character)[0]
-    return unicodedata.combining(first) == 0 and unicode.is_boundary(first)
-
-
-def segment_ends(text: str) -> Iterator[int]:
-    """Where the stretches end that normalize on their own, whatever the form."""
-    for i in range(1, len(text)):
-        if _is_boundary(text[i]):
-            yield i
-    if text:
-        yield len(text)
+def _pair(a: str, b: str) -> str | None:
+    """The character that two compose to, or None."""
+    if unicode._is_young(a) or unicode._is_young(b):
+        return None
+    made = unicodedata.normalize("NFC", a + b)
+    if len(made) != 1 or unicode._is_young(made):
+        return None
+    return made if unicodedata.decomposition(made) in ("", f"{ord(a):04X} {ord(b):04X}") else None

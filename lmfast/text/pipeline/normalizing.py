@@ -1,7 +1,6 @@
 """Normalizers, step by step: text to text, with the places that it comes from.
 
-Exactness: tokenizers 0.23.3. Where a normalization form changes something, all characters of the smallest stretch that
-normalizes on its own come from all of that stretch.
+Exactness: tokenizers 0.23.3.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from typing import Literal
 import regex
 
 from lmfast.text.pipeline import characters
-from lmfast.text.pipeline.aligned import Aligned, Place
+from lmfast.text.pipeline.aligned import Aligned
 from lmfast.text.pipeline.bytes_alphabet import CHARACTER_OF
 from lmfast.text.pipeline.charsmap import Charsmap
 from lmfast.text.spec import (
@@ -93,19 +92,8 @@ def _form(name: Literal["NFC", "NFD", "NFKC", "NFKD"]) -> Step:
 
     def step(text: Aligned) -> None:
         new = normal_form(text.text)
-        if new == text.text:
-            return
-        if text.places is not None:
-            places: list[Place] = []
-            start = 0
-            for stop in characters.segment_ends(text.text):
-                old = text.text[start:stop]
-                if (changed := normal_form(old)) == old:
-                    places += text.places[start:stop]
-                else:
-                    places += [(text.places[start][0], text.places[stop - 1][1])] * len(changed)
-                start = stop
-            text.places = places
+        if text.places is not None and new != text.text:
+            text.replace_all(characters.aligned_form(name, text.text))
         text.text = new
 
     return step

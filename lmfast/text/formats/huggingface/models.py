@@ -212,7 +212,11 @@ def _write_bpe(model: BPE, vocab: dict[str, int], unk_token: str | None) -> dict
 
 def _write_unigram(model: Unigram) -> dict[str, Any]:
     if model.rule != "tokenizers":
-        raise cannot_hold("a Unigram model by the rule of sentencepiece: a .model file does")
+        raise cannot_hold(
+            "a Unigram model by the rule of sentencepiece, which adds up scores in float32 and takes the longest rule "
+            "of its map of characters; tokenizers adds in float64 and goes by grapheme clusters, so some texts would "
+            "have other ids. A .model file holds it"
+        )
     if not np.array_equal(model.vocab.ids, np.arange(len(model.vocab))):
         raise cannot_hold("a Unigram model with holes between its ids")
     pieces = list(to_strings(model.vocab))
