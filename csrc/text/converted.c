@@ -46,6 +46,10 @@ static void note_classes(lf_converted *c) {
                                                            : LF_U_OTHER;
     if (c->metaspace.split) c->classes[c->mark] = LF_U_MARK;
     c->classes[' '] = LF_U_MARK;
+    for (size_t page = 0x800 / 64; page < 0x10000 / 64; page++) {
+        c->alien[page] = 1;
+        for (size_t i = 0; i < 64; i++) c->alien[page] &= c->classes[64 * page + i] == LF_U_ALIEN;
+    }
 }
 
 /* Which characters and classes are side by side in some piece. A mark stands for a space, too, and inside a piece for one
@@ -335,6 +339,10 @@ static size_t emit_units(lf_converted_workspace *w, size_t n_units, sink *s) {
             memcpy(to, found, sizeof *found);
             n_ids = (*found)[3] >> 28, note = (*found)[3] & WORD_NOTE;
         } else n_ids = look_up(w, w->bounds[i], w->bounds[i + 1], to, &note);
+        if (LF_UNLIKELY(before >> 1 & note & BEGINS_UNKNOWN) && to[-1] == unknown_id && to[0] == unknown_id) {
+            memmove(to, to + 1, --n_ids * sizeof *to); /* one run, which is no piece: none goes across the cut */
+            before = 0;
+        }
         if (LF_UNLIKELY((before >> 1 & note & BEGINS_UNKNOWN) | (note & UNSURE))) {
             s->n = (size_t)(word_ids_at - s->ids);
             end = whole_word(w, word, w->bounds[i + 1], s);
@@ -370,53 +378,88 @@ static inline unsigned read_valid(const uint8_t *p, const uint8_t *end, uint32_t
     return lf_utf8_read(p, end, cp);
 }
 
-/* Units that begin in text[at .. stop) behind a character of class *before. Returns where the last character ends. */
+/* What is one unit with the character beyond ASCII before `at`, of class *last, in one go: letters of two bytes, of which one
+ * that some piece has makes the unit one to be looked up, or aliens. `stop` may lie within one. */
+static inline size_t cut_run(const lf_converted *c, const uint8_t *text, size_t at, size_t stop, unsigned *last,
+                             uint8_t *kind) {
+    unsigned known = 0;
+    if (*last == LF_U_KNOWN_2 || *last == LF_U_ALIEN_2) {
+        for (; at < stop && (text[at] & 0xE0) == 0xC0; at += 2) {
+            const unsigned class = c->classes[(text[at] & 31u) << 6 | (text[at + 1] & 63u)];
+            if (LF_UNLIKELY(class == LF_U_MARK)) break;
+            known |= class == LF_U_KNOWN_2, *last = class;
+        }
+        if (known) *kind &= (uint8_t)~(IS_ALIEN | IS_MARKED);
+    } else if (*last == LF_U_ALIEN) {
+        while (at < stop && (text[at] & 0xF0) == 0xE0 && c->alien[(text[at] & 15u) << 6 | (text[at + 1] & 63u)])
+            at += 3;
+    }
+    return at;
+}
+
+#if defined(__SSE2__)
+enum { BLOCKS = 1 };
+#else
+enum { BLOCKS = 0 };
+#endif
+
+/* Units that begin in text[at .. stop) behind a character of class *before. Stops where ASCII begins, if cut_ascii can go on
+ * and it is more than one character. Returns where the last character ends. */
 static size_t cut_characters(lf_converted_workspace *w, size_t at, size_t stop, unsigned *before, size_t *n_units) {
     const lf_converted *c = w->c;
     const uint8_t *text = w->marked.bytes, *end = text + w->marked.n;
     unsigned last = *before;
     while (at < stop) {
         uint32_t cp;
-        const unsigned width = read_valid(text + at, end, &cp), class = class_of(c, cp);
+        unsigned class;
+        if (BLOCKS && c->mark >= 128 && (text[at] | text[at + 1]) < 128) break;
+        const unsigned width = read_valid(text + at, end, &cp);
+        class = class_of(c, cp);
         at += width;
-        if (LF_LIKELY(class == last && class != LF_U_MARK)) continue;
         uint8_t *kind = &w->kinds[*n_units - 1];
-        const size_t begin = at - width;
-        if (is_alien(class) && last == LF_U_MARK && c->mark_id != LF_SP_NO_ID && *kind == BEGINS_WORD) {
-            *kind |= IS_ALIEN | IS_MARKED;
-        } else if (class == LF_U_KNOWN_2 && last == LF_U_ALIEN_2) {
-            *kind &= (uint8_t)~(IS_ALIEN | IS_MARKED);
-        } else if (class != LF_U_ALIEN_2 || last != LF_U_KNOWN_2) {
-            const int ascii = cp < 128 && text[begin - 1] < 128;
-            const int apart = ascii ? are_apart(c, text[begin - 1], text[begin]) : !(c->joined[last] >> class & 1);
-            if (class == LF_U_MARK || apart) add_unit(w, n_units, begin, class);
+        if (LF_UNLIKELY(class != last || class == LF_U_MARK)) {
+            const size_t begin = at - width;
+            if (is_alien(class) && last == LF_U_MARK && c->mark_id != LF_SP_NO_ID && *kind == BEGINS_WORD) {
+                *kind |= IS_ALIEN | IS_MARKED;
+            } else if (class == LF_U_KNOWN_2 && last == LF_U_ALIEN_2) {
+                *kind &= (uint8_t)~(IS_ALIEN | IS_MARKED);
+            } else if (class != LF_U_ALIEN_2 || last != LF_U_KNOWN_2) {
+                const int ascii = cp < 128 && text[begin - 1] < 128;
+                const int apart = ascii ? are_apart(c, text[begin - 1], text[begin]) : !(c->joined[last] >> class & 1);
+                if (class == LF_U_MARK || apart) add_unit(w, n_units, begin, class);
+            }
+            last = class;
         }
-        last = class;
+        if (cp >= 128) at = cut_run(c, text, at, stop, &last, &w->kinds[*n_units - 1]);
     }
     *before = last;
     return at;
 }
 
 #if defined(__SSE2__)
-/* The same for 64 bytes of ASCII, by a bit for each; 0 where they are not. */
-static int cut_block(lf_converted_workspace *w, size_t at, unsigned *before, size_t *n_units) {
+/* The same for ASCII, with a bit for each of 64 bytes: from `at`, where there is some, to the first byte that is none. */
+static size_t cut_ascii(lf_converted_workspace *w, size_t at, unsigned *before, size_t *n_units) {
     const lf_converted *c = w->c;
-    uint64_t is[LF_U_KNOWN_2] = {0};
+    uint64_t is[LF_U_KNOWN_2] = {0}, high = 0;
 #define BELOW(x, n) (uint64_t)(uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(_mm_min_epu8(x, _mm_set1_epi8(n - 1)), x))
     for (unsigned i = 0; i < 4; i++) {
         const __m128i v = _mm_loadu_si128((const void *)(w->marked.bytes + at + 16 * i));
         const __m128i lower = _mm_or_si128(v, _mm_set1_epi8(32));
-        if (_mm_movemask_epi8(v)) return 0;
+        high |= (uint64_t)(uint32_t)_mm_movemask_epi8(v) << 16 * i;
         is[LF_U_MARK] |= (uint64_t)(uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(v, _mm_set1_epi8(' '))) << 16 * i;
         is[LF_U_LETTER] |= BELOW(_mm_sub_epi8(lower, _mm_set1_epi8('a')), 26) << 16 * i;
         is[LF_U_DIGIT] |= BELOW(_mm_sub_epi8(v, _mm_set1_epi8('0')), 10) << 16 * i;
     }
 #undef BELOW
     is[LF_U_OTHER] = ~(is[LF_U_MARK] | is[LF_U_LETTER] | is[LF_U_DIGIT]);
+    const size_t left = w->marked.n - at;
+    if (left < 64) high |= (uint64_t)1 << left;
+    const unsigned n_ascii = high ? (unsigned)__builtin_ctzll(high) : 64;
     uint64_t changes = 0;
     for (unsigned a = 0; a < LF_U_KNOWN_2; a++) changes |= is[a] & ~(is[a] << 1 | (*before == a));
     /* A letter behind a mark goes on with its unit: there is no model without such pieces. */
     changes = (changes & ~(is[LF_U_MARK] << 1 & is[LF_U_LETTER])) | is[LF_U_MARK];
+    if (high) changes &= (high & -high) - 1;
     size_t n = *n_units;
     if (changes & 1 && w->marked.bytes[at - 1] >= 128) {
         const unsigned class = class_of(c, w->marked.bytes[at]);
@@ -432,8 +475,8 @@ static int cut_block(lf_converted_workspace *w, size_t at, unsigned *before, siz
     }
     *n_units = n;
     for (unsigned a = 0; a < LF_U_KNOWN_2; a++)
-        if (is[a] >> 63) *before = a;
-    return 1;
+        if (is[a] >> (n_ascii - 1) & 1) *before = a;
+    return at + n_ascii;
 }
 #endif
 
@@ -449,8 +492,8 @@ static size_t cut(lf_converted_workspace *w, size_t at) {
     if (at == 0) w->kinds[0] |= BEGINS_WORD;
     for (at = start + width; at < n && (n_units < BATCH || n_units < 2);) {
 #if defined(__SSE2__)
-        if (w->c->mark >= 128 && n - at >= 64 && cut_block(w, at, &before, &n_units)) {
-            at += 64;
+        if (w->c->mark >= 128 && w->marked.bytes[at] < 128) {
+            at = cut_ascii(w, at, &before, &n_units);
             continue;
         }
 #endif

@@ -16,10 +16,11 @@
  *
  * The best path of a word goes through these places, so it is those of its units one after another, which are cached by
  * their bytes - aliens need no look: they are one unknown token. Known ones of two bytes stay with aliens of two bytes, for
- * these alphabets have words. Two things could go across a cut, and then the whole word
- * is segmented: a run of unknown characters, which is one token; and the rounding of the sum so far. It cannot change the
- * path of a unit that is better than any other by LF_CONVERTED_MARGIN: scores are at most 100, so a sum over a text of
- * 2^26 bytes is below 2^33 and rounded by 2^-20 at most, and a unit has at most 128 terms.
+ * these alphabets have words. Two things could go across a cut. A run of unknown characters is one token: where each of its
+ * two parts is the unknown one, so is the whole, for no piece goes across; else the whole word is segmented. So it is
+ * where the rounding of the sum so far may matter, which cannot change the path of a unit that is better than any other
+ * by LF_CONVERTED_MARGIN: scores are at most 100, so a sum over a text of 2^26 bytes is below 2^33 and rounded by 2^-20 at
+ * most, and a unit has at most 128 terms.
  *
  * Exactness: ids and places of tokenizers 0.23.3. Memory: the tables, and of the order of the longest text. Threads: a
  * workspace belongs to one at a time; the model is shared. */
@@ -68,6 +69,7 @@ typedef struct {
     uint8_t joined[LF_U_CLASSES]; /* by the class of a character, a bit for each class that goes on with its unit */
     uint8_t classes[0x10000];     /* of all characters below U+10000 ... */
     uint8_t high_class;           /* ... and of all others */
+    uint8_t alien[0x10000 / 64];  /* by all bytes but the last of characters of three: all of them are aliens */
     int by_units;                 /* words can be cut into units */
 } lf_converted;
 

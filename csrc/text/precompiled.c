@@ -3,17 +3,12 @@
 
 #include "text/graphemes.h"
 #include "text/utf8.h"
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
 
 enum { PLAIN, RULED, JOINS }; /* stays as it is; simple, and has a rule; not simple */
 enum { WHOLE_MOST = 5 };      /* bytes of a cluster that is looked up as a whole */
-
-static int is_ascii_run(const uint8_t *p) {
-    uint64_t v;
-    memcpy(&v, p, 8);
-    const uint64_t high = 0x8080808080808080u, ones = 0x0101010101010101u;
-    /* No byte has its high bit, none is below a space, and none is above ~ by one. */
-    return !((v | (v - 0x20 * ones) | (v + ones)) & high);
-}
 
 static void note_kinds(lf_precompiled *z) {
     z->printable = 1;
@@ -27,6 +22,12 @@ static void note_kinds(lf_precompiled *z) {
         const uint8_t *to = cp < 128 && z->kinds[cp] == RULED ? lf_charsmap_first(z->map, bytes, n) : NULL;
         if (to && to[0] && to[0] < 128 && !to[1]) z->bytes[cp] = to[0];
         if (cp >= ' ' && cp <= '~') z->printable &= z->kinds[cp] == PLAIN;
+    }
+    memset(z->odd_twos, 1, sizeof z->odd_twos), memset(z->odd_threes, 1, sizeof z->odd_threes);
+    for (uint32_t page = 2; page < 0x10000 / 64; page++) {
+        uint8_t *odd = page < 0x800 / 64 ? &z->odd_twos[page] : &z->odd_threes[page];
+        *odd = page >= 0xD800 / 64 && page < 0xE000 / 64; /* surrogates */
+        for (uint32_t i = 0; i < 64; i++) *odd |= z->kinds[64 * page + i] != PLAIN;
     }
 }
 
@@ -55,6 +56,7 @@ typedef struct {
     lf_aligned *out;
     lf_changes *changes; /* NULL: nobody asks */
     lf_status status;
+    size_t easy[128], n_easy; /* where ASCII characters are that become others */
 } job;
 
 static int note(job *j, size_t n, int64_t count) {
@@ -148,34 +150,105 @@ static inline unsigned kind_at(job *j, size_t at, unsigned *width) {
     return lf_charsmap_first(j->z->map, p, *width) ? RULED : PLAIN;
 }
 
-/* Characters that stay as they are go on in one piece, from `start`; `last` is where the last of them begins. */
+#if defined(__SSE2__)
+/* Of 64 bytes from the begin of a character on: how many of them are whole characters of one to three bytes, and a bit for
+ * each of these that may not stay as it is. */
+static inline uint64_t odd_characters(const lf_precompiled *z, const uint8_t *p, unsigned *n_bytes) {
+    uint64_t continues = 0, twos = 0, threes = 0, fours = 0, odd = 0;
+#define MASK(x) (uint64_t)(uint32_t)_mm_movemask_epi8(x) << 16 * i
+    for (unsigned i = 0; i < 4; i++) {
+        const __m128i v = _mm_loadu_si128((const void *)(p + 16 * i)),
+                      high = _mm_and_si128(v, _mm_set1_epi8((char)0xF0));
+        continues |= MASK(_mm_cmplt_epi8(v, _mm_set1_epi8(-64)));
+        twos |= MASK(_mm_cmpeq_epi8(_mm_and_si128(v, _mm_set1_epi8((char)0xE0)), _mm_set1_epi8((char)0xC0)));
+        threes |= MASK(_mm_cmpeq_epi8(high, _mm_set1_epi8((char)0xE0)));
+        fours |= MASK(_mm_cmpeq_epi8(high, _mm_set1_epi8((char)0xF0)));
+        odd |= MASK(
+            _mm_or_si128(_mm_cmpeq_epi8(v, _mm_set1_epi8(127)), _mm_cmpeq_epi8(_mm_min_epu8(v, _mm_set1_epi8(31)), v)));
+    }
+#undef MASK
+    const uint64_t firsts = twos | threes;
+    const uint64_t stops = (continues ^ (firsts << 1 | threes << 2)) | fours;
+    unsigned n = stops ? (unsigned)__builtin_ctzll(stops) : 64;
+    /* A character that goes on behind these bytes, or does not go on as it should, is none of them. */
+    const uint64_t before = n < 64 ? firsts & (((uint64_t)1 << n) - 1) : firsts;
+    const unsigned last = before ? 63 - (unsigned)__builtin_clzll(before) : 0;
+    if (before && last + 2 + (threes >> last & 1) > n) n = last;
+    for (uint64_t rest = twos; rest; rest &= rest - 1) {
+        const unsigned at = (unsigned)__builtin_ctzll(rest);
+        odd |= (uint64_t)z->odd_twos[p[at] & 31u] << at;
+    }
+    for (uint64_t rest = threes; rest; rest &= rest - 1) {
+        const unsigned at = (unsigned)__builtin_ctzll(rest);
+        odd |= (uint64_t)z->odd_threes[(p[at] & 15u) << 6 | (p[at + 1] & 63u)] << at;
+    }
+    *n_bytes = n;
+    return n < 64 ? odd & (((uint64_t)1 << n) - 1) : odd;
+}
+#endif
+
+/* Whether the character at `at` goes together with the one before it. */
+static int joins(job *j, size_t at) {
+    unsigned unused;
+    return at < j->n && kind_at(j, at, &unused) == JOINS;
+}
+
+/* Whether nothing happens to the character at `at` but that it may become another of ASCII, which is noted: nearly always
+ * the end of a line. Tells its kind and length. */
+static inline int is_easy(job *j, size_t at, unsigned *kind, unsigned *width) {
+    *kind = kind_at(j, at, width);
+    if (*kind == PLAIN) return 1;
+    if (*kind != RULED || *width > 1 || !j->z->bytes[j->text[at]] || j->changes || joins(j, at + 1)) return 0;
+    if (j->n_easy == sizeof j->easy / sizeof *j->easy) return 0;
+    j->easy[j->n_easy++] = at;
+    return 1;
+}
+
+/* Where easy characters end, from `at` on. The kind of the one there, PLAIN at the end of the text, and its length. */
+static size_t easy_end(job *j, size_t at, unsigned *kind, unsigned *width) {
+    while (at < j->n) {
+#if defined(__SSE2__)
+        if (j->z->printable && j->n - at > 64) {
+            unsigned n_bytes;
+            for (uint64_t odd = odd_characters(j->z, j->text + at, &n_bytes); odd; odd &= odd - 1) {
+                const size_t here = at + (unsigned)__builtin_ctzll(odd);
+                if (!is_easy(j, here, kind, width)) return here;
+            }
+            at += n_bytes;
+            if (n_bytes) continue;
+        }
+#endif
+        if (!is_easy(j, at, kind, width)) return at;
+        at += *width;
+    }
+    return *kind = PLAIN, at;
+}
+
+/* Easy characters from `begin` on. */
+static void keep_easy(job *j, size_t begin, size_t end) {
+    const size_t to = j->out->n;
+    keep(j, j->text + begin, end - begin);
+    for (; j->n_easy && j->status == LF_OK; j->n_easy--) {
+        const size_t at = j->easy[j->n_easy - 1];
+        if (at < end) j->out->bytes[to + at - begin] = j->z->bytes[j->text[at]];
+    }
+}
+
 static void go_through(job *j) {
     size_t at = 0;
     while (at < j->n && j->status == LF_OK) {
         const size_t start = at;
-        size_t last = at;
-        unsigned width = 0, kind = PLAIN;
-        for (; at < j->n; last = at, at += width) {
-            while (j->z->printable && j->n - at > 8 && is_ascii_run(j->text + at)) last = at + 7, at += 8;
-            if ((kind = kind_at(j, at, &width)) != PLAIN) break;
-        }
-        /* The end of a line, between two ASCII characters: the commonest rule by far. */
-        if (kind == RULED && !j->changes && j->n - at > 1 && j->text[at] < 128 && j->z->bytes[j->text[at]] &&
-            j->text[at + 1] < 128 && j->z->kinds[j->text[at + 1]] != JOINS) {
-            keep(j, j->text + start, at + 1 - start);
-            if (j->status == LF_OK) j->out->bytes[j->out->n - 1] = j->z->bytes[j->text[at]];
-            at++;
-            continue;
-        }
-        if (at == j->n || j->status != LF_OK) return keep(j, j->text + start, at - start);
-        unsigned unused;
-        if (kind == RULED && (at + width == j->n || kind_at(j, at + width, &unused) != JOINS)) {
-            keep(j, j->text + start, at - start);
+        unsigned width, kind;
+        at = easy_end(j, at, &kind, &width);
+        if (kind == PLAIN || j->status != LF_OK) return keep_easy(j, start, at);
+        if (kind == RULED && !joins(j, at + width)) {
+            keep_easy(j, start, at);
             cluster(j, j->text + at, width, 1);
             at += width;
         } else {
-            if (kind == RULED) last = at;
-            keep(j, j->text + start, last - start);
+            size_t last = at; /* the character before one that joins may be in its cluster */
+            while (kind == JOINS && last > start && lf_utf8_continues(j->text[--last])) continue;
+            keep_easy(j, start, last);
             at = stretch(j, last);
         }
     }
@@ -197,7 +270,7 @@ static void find_places(const lf_aligned *text, lf_aligned *out, const lf_change
 }
 
 lf_status lf_precompiled_apply(const lf_precompiled *z, const lf_aligned *text, lf_aligned *out, lf_changes *changes) {
-    job j = {z, text->bytes, text->n, out, text->traced ? changes : NULL, LF_OK};
+    job j = {.z = z, .text = text->bytes, .n = text->n, .out = out, .changes = text->traced ? changes : NULL};
     out->n = changes->n = 0;
     if (!lf_aligned_reserve(out, text->n)) return LF_ENOMEM;
     go_through(&j);

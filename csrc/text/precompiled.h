@@ -19,7 +19,9 @@ typedef struct {
     lf_charsmap *map;
     int printable;          /* the characters from space to ~ stay as they are */
     uint8_t kinds[0x10000]; /* by code point */
-    uint8_t bytes[128];     /* what an ASCII character becomes where that is one, too, and it joins no other; else 0 */
+    /* By all bytes but the last of a character: such characters may not stay as they are, or are none. */
+    uint8_t odd_twos[32], odd_threes[0x10000 / 64];
+    uint8_t bytes[128]; /* what an ASCII character becomes where that is one, too, and it joins no other; else 0 */
 } lf_precompiled;
 
 /* For each character of a text that was written how many characters of the old one it stands for, less one; -1: none, it
