@@ -12,8 +12,10 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor, wait
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
 
 __all__ = ["count", "openmp", "run"]
 
@@ -38,6 +40,8 @@ def run(parts: Iterable[Callable[[], T]], threads: int) -> list[T]:
     """
     if threads == 1:
         return [part() for part in parts]
+    from concurrent.futures import ThreadPoolExecutor, wait  # not before: it takes as long as all of our modules
+
     pool = _pools.get(threads)
     if pool is None:
         pool = _pools.setdefault(threads, ThreadPoolExecutor(threads, thread_name_prefix="lmfast"))

@@ -18,9 +18,25 @@ static inline uint64_t mix(uint64_t a, uint64_t b) {
     return (uint64_t)product ^ (uint64_t)(product >> 64);
 }
 
+/* Tokens of up to ROLLED bytes are hashed so that the hash of a part follows from those of two beginnings (see
+ * list_cuts): a number to the base of ROLL, and then its bits mixed. */
+enum { ROLLED = 128 };
+#define ROLL 0x9E3779B97F4A7C15u
+
+static inline uint64_t rolled(uint64_t h, uint8_t byte) { return h * ROLL + byte + 1; }
+
+static inline uint64_t mixed(uint64_t h) {
+    h = (h ^ h >> 32) * 0xC2B2AE3D27D4EB4Fu;
+    return h ^ h >> 32;
+}
+
 static uint64_t hash_bytes(const uint8_t *p, size_t n) {
-    uint64_t h = 0x243F6A8885A308D3u ^ n, a, b = 0;
-    for (; n >= 16; p += 16, n -= 16) {
+    uint64_t h = 0, a, b = 0;
+    if (n <= ROLLED) {
+        for (size_t i = 0; i < n; i++) h = rolled(h, p[i]);
+        return mixed(h);
+    }
+    for (h = 0x243F6A8885A308D3u ^ n; n >= 16; p += 16, n -= 16) {
         memcpy(&a, p, 8), memcpy(&b, p + 8, 8);
         h = mix(h ^ a, 0x9E3779B97F4A7C15u ^ b);
     }
@@ -28,6 +44,11 @@ static uint64_t hash_bytes(const uint8_t *p, size_t n) {
     memcpy(&a, p, n < 8 ? n : 8);
     if (n > 8) memcpy(&b, p + 8, n - 8);
     return mix(h ^ a, 0xC2B2AE3D27D4EB4Fu ^ b);
+}
+
+static inline uint64_t read_8(const uint8_t *p) {
+    uint64_t v;
+    return memcpy(&v, p, 8), v;
 }
 
 static inline size_t token_length(const lf_bpe *m, uint32_t t) { return (size_t)(m->offsets[t + 1] - m->offsets[t]); }
@@ -380,24 +401,30 @@ size_t lf_bpe_cuts(const lf_bpe *m, const uint8_t *text, size_t n, uint32_t base
     return n_cuts;
 }
 
-/* Sets a bit for every two neighbours inside a token. Characters are as long as their first byte says here, which is at
- * least as long as lf_utf8_read finds them in any text, where an ill-formed byte stands alone. */
-static void note_joined(lf_bpe *m, const uint8_t *token, size_t n) {
-    for (size_t at = 1; at < n; at++) {
-        const size_t bytes = byte_pair_bit(token, at);
-        uint32_t c;
-        size_t before = lf_utf8_before(token, at);
-        const unsigned length = lf_utf8_read(token + at, token + n, &c);
+static void set_bit(uint8_t *bits, size_t bit) { bits[bit / 8] |= (uint8_t)(1u << bit % 8); }
+
+/* Sets a bit for every two neighbours inside a token; `ascii` has a byte for two ASCII characters, whose bits
+ * note_joined_ascii sets. */
+static void note_joined(lf_bpe *m, uint8_t (*ascii)[128], const uint8_t *token, size_t n) {
+    uint32_t before = 0, after;
+    int before_whole = 0, whole;
+    for (size_t at = 0, length; at < n; at += length, before = after, before_whole = whole) {
+        if (token[at] < 0x80) length = 1, after = token[at];
+        else length = read_character(token + at, token + n, &after);
+        whole = length > 1 || after < 0x80;
         /* A byte that is ill-formed alone may be the edge of a character in a text, and then the text's character is
          * not the one the token shows: only the bytes are certain. */
-        const int whole = c != LF_NO_CHARACTER && (at - before > 1 || token[before] < 0x80);
-        if (!whole) {
-            m->joined_bytes[bytes / 8] |= (uint8_t)(1u << bytes % 8);
-        } else {
-            const size_t h = cut_hash(read_upto_4(token + before, at - before), read_upto_4(token + at, length));
-            m->joined_characters[h / 8] |= (uint8_t)(1u << h % 8);
-        }
+        if (at && !(whole && before_whole)) set_bit(m->joined_bytes, byte_pair_bit(token, at));
+        else if (at && before < 0x80 && after < 0x80) ascii[before][after] = 1;
+        else if (at) set_bit(m->joined_characters, cut_hash(before, after));
+        for (size_t i = 1; i < length; i++) set_bit(m->joined_bytes, byte_pair_bit(token, at + i));
     }
+}
+
+static void note_joined_ascii(lf_bpe *m, uint8_t (*ascii)[128]) {
+    for (uint32_t before = 0; before < 128; before++)
+        for (uint32_t after = 0; after < 128; after++)
+            if (ascii[before][after]) set_bit(m->joined_characters, cut_hash(before, after));
 }
 
 /* Building.
@@ -406,7 +433,11 @@ static void note_joined(lf_bpe *m, const uint8_t *token, size_t n) {
  * (a, b) is the one it forms from: in the full process too, nothing weaker than it can come before it as long as a
  * stronger one is left. Two symbols left, and they are a and b: yes. Two others, or one: no. More than two: a weaker
  * merge may come first, as no trained vocabulary has it, and the full process decides, with all merges from the
- * start. */
+ * start.
+ *
+ * Two symbols are what is left if and only if they stay apart, and seeing that takes less than merging. So the two of a
+ * merge list are asked about first, and in a rank file all that t can be cut into: a filter by hash tells which cuts
+ * give tokens, and what is known of them is fetched for a batch of tokens before the first of them is asked about. */
 typedef struct merge_list {
     const uint32_t *pairs; /* two token numbers a merge */
     const uint32_t *made;  /* the token each makes */
@@ -414,14 +445,23 @@ typedef struct merge_list {
     unsigned bits;
 } merge_list;
 
+enum {
+    KNOWN_BITS = 2, /* as many bits of the filter by hash as tokens have slots, times four */
+    BATCH = 64,     /* tokens whose cuts are listed before the first of them is asked about */
+    MOST_ASKED = 4, /* cuts of a token that are asked about before it is merged             */
+};
+
 typedef struct {
     lf_bpe *model;
-    merge_list list;          /* of a merge list; list.pairs is NULL for a rank file */
-    uint32_t *token_symbols;  /* per token; LF_NO_SYMBOL while it has none                              */
-    uint32_t *lefts, *rights; /* per symbol: the tokens that it forms from                              */
-    uint32_t *symbols;        /* scratch: the symbols of one token */
-    void *scratch;            /* for merge_with_heap of the longest token */
-    int out_of_order;         /* a merge has been met whose parts form later: the quick test no longer tells */
+    merge_list list;             /* of a merge list; list.pairs is NULL for a rank file */
+    uint32_t *token_symbols;     /* per token; LF_NO_SYMBOL while it has none                              */
+    uint32_t *lefts, *rights;    /* per symbol: the tokens that it forms from                              */
+    uint32_t *symbols;           /* scratch: the symbols of one token */
+    void *scratch;               /* for merge_with_heap of the longest token */
+    uint64_t powers[ROLLED + 1]; /* of ROLL */
+    uint8_t *known;              /* 1 << (token_bits + KNOWN_BITS) bits, by the hash of a token                    */
+    int out_of_order;            /* a merge has been met whose parts form later: the quick test no longer tells */
+    int odd;                     /* a token has been met that is out of order: stay_apart no longer tells       */
 } builder;
 
 static uint32_t *list_slot(const merge_list *list, uint32_t a, uint32_t b) {
@@ -471,12 +511,12 @@ static void add_pair(lf_bpe *m, uint32_t left, uint32_t right, uint32_t symbol) 
 }
 
 /* Decides whether merge number `symbol` - 256, which makes token t, is the one that t forms from. A merge list names the
- * merge's tokens a and c; a rank file allows any. */
-static void take_merge(builder *b, uint32_t symbol, uint32_t t, uint32_t a, uint32_t c) {
+ * merge's tokens a and c; a rank file allows any. `apart`: a and c are known to stay apart. */
+static void take_merge(builder *b, uint32_t symbol, uint32_t t, uint32_t a, uint32_t c, int apart) {
     lf_bpe *m = b->model;
-    uint32_t left = LF_NO_SYMBOL, right = LF_NO_SYMBOL;
-    size_t n_left = 3;
-    if (!b->out_of_order) {
+    uint32_t left = a, right = c;
+    size_t n_left = apart ? 2 : 3;
+    if (!apart && !b->out_of_order) {
         const uint8_t *bytes = token_bytes(m, t);
         const size_t n = token_length(m, t);
         n_left = n <= SHORT ? merge_short(m, bytes, (unsigned)n, b->symbols)
@@ -492,6 +532,147 @@ static void take_merge(builder *b, uint32_t symbol, uint32_t t, uint32_t a, uint
     /* In a merge list a part may have no symbol yet. Until it has, the quick test would miss this merge. */
     if (left_symbol == LF_NO_SYMBOL || right_symbol == LF_NO_SYMBOL) b->out_of_order = 1;
     if (!b->out_of_order) add_pair(m, left_symbol, right_symbol, symbol);
+    b->odd |= left_symbol > symbol || right_symbol > symbol;
+}
+
+/* Merges of a list. */
+
+static void take_list(builder *b, const uint32_t *made, size_t n_merges) {
+    for (uint32_t i = 0; i < n_merges; i++) {
+        const uint32_t a = b->list.pairs[2 * i], c = b->list.pairs[2 * i + 1];
+        if (*list_slot(&b->list, a, c) != i + 1) continue;
+        const uint32_t left = b->token_symbols[a], right = b->token_symbols[c];
+        const int apart =
+            !b->out_of_order && left != LF_NO_SYMBOL && right != LF_NO_SYMBOL && stay_apart(b->model, left, right);
+        take_merge(b, 256 + i, made[i], a, c, apart);
+    }
+}
+
+/* Merges of a rank file: the merge of token t has the symbol 256 + t. */
+
+typedef struct {
+    uint64_t left, right;                      /* the hashes of both parts ...                          */
+    uint32_t left_symbol, right_symbol, later; /* ... then their symbols, and the larger of the two      */
+    uint32_t at;                               /* bytes in the left part                                 */
+} cut;
+
+static uint64_t pair_hash(uint32_t left, uint32_t right) {
+    return ((uint64_t)left << 21 | right) * 0x9E3779B97F4A7C15u;
+}
+
+static size_t known_bit(const builder *b, uint64_t hash) {
+    return (size_t)(hash >> (64 - KNOWN_BITS - b->model->token_bits));
+}
+
+static unsigned is_known(const builder *b, uint64_t hash) {
+    const size_t bit = known_bit(b, hash);
+    return b->known[bit / 8] >> bit % 8 & 1;
+}
+
+/* Lists the cuts of a token that may give two tokens; returns how many. */
+static size_t list_cuts(const builder *b, uint32_t t, cut *cuts) {
+    const lf_bpe *m = b->model;
+    const size_t n = token_length(m, t), mask = ((size_t)1 << m->token_bits) - 1;
+    const uint8_t *p = token_bytes(m, t);
+    if (n > ROLLED) return 0;
+    uint64_t begin[ROLLED + 1];
+    begin[0] = 0;
+    for (size_t i = 0; i < n; i++) begin[i + 1] = rolled(begin[i], p[i]);
+    size_t n_cuts = 0;
+    for (size_t i = 1; i < n; i++) {
+        const uint64_t left = mixed(begin[i]), right = mixed(begin[n] - begin[i] * b->powers[n - i]);
+        cuts[n_cuts].left = left, cuts[n_cuts].right = right, cuts[n_cuts].at = (uint32_t)i;
+        n_cuts += is_known(b, left) & is_known(b, right);
+    }
+    for (size_t i = 0; i < n_cuts; i++) {
+        __builtin_prefetch(&m->token_slots[cuts[i].left & mask]);
+        __builtin_prefetch(&m->token_slots[cuts[i].right & mask]);
+    }
+    return n_cuts;
+}
+
+/* The symbol of the token that probably has this hash. */
+static uint32_t symbol_by_hash(const builder *b, uint64_t hash) {
+    const lf_bpe *m = b->model;
+    const size_t mask = ((size_t)1 << m->token_bits) - 1;
+    for (size_t at = (size_t)hash & mask; m->token_slots[at]; at = (at + 1) & mask)
+        if (m->token_slots[at] >> 32 == hash >> 32) return b->token_symbols[(uint32_t)m->token_slots[at] - 1];
+    return LF_NO_SYMBOL;
+}
+
+/* What is_pair will read is fetched. */
+static void find_symbols(const builder *b, cut *c) {
+    const lf_bpe *m = b->model;
+    c->left_symbol = symbol_by_hash(b, c->left), c->right_symbol = symbol_by_hash(b, c->right);
+    c->later = c->left_symbol > c->right_symbol ? c->left_symbol : c->right_symbol;
+    if (c->later == LF_NO_SYMBOL) return;
+    __builtin_prefetch(&m->pairs[pair_hash(c->left_symbol, c->right_symbol) >> (64 - m->pair_bits)], 1);
+    __builtin_prefetch(&m->right[c->left_symbol]);
+    __builtin_prefetch(&m->left[c->right_symbol]);
+}
+
+/* The first n of 8 bytes. */
+static uint64_t first_of(uint64_t bytes, size_t n) { return n < 8 ? bytes & ~(~(uint64_t)0 << 8 * n) : bytes; }
+
+/* Whether token t has these bytes, which lie in the blob too. */
+static int is_token(const lf_bpe *m, uint32_t t, const uint8_t *bytes, size_t n) {
+    const uint8_t *token = token_bytes(m, t), *end = m->blob + m->offsets[m->n_tokens];
+    if (token_length(m, t) != n) return 0;
+    if (n > 16 || end - token < 16 || end - bytes < 16) return !memcmp(token, bytes, n);
+    const uint64_t one = read_8(token) ^ read_8(bytes), two = read_8(token + 8) ^ read_8(bytes + 8);
+    return (first_of(one, n) | (n > 8 ? first_of(two, n - 8) : 0)) == 0;
+}
+
+/* Whether a cut of token t gives two tokens that have formed and stay apart. */
+static int is_pair(const builder *b, uint32_t t, const cut *c) {
+    const lf_bpe *m = b->model;
+    const uint32_t left = m->symbol_tokens[c->left_symbol], right = m->symbol_tokens[c->right_symbol];
+    return left != LF_NO_SYMBOL && right != LF_NO_SYMBOL && stay_apart(m, c->left_symbol, c->right_symbol) &&
+           is_token(m, left, token_bytes(m, t), c->at) &&
+           is_token(m, right, token_bytes(m, t) + c->at, token_length(m, t) - c->at);
+}
+
+/* Puts the cut whose parts are both earliest before the others. */
+static void best_first(cut *cuts, size_t n) {
+    size_t best = 0;
+    for (size_t k = 1; k < n; k++)
+        if (cuts[k].later < cuts[best].later) best = k;
+    const cut c = cuts[best];
+    cuts[best] = cuts[0], cuts[0] = c;
+}
+
+/* The cut that token t forms from, if it is among those that are asked about; else NULL. In trained vocabularies the first
+ * one is it nine times in ten. */
+static const cut *find_pair(const builder *b, uint32_t t, cut *cuts, size_t n) {
+    for (size_t i = 0; i < n && i < MOST_ASKED && !b->odd; i++) {
+        best_first(cuts + i, n - i);
+        if (cuts[i].later == LF_NO_SYMBOL) break;
+        if (is_pair(b, t, &cuts[i])) return &cuts[i];
+    }
+    return NULL;
+}
+
+static void take_some_ranks(builder *b, uint32_t first, uint32_t stop, cut *cuts) {
+    const lf_bpe *m = b->model;
+    size_t starts[BATCH + 1] = {0};
+    for (uint32_t t = first; t < stop; t++)
+        starts[t - first + 1] = starts[t - first] + list_cuts(b, t, cuts + starts[t - first]);
+    for (size_t i = 0; i < starts[stop - first]; i++) find_symbols(b, &cuts[i]);
+    for (uint32_t t = first; t < stop; t++) {
+        if (token_length(m, t) == 1) continue;
+        const cut *c = find_pair(b, t, cuts + starts[t - first], starts[t - first + 1] - starts[t - first]);
+        if (c) take_merge(b, 256 + t, t, m->symbol_tokens[c->left_symbol], m->symbol_tokens[c->right_symbol], 1);
+        else take_merge(b, 256 + t, t, 0, 0, 0);
+    }
+}
+
+static void take_ranks(builder *b, cut *cuts) {
+    const uint32_t n = (uint32_t)b->model->n_tokens;
+    b->powers[0] = 1;
+    for (size_t i = 0; i < ROLLED; i++) b->powers[i + 1] = b->powers[i] * ROLL;
+    for (uint32_t t = 0; t < n; t++)
+        if (token_length(b->model, t) > 1) b->token_symbols[t] = 256 + t;
+    for (uint32_t t = 0; t < n; t += BATCH) take_some_ranks(b, t, n - t < BATCH ? n : t + BATCH, cuts);
 }
 
 /* Fills what depends on all symbols: their ids and lengths, and the pairs that had to wait. */
@@ -536,10 +717,13 @@ static unsigned bits_for(size_t n) {
     return bits;
 }
 
-static lf_status build_tokens(lf_bpe *m, size_t *where) {
+static lf_status build_tokens(builder *b, size_t *where) {
+    lf_bpe *m = b->model;
     m->token_bits = bits_for(m->n_tokens);
     m->token_slots = calloc((size_t)1 << m->token_bits, sizeof *m->token_slots);
-    if (!m->token_slots) return LF_ENOMEM;
+    b->known = calloc((size_t)1 << (m->token_bits + KNOWN_BITS - 3), 1);
+    uint8_t ascii[128][128] = {{0}};
+    if (!m->token_slots || !b->known) return LF_ENOMEM;
     for (uint32_t t = 0; t < m->n_tokens; t++) {
         const size_t n = token_length(m, t);
         if (n > m->longest) m->longest = n;
@@ -547,8 +731,10 @@ static lf_status build_tokens(lf_bpe *m, size_t *where) {
         uint64_t *slot = token_slot(m, token_bytes(m, t), n, hash);
         if (*slot) return *where = t, LF_EVALUE;
         *slot = hash >> 32 << 32 | (t + 1);
-        note_joined(m, token_bytes(m, t), n);
+        set_bit(b->known, known_bit(b, hash));
+        note_joined(m, ascii, token_bytes(m, t), n);
     }
+    note_joined_ascii(m, ascii);
     return LF_OK;
 }
 
@@ -588,14 +774,12 @@ static lf_status build(builder *b, uint32_t *made, size_t n_merges, size_t *wher
     if (listed) {
         const lf_status status = build_list(b, made, n_merges, where);
         if (status != LF_OK) return status;
-        for (uint32_t i = 0; i < n_merges; i++)
-            if (*list_slot(&b->list, b->list.pairs[2 * i], b->list.pairs[2 * i + 1]) == i + 1)
-                take_merge(b, 256 + i, made[i], b->list.pairs[2 * i], b->list.pairs[2 * i + 1]);
+        take_list(b, made, n_merges);
     } else {
-        for (uint32_t t = 0, s = 256; t < m->n_tokens; t++)
-            if (token_length(m, t) > 1) b->token_symbols[t] = s++;
-        for (uint32_t t = 0; t < m->n_tokens; t++)
-            if (token_length(m, t) > 1) take_merge(b, b->token_symbols[t], t, 0, 0);
+        cut *cuts = malloc(BATCH * ROLLED * sizeof *cuts);
+        if (!cuts) return LF_ENOMEM;
+        take_ranks(b, cuts);
+        free(cuts);
     }
     finish_symbols(b);
     return build_odd(b);
@@ -628,7 +812,7 @@ lf_status lf_bpe_new(lf_bpe **model, const uint8_t *blob, const int64_t *offsets
     if (!m->forms || !m->symbol_tokens || !m->prefixes || !m->symbol_ids || !m->symbol_lengths || !m->left ||
         !m->right || !m->pairs || !m->pair_filter || !m->joined_characters)
         goto end;
-    if ((status = build_tokens(m, where)) != LF_OK) goto end;
+    if ((status = build_tokens(&b, where)) != LF_OK) goto end;
     const size_t n_scratch = m->longest > SHORT ? m->longest : SHORT;
     b.list = (merge_list){.pairs = merges, .bits = bits_for(n_merges)};
     b.list.slots = merges ? calloc((size_t)1 << b.list.bits, sizeof *b.list.slots) : NULL;
@@ -644,7 +828,7 @@ lf_status lf_bpe_new(lf_bpe **model, const uint8_t *blob, const int64_t *offsets
     status = build(&b, made, n_merges, where);
 end:
     free(b.list.slots), free(b.token_symbols), free(b.lefts), free(b.rights);
-    free(b.symbols), free(b.scratch), free(made);
+    free(b.symbols), free(b.scratch), free(b.known), free(made);
     if (status == LF_OK) *model = m;
     else lf_bpe_free(m);
     return status;

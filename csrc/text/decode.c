@@ -8,17 +8,20 @@
 
 enum { INLINE = 15, LONG = 255, BLOCK = 4096, AHEAD = 16, FLAGS_SHIFT = 29, TOKEN_MOST = (1 << FLAGS_SHIFT) - 1 };
 
+/* What characters need, given the largest of their bytes. */
+static uint32_t flags_of(uint8_t largest) {
+    return (largest >= 0x80 ? LF_BEYOND_ASCII : 0u) | (largest >= 0xC4 ? LF_BEYOND_LATIN1 : 0u) |
+           (largest >= 0xF0 ? LF_BEYOND_BMP : 0u);
+}
+
 static uint32_t characters_of(const uint8_t *p, uint32_t n) {
-    uint32_t begun = 0, flags = 0;
+    uint32_t begun = 0;
     uint8_t largest = 0;
     for (uint32_t i = 0; i < n; i++) {
         begun += !lf_utf8_continues(p[i]);
         if (p[i] > largest) largest = p[i];
     }
-    if (largest >= 0x80) flags = LF_BEYOND_ASCII;
-    if (largest >= 0xC4) flags |= LF_BEYOND_LATIN1;
-    if (largest >= 0xF0) flags |= LF_BEYOND_BMP;
-    return flags << FLAGS_SHIFT | begun;
+    return flags_of(largest) << FLAGS_SHIFT | begun;
 }
 
 lf_status lf_decoder_new(lf_decoder **decoder, const uint8_t *blob, const int64_t *offsets, const uint32_t *ids,
@@ -111,6 +114,53 @@ size_t lf_decode(const lf_decoder *d, const uint32_t *ids, size_t n, uint8_t *ou
     return (size_t)(out - start);
 }
 
+lf_status lf_decode_some(const lf_decoder *d, const uint32_t *ids, size_t n, uint8_t *out, size_t room, size_t *n_done,
+                         size_t *n_bytes) {
+    const uint8_t (*slots)[16] = (const uint8_t (*)[16])d->slots;
+    const size_t n_ids = d->n_ids;
+    uint8_t *at = out, *end = out + room;
+    size_t i = 0;
+    for (; i < n && end - at >= 16; i++) {
+        if (LF_UNLIKELY(ids[i] >= n_ids)) break;
+        const uint8_t *slot = slots[ids[i]];
+        size_t length = slot[15];
+        memcpy(at, slot, 16);
+        if (LF_UNLIKELY(length - 1 >= INLINE)) {
+            if (length == 0) break;
+            uint32_t n_token;
+            const uint8_t *bytes = token(d, ids[i], &n_token);
+            if ((size_t)(end - at) < (size_t)n_token + 16) return *n_done = i, *n_bytes = (size_t)(at - out), LF_OK;
+            memcpy(at, bytes, n_token);
+            length = n_token;
+        }
+        at += length;
+    }
+    *n_done = i, *n_bytes = (size_t)(at - out);
+    return i < n && end - at >= 16 ? LF_EINDEX : LF_OK;
+}
+
+void lf_decode_measure_bytes(const uint8_t *bytes, size_t n, lf_decoded *sum) {
+    enum { LANES = 32, MOST = 255 };
+    uint8_t largest[LANES] = {0}, all = 0;
+    size_t at = 0, total = 0;
+    while (n - at >= LANES) { /* counts of a byte, added up before they overflow */
+        uint8_t begun[LANES] = {0};
+        for (int round = 0; round < MOST && n - at >= LANES; round++, at += LANES)
+            for (int i = 0; i < LANES; i++) {
+                begun[i] += (uint8_t)((int8_t)bytes[at + (size_t)i] >= -0x40);
+                largest[i] = bytes[at + (size_t)i] > largest[i] ? bytes[at + (size_t)i] : largest[i];
+            }
+        for (int i = 0; i < LANES; i++) total += begun[i];
+    }
+    for (int i = 0; i < LANES; i++) all = largest[i] > all ? largest[i] : all;
+    for (; at < n; at++) {
+        total += !lf_utf8_continues(bytes[at]);
+        all = bytes[at] > all ? bytes[at] : all;
+    }
+    sum->n_characters += total;
+    sum->flags |= flags_of(all);
+}
+
 /* The ids that are still to be written, from byte `from` of the first on. */
 typedef struct {
     const uint32_t *ids;
@@ -164,4 +214,11 @@ int lf_decode_text(const lf_decoder *d, lf_utf8_reader *reader, const uint32_t *
         memmove(block, block + progress.n_read, held);
     }
     return held == 0 && done == n_characters && is_width(progress.bits, largest);
+}
+
+int lf_decode_bytes_text(lf_utf8_reader *reader, const uint8_t *bytes, size_t n, unsigned width, uint32_t largest,
+                         void *out, size_t n_characters) {
+    lf_utf8_progress progress = {.bits = 0};
+    reader(bytes, n, width, out, n_characters, &progress);
+    return progress.n_read == n && progress.n_written == n_characters && is_width(progress.bits, largest);
 }

@@ -50,6 +50,18 @@ lf_status lf_decode_measure(const lf_decoder *decoder, const uint32_t *ids, size
  * all written; ids that changed meanwhile cannot make it write more. */
 size_t lf_decode(const lf_decoder *decoder, const uint32_t *ids, size_t n, uint8_t *out, size_t n_bytes);
 
+/* Writes the bytes of the ids as long as there is room for 16 bytes more than they have. *n_done is how many ids are written,
+ * *n_bytes how many bytes they have. LF_EINDEX: the next one is no token's. */
+lf_status lf_decode_some(const lf_decoder *decoder, const uint32_t *ids, size_t n, uint8_t *out, size_t room,
+                         size_t *n_done, size_t *n_bytes);
+
+/* Adds the characters that begin in some bytes to a sum. */
+void lf_decode_measure_bytes(const uint8_t *bytes, size_t n, lf_decoded *sum);
+
+/* Writes n bytes as n_characters characters, like lf_decode_text below. 64 bytes behind them have to be readable. */
+int lf_decode_bytes_text(lf_utf8_reader *reader, const uint8_t *bytes, size_t n, unsigned width, uint32_t largest,
+                         void *out, size_t n_characters);
+
 /* Writes the characters of the ids, `width` bytes each, the largest of the width that `largest` has. Returns 1 if that
  * gave n_characters, and 0 if the bytes are not UTF-8 or not those that were measured; then `out` holds something else, but
  * never more. */

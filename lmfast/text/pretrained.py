@@ -9,10 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-import urllib.error
-import urllib.request
 import warnings
-from http.client import HTTPException
 from pathlib import Path
 
 from lmfast.files import atomic_write
@@ -81,6 +78,8 @@ def _rank_file(download: Download) -> tuple[bytes, str]:
             return data, str(path)
     if _offline():
         raise FileNotFoundError(_advice(download, "LMFAST_OFFLINE is set, so it is not downloaded"))
+    from http.client import HTTPException
+
     try:
         data = _fetch(download.url)
     except (OSError, HTTPException) as error:
@@ -91,7 +90,9 @@ def _rank_file(download: Download) -> tuple[bytes, str]:
 
 
 def _fetch(url: str) -> bytes:
-    with urllib.request.urlopen(url, timeout=TIMEOUT_S) as response:
+    from urllib.request import urlopen  # not before: it takes longer than all else here
+
+    with urlopen(url, timeout=TIMEOUT_S) as response:
         data: bytes = response.read(MAX_FILE_BYTES + 1)
         missing = response.length or 0  # a chunked answer has no length and raises by itself
     if len(data) > MAX_FILE_BYTES:

@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import partial
 from itertools import accumulate
-from typing import Any, Literal, NamedTuple, TypeAlias, TypeGuard, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, TypeGuard, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -23,10 +23,12 @@ from numpy.typing import ArrayLike, NDArray
 from lmfast import _checking as checking
 from lmfast import threads as _threads
 from lmfast.text import _text
-from lmfast.text.encoding import Encoding, Layout, Side, Strategy, lay_out, pad
 from lmfast.text.patterns import splitter_of
 from lmfast.text.ragged import Ragged
-from lmfast.text.spec import NFC, AddedToken, Split, TokenizerSpec
+from lmfast.text.spec import AddedToken, Split, TokenizerSpec
+
+if TYPE_CHECKING:
+    from lmfast.text.encoding import Encoding, Side, Strategy
 
 __all__ = ["Offsets", "StreamDecoder", "Tokenizer"]
 
@@ -83,8 +85,11 @@ class Tokenizer(_text.Encoder):
     def __init__(self, spec: TokenizerSpec, *, cache_bytes: int = CACHE_BYTES, isa: str | None = None) -> None:
         check_added_tokens(spec, cache_bytes)
         model = spec.bpe
-        if any(not isinstance(normalizer, NFC) for normalizer in spec.normalizer):
-            raise ValueError("a byte-level BPE has no normalizer but NFC; a BPE over characters has any")
+        if spec.normalizer:
+            from lmfast.text.spec import NFC
+
+            if set(map(type, spec.normalizer)) != {NFC}:
+                raise ValueError("a byte-level BPE has no normalizer but NFC; a BPE over characters has any")
         merges = None
         if model.merges is not None:
             merges = np.searchsorted(model.vocab.ids, model.merges).astype(np.uint32)
@@ -389,6 +394,8 @@ class Tokenizer(_text.Encoder):
 
         Errors: ValueError where the texts cannot be cut to `max_length` in the way that is asked for.
         """
+        from lmfast.text.encoding import Layout, lay_out, pad
+
         layout = Layout(
             add_special_tokens, max_length, truncation, truncation_side, stride, pad_id, pad_type_id, padding_side
         )
@@ -421,6 +428,8 @@ class Tokenizer(_text.Encoder):
         found = [self.encoding(a, b, **options) for a, b in zip(firsts, seconds, strict=True)]
         if pad_to is None or not found:
             return found
+        from lmfast.text.encoding import Layout, pad
+
         length = max(map(len, found)) if pad_to == "longest" else pad_to
         length += -length % (pad_to_multiple_of or 1)
         layout = Layout(pad_id=pad_id, pad_type_id=pad_type_id, padding_side=padding_side)

@@ -1,5 +1,7 @@
 """Ids to text: whole, in batches, one id at a time, and ids that are none."""
 
+import contextlib
+import threading
 from typing import Any
 
 import numpy as np
@@ -155,7 +157,33 @@ def test_truth_long(tok: Tokenizer, rng: np.random.Generator) -> None:
     """Short and long tokens at every place of the output."""
     for n in (1, 7, 8, 9, 63, 1000, 50_000):
         ids = rng.choice(sorted(ALL), n)
-        assert tok.decode_bytes(ids) == b"".join(ALL[i] for i in ids.tolist())
+        want = b"".join(ALL[i] for i in ids.tolist())
+        assert tok.decode_bytes(ids) == tok.decode_bytes(ids.tolist()) == want
+        assert tok.decode(ids) == tok.decode(ids.tolist()) == want.decode("utf-8", "replace")
+    for n in (1, 2, 3, 300, 5000):  # longer than what is set aside for so many ids
+        assert tok.decode_bytes([268] * n) == b"a" * 200 * n
+        assert tok.decode([268] * n + [260, 0xAD]) == "a" * 200 * n + "中"
+
+
+def test_safety_a_list_that_another_thread_changes(tok: Tokenizer) -> None:
+    ids = [256, 65, 270] * 2000
+    done = threading.Event()
+
+    def change() -> None:
+        while not done.is_set():
+            del ids[10:]
+            ids.extend([256, 2**40, -1, 65] * 3000)
+            ids[:] = [65] * 6000
+
+    thread = threading.Thread(target=change)
+    thread.start()
+    try:
+        for _ in range(300):
+            with contextlib.suppress(IndexError):
+                assert set(tok.decode(ids)) <= set("Ahello world")
+    finally:
+        done.set()
+        thread.join()
 
 
 @given(IDS, st.sampled_from(POLICIES))

@@ -12,7 +12,6 @@ import re
 from collections.abc import Mapping
 from functools import partial
 from itertools import islice
-from pathlib import Path
 
 from lmfast.text.spec import TokenizerFileError, TokenizerSpec
 
@@ -45,7 +44,7 @@ def read(
         data = b"".join(islice(pieces, (MAX_FILE_BYTES >> 20) + 1))
     if len(data) > MAX_FILE_BYTES:
         raise TokenizerFileError(f"{where}: larger than {MAX_FILE_BYTES} bytes, the limit for a tokenizer file")
-    name, suffix = Path(path).name.removesuffix(".tokenizer.json"), Path(path).suffix
+    name, suffix = os.path.basename(where).removesuffix(".tokenizer.json"), os.path.splitext(where)[1]
     name = name.removesuffix(suffix) if suffix in (".json", ".model", ".tiktoken") else name
     start = data[:4096].lstrip()
     if not start:
@@ -78,7 +77,7 @@ def write(spec: TokenizerSpec, path: str | os.PathLike[str]) -> None:
     """
     from lmfast.files import atomic_write
 
-    suffix = Path(path).suffix
+    suffix = os.path.splitext(path)[1]
     if suffix == ".tiktoken":
         from lmfast.text.formats import tiktoken
 

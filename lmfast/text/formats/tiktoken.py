@@ -178,8 +178,7 @@ def _read_lines(text: bytes) -> Vocab | None:
     if found is None:
         return None
     ids, offsets, blob, hashes = found
-    hashes.sort()
-    if int(ids.max()) > _id_limit(ids.size) or bool(np.any(hashes[1:] == hashes[:-1])):
+    if int(ids.max()) > _id_limit(ids.size) or _text.may_repeat(hashes):
         return None
     if bool(np.any(ids[1:] <= ids[:-1])):
         order = np.argsort(ids)

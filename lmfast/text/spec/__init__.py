@@ -10,56 +10,61 @@ the model turns each piece into ids; where the caller asks for it, the post-proc
 The decoder goes the other way. Each of these has a module here.
 """
 
-from lmfast.text.spec.decoders import (
-    CTC,
-    BPEDecoder,
-    ByteFallback,
-    Decoder,
-    Fuse,
-    SentencePieceDecoder,
-    StripDecoder,
-    WordPieceDecoder,
-)
-from lmfast.text.spec.models import BPE, Kind, Model, ScoredBPE, Unigram, WordLevel, WordPiece
-from lmfast.text.spec.normalizers import (
-    NFC,
-    NFD,
-    NFKC,
-    NFKD,
-    BertNormalizer,
-    Lowercase,
-    Nmt,
-    Normalizer,
-    Precompiled,
-    Prepend,
-    SentencePieceNormalizer,
-    Strip,
-    StripAccents,
-)
-from lmfast.text.spec.post_processors import (
-    BertProcessing,
-    PostProcessor,
-    RobertaProcessing,
-    TemplatePiece,
-    TemplateProcessing,
-)
-from lmfast.text.spec.pre_tokenizers import (
-    Behavior,
-    BertPreTokenizer,
-    CharDelimiterSplit,
-    Digits,
-    FixedLength,
-    PrefixSpace,
-    PreTokenizer,
-    Punctuation,
-    Split,
-    UnicodeScripts,
-    Whitespace,
-    WhitespaceSplit,
-)
-from lmfast.text.spec.shared import ByteLevel, Metaspace, Replace
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from lmfast.text.spec.bpe import BPE
+from lmfast.text.spec.split import Behavior, Split
 from lmfast.text.spec.tokenizer_spec import AddedToken, TokenizerSpec
 from lmfast.text.spec.vocab import MAX_ID, TokenizerFileError, Vocab
+
+if TYPE_CHECKING:
+    from lmfast.text.spec.decoders import (
+        CTC,
+        BPEDecoder,
+        ByteFallback,
+        Decoder,
+        Fuse,
+        SentencePieceDecoder,
+        StripDecoder,
+        WordPieceDecoder,
+    )
+    from lmfast.text.spec.models import Kind, Model, ScoredBPE, Unigram, WordLevel, WordPiece
+    from lmfast.text.spec.normalizers import (
+        NFC,
+        NFD,
+        NFKC,
+        NFKD,
+        BertNormalizer,
+        Lowercase,
+        Nmt,
+        Normalizer,
+        Precompiled,
+        Prepend,
+        SentencePieceNormalizer,
+        Strip,
+        StripAccents,
+    )
+    from lmfast.text.spec.post_processors import (
+        BertProcessing,
+        PostProcessor,
+        RobertaProcessing,
+        TemplatePiece,
+        TemplateProcessing,
+    )
+    from lmfast.text.spec.pre_tokenizers import (
+        BertPreTokenizer,
+        CharDelimiterSplit,
+        Digits,
+        FixedLength,
+        PrefixSpace,
+        PreTokenizer,
+        Punctuation,
+        UnicodeScripts,
+        Whitespace,
+        WhitespaceSplit,
+    )
+    from lmfast.text.spec.shared import ByteLevel, Metaspace, Replace
 
 __all__ = [
     "BPE",
@@ -116,3 +121,15 @@ __all__ = [
     "WordPiece",
     "WordPieceDecoder",
 ]
+
+_LATER = ("models", "shared", "pre_tokenizers", "normalizers", "post_processors", "decoders")
+"""Modules imported at the first use of theirs: dataclasses are slow to make, and a rank file needs none of these."""
+
+
+def __getattr__(name: str) -> Any:
+    for module in _LATER if name in __all__ else ():
+        here = import_module(f"{__name__}.{module}")
+        if name in here.__all__:
+            globals()[name] = getattr(here, name)
+            return globals()[name]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -6,9 +6,10 @@ Each is named as in Hugging Face tokenizers and does the same.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 from lmfast.text.spec.shared import ByteLevel, Metaspace
+from lmfast.text.spec.split import Behavior, Split
 
 __all__ = [
     "Behavior",
@@ -24,19 +25,6 @@ __all__ = [
     "Whitespace",
     "WhitespaceSplit",
 ]
-
-Behavior: TypeAlias = Literal["isolated", "removed", "merged_with_previous", "merged_with_next", "contiguous"]
-"""What becomes of a match: a piece of its own, nothing, a part of a neighbouring piece, or one with its like."""
-
-
-@dataclass(frozen=True, slots=True)
-class Split:
-    """Cuts every piece at the matches of a regular expression (or of a literal string)."""
-
-    pattern: str
-    behavior: Behavior = "isolated"
-    invert: bool = False
-    literal: bool = False
 
 
 @dataclass(frozen=True, slots=True)

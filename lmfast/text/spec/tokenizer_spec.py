@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, is_dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lmfast.text.spec.decoders import Decoder
-from lmfast.text.spec.models import BPE, Model
-from lmfast.text.spec.normalizers import Normalizer
-from lmfast.text.spec.post_processors import PostProcessor, TemplateProcessing
-from lmfast.text.spec.pre_tokenizers import PreTokenizer
+from lmfast.text.spec.bpe import BPE
 from lmfast.text.spec.vocab import Vocab
+
+if TYPE_CHECKING:
+    from lmfast.text.spec.decoders import Decoder
+    from lmfast.text.spec.models import Model
+    from lmfast.text.spec.normalizers import Normalizer
+    from lmfast.text.spec.post_processors import PostProcessor, TemplateProcessing
+    from lmfast.text.spec.pre_tokenizers import PreTokenizer
 
 __all__ = ["AddedToken", "TokenizerSpec"]
 
@@ -76,12 +78,18 @@ class TokenizerSpec:
     def template(self) -> TemplateProcessing | None:
         """The post-processor as a template."""
         processor = self.post_processor
-        return processor if processor is None or isinstance(processor, TemplateProcessing) else processor.template
+        if processor is None:
+            return None
+        from lmfast.text.spec.post_processors import TemplateProcessing
+
+        return processor if isinstance(processor, TemplateProcessing) else processor.template
 
     @property
     def fingerprint(self) -> str:
         """SHA-256 of the contents (the name excluded) as 64 hexadecimal digits; the same in every process."""
         if not self._fingerprint:
+            import hashlib
+
             digest = hashlib.sha256()
             for f in sorted(fields(self), key=lambda f: f.name):
                 if f.name not in ("name", "_fingerprint"):

@@ -88,7 +88,8 @@ def read(model: Node, added: list[AddedToken]) -> BPE:
     node = model["vocab"]
     ids_of = read_ids(node)
     pairs, made = read_merges(model["merges"], ids_of)
-    in_merges = {*np.intersect1d([token.id for token in added], np.append(pairs, made)).tolist()}
+    added_ids = np.array([token.id for token in added], np.int64)
+    in_merges = {*added_ids[np.isin(added_ids, np.append(pairs, made))].tolist()}
     for token in added:
         unreached = ids_of.get(token.content) == token.id and token.id not in in_merges
         if unreached and (is_always_found(token) or _to_bytes([token.content]) is None):
