@@ -17,6 +17,11 @@ static inline uint64_t bits(__m256i low, __m256i high) {
     return (uint32_t)_mm256_movemask_epi8(low) | (uint64_t)(uint32_t)_mm256_movemask_epi8(high) << 32;
 }
 
+static inline block folded(block b) {
+    const __m256i bit = _mm256_set1_epi8(0x20);
+    return (block){_mm256_or_si256(b.low, bit), _mm256_or_si256(b.high, bit)};
+}
+
 static inline uint64_t equal(block b, uint8_t c) {
     const __m256i all = _mm256_set1_epi8((char)c);
     return bits(_mm256_cmpeq_epi8(b.low, all), _mm256_cmpeq_epi8(b.high, all));

@@ -2,12 +2,15 @@
 #include <immintrin.h>
 #include <stdint.h>
 
+#include "lf.h"
+
 typedef __m512i block;
 
 static inline block load_block(const uint8_t *p, size_t left) {
     return left >= 64 ? _mm512_loadu_si512(p) : _mm512_maskz_loadu_epi8(((uint64_t)1 << left) - 1, p);
 }
 
+static inline block folded(block b) { return _mm512_or_si512(b, _mm512_set1_epi8(0x20)); }
 static inline uint64_t equal(block b, uint8_t c) { return _mm512_cmpeq_epi8_mask(b, _mm512_set1_epi8((char)c)); }
 static inline uint64_t high(block b) { return _mm512_movepi8_mask(b); }
 
@@ -29,8 +32,8 @@ static inline size_t append(uint32_t *bounds, uint32_t offset, uint64_t starts) 
     _mm512_storeu_si512(bounds + 16 * part,                                                                            \
                         _mm512_add_epi32(base, _mm512_cvtepu8_epi32(_mm512_extracti32x4_epi32(packed, part))))
     STORE(0);
-    if (n > 16) {
-        STORE(1);
+    STORE(1);
+    if (LF_UNLIKELY(n > 32)) {
         STORE(2);
         STORE(3);
     }

@@ -25,7 +25,8 @@ typedef lf_block_carry carry;
 enum { BLOCK = 64 };
 
 /* The including file gives: a vector `block` of 64 bytes; load_block(p, left), which fills with zeros past `left` bytes;
- * equal(b, c), in_range(b, low, high), high(b): the bytes that are c, in [low, high], above 127; and
+ * equal(b, c), in_range(b, low, high), high(b): the bytes that are c, in [low, high], above 127;
+ * folded(b), in which A-Z and a-z are a-z and no other byte is; and
  * append(bounds, offset, starts): writes offset + i for each bit i of `starts`, returns how many. */
 
 static inline int lowest(mask m) { return __builtin_ctzll(m); }
@@ -98,12 +99,10 @@ static mask common_letters(block b, mask above, const uint8_t *p, size_t left, m
     return two | three;
 }
 
-/* The classes of the characters outside ASCII. */
-static void beyond_ascii(lf_split_run *r, block b, mask above, const uint8_t *p, size_t left, masks *m) {
-    masks *spill = &r->spill;
-    m->letter |= spill->letter, m->number |= spill->number, m->space |= spill->space;
-    m->upper |= spill->upper, m->lower |= spill->lower, m->mark |= spill->mark;
-    m->inside = spill->inside;
+/* The classes of the characters outside ASCII, in a block or from the one before. */
+static __attribute__((noinline)) masks beyond_ascii(lf_split_run *r, block b, mask above, const uint8_t *p,
+                                                    size_t left) {
+    masks *spill = &r->spill, all = *spill, *m = &all;
     memset(spill, 0, sizeof *spill);
     mask firsts = above & ~in_range(b, 0x80, 0xBF);
     firsts &= ~common_letters(b, firsts, p, left, m, spill);
@@ -116,27 +115,38 @@ static void beyond_ascii(lf_split_run *r, block b, mask above, const uint8_t *p,
         if (i + length > BLOCK) spill->inside |= (bit(length) - 1) >> (BLOCK - i);
         set_class(m, spill, lf_class_of(r->unicode, c), i, length);
     }
+    return all;
 }
 
 /* The masks of the block at `at`. */
-static inline void classify(lf_split_run *r, size_t at, masks *m) {
-    memset(m, 0, sizeof *m);
-    if (LF_UNLIKELY(at >= r->n)) return;
+static inline masks classify(lf_split_run *r, size_t at, lf_split split) {
+    masks m = {0};
+    if (LF_UNLIKELY(at >= r->n)) return m;
     const uint8_t *p = r->text + at;
     const size_t left = r->n - at;
     const block b = load_block(p, left);
-    const mask above = high(b);
-    m->upper = in_range(b, 'A', 'Z');
-    m->lower = in_range(b, 'a', 'z');
-    m->letter = m->upper | m->lower;
-    m->number = in_range(b, '0', '9');
-    m->blank = equal(b, ' ');
-    m->newline = equal(b, '\n') | equal(b, '\r');
-    m->space = m->blank | in_range(b, '\t', '\r');
-    m->apostrophe = equal(b, '\'');
-    m->slash = equal(b, '/');
-    m->above = above;
-    if (LF_UNLIKELY(above)) beyond_ascii(r, b, above, p, left, m);
+    m.above = high(b);
+    if (split == LF_SPLIT_O200K) {
+        m.upper = in_range(b, 'A', 'Z');
+        m.lower = in_range(b, 'a', 'z');
+        m.letter = m.upper | m.lower;
+        m.slash = equal(b, '/');
+    } else {
+        m.letter = in_range(folded(b), 'a', 'z');
+    }
+    m.number = in_range(b, '0', '9');
+    m.blank = equal(b, ' ');
+    m.newline = equal(b, '\n') | equal(b, '\r');
+    m.space = m.blank | in_range(b, '\t', '\r');
+    m.apostrophe = equal(b, '\'');
+    if (LF_UNLIKELY(m.above)) {
+        const masks more = beyond_ascii(r, b, m.above, p, left);
+        m.letter |= more.letter, m.number |= more.number, m.space |= more.space;
+        m.inside = more.inside;
+        if (split == LF_SPLIT_O200K) m.upper |= more.upper, m.lower |= more.lower, m.mark = more.mark;
+        m.odd_number = more.odd_number, m.odd_space = more.odd_space;
+    }
+    return m;
 }
 
 /* '(?:[sdmt]|ll|ve|re) at byte `at`: its length, 0 if it is none. */
@@ -166,14 +176,14 @@ static inline mask groups_of_three(mask number, carry *c) {
     const mask before = number << 1 | c->number >> 63;
     const mask fourth = number & before & (number << 2 | c->number >> 62) & (number << 3 | c->number >> 61);
     mask found = (number & ~before) | (c->groups & fourth), all = found;
-    while ((found = found << 3 & fourth)) all |= found;
+    found = found << 3 & fourth, all |= found;
+    while (LF_UNLIKELY(found = found << 3 & fourth)) all |= found;
     c->groups = all >> 61;
     return all;
 }
 
-static inline mask gpt2(lf_split_run *r, size_t base, mask valid, mask end, const masks *m, const masks *x,
+static inline mask gpt2(lf_split_run *r, size_t base, mask valid, mask end, const masks *m, const masks *x, carry *c,
                         mask *doubt) {
-    carry *c = &r->carry;
     const mask symbol = valid & ~(m->letter | m->number | m->space);
     const mask before_number = m->number << 1 | c->number >> 63;
     const mask first = (m->letter & ~(m->letter << 1 | c->letter)) | (m->number & ~before_number) |
@@ -200,29 +210,36 @@ static inline mask gpt2(lf_split_run *r, size_t base, mask valid, mask end, cons
     return starts;
 }
 
+/* Of the bytes that begin a line with white space, those that begin a piece: those with no newline later in their run. This
+ * and what else is rare is kept out of line, so that the common way has the registers. */
+static __attribute__((noinline)) mask doubtful_indents(size_t n, size_t base, mask indent, mask plain, mask newline,
+                                                       mask end, mask next_space, mask next_newline, mask *doubt) {
+    const mask sum = plain + indent, after = sum & ~plain;
+    for (mask ends = after & newline; ends; ends &= ends - 1)
+        indent &= ~bit((size_t)highest(indent & (bit((size_t)lowest(ends)) - 1)));
+    if (after & end) *doubt |= indent;
+    if (sum < plain) { /* the last run goes on in the next block */
+        const mask last = bit((size_t)highest(indent)), run = next_space & ~next_newline;
+        const size_t length = ~run ? (size_t)lowest(~run) : BLOCK;
+        if (length == BLOCK || base + BLOCK + length == n) *doubt |= last;
+        else if (next_newline >> length & 1) indent &= ~last;
+    }
+    return indent;
+}
+
 /* White space where newlines end pieces, after the newlines that symbols absorb. */
 static inline mask white_space(lf_split_run *r, size_t base, mask end, mask absorbed, const masks *m, const masks *x,
-                               mask *doubt) {
-    carry *c = &r->carry;
+                               carry *c, mask *doubt) {
     const mask open = m->space & ~absorbed, plain = m->space & ~m->newline;
     const mask space_after = (m->space | end) >> 1 | ((x->space | (base + BLOCK == r->n)) << 63);
     mask starts = open & ~(open << 1 | c->open_space);
     starts |= plain & ~space_after & ~m->inside & ~m->odd_space;
     *doubt |= m->odd_space;
     mask indent = plain & (m->newline << 1 | c->newline); /* begins a piece if no newline follows in its run */
-    if (indent) {
-        const mask sum = plain + indent, after = sum & ~plain;
-        for (mask ends = after & m->newline; ends; ends &= ends - 1)
-            indent &= ~bit((size_t)highest(indent & (bit((size_t)lowest(ends)) - 1)));
-        if (LF_UNLIKELY(after & end)) *doubt |= indent;
-        if (sum < plain) { /* the last run goes on in the next block */
-            const mask last = bit((size_t)highest(indent)), run = x->space & ~x->newline;
-            const size_t length = ~run ? (size_t)lowest(~run) : BLOCK;
-            if (length == BLOCK || base + BLOCK + length == r->n) *doubt |= last;
-            else if (x->newline >> length & 1) indent &= ~last;
-        }
-        starts |= indent;
-    }
+    const mask sum = plain + indent, after = sum & ~plain;
+    if (LF_UNLIKELY((after & (m->newline | end)) | (sum < plain)))
+        indent = doubtful_indents(r->n, base, indent, plain, m->newline, end, x->space, x->newline, doubt);
+    starts |= indent;
     c->open_space = open >> 63, c->newline = m->newline >> 63, c->space = m->space >> 63;
     return starts;
 }
@@ -247,9 +264,20 @@ static inline mask whole_symbols(mask first, mask symbol, const masks *m, const 
     return all;
 }
 
-static inline mask cl100k(lf_split_run *r, size_t base, mask valid, mask end, const masks *m, const masks *x,
+/* The letters right after the contractions at the bits of `found`: they begin pieces. Those in the next block go to *next. */
+static __attribute__((noinline)) mask after_contractions(const lf_split_run *r, size_t base, mask found, mask letter,
+                                                         mask next_letter, mask *next) {
+    mask starts = 0;
+    for (; found; found &= found - 1) {
+        const size_t i = (size_t)lowest(found);
+        const unsigned length = contraction(r, base + i, 1);
+        if (length && has_bit(letter, next_letter, i + length)) set_bit(&starts, next, i + length);
+    }
+    return starts;
+}
+
+static inline mask cl100k(lf_split_run *r, size_t base, mask valid, mask end, const masks *m, const masks *x, carry *c,
                           int digits, mask *doubt) {
-    carry *c = &r->carry;
     const mask symbol = valid & ~(m->letter | m->number | m->space);
     const mask absorbing = m->newline & (symbol << 1 | c->symbol | c->absorbed);
     const mask absorbed = m->newline & ~(m->newline + absorbing);
@@ -262,23 +290,23 @@ static inline mask cl100k(lf_split_run *r, size_t base, mask valid, mask end, co
     } else {
         starts |= numbers_of_three(m, c, doubt);
     }
-    starts |= white_space(r, base, end, absorbed, m, x, doubt);
+    starts |= white_space(r, base, end, absorbed, m, x, c, doubt);
     starts |= c->begin;
     c->begin = 0;
-    const mask letters_after = m->letter >> 1 | x->letter << 63;
-    for (mask found = m->apostrophe & symbols & letters_after; found; found &= found - 1) {
-        const size_t i = (size_t)lowest(found);
-        const unsigned length = contraction(r, base + i, 1);
-        if (length && has_bit(m->letter, x->letter, i + length)) set_bit(&starts, &c->begin, i + length);
+    const mask letters_after = (m->letter >> 1 | x->letter << 63) & (m->letter >> 2 | x->letter << 62);
+    const mask found = m->apostrophe & symbols & letters_after;
+    if (LF_UNLIKELY(found)) {
+        mask begin = 0;
+        starts |= after_contractions(r, base, found, m->letter, x->letter, &begin);
+        c->begin = begin;
     }
     c->letter = m->letter >> 63, c->symbol = symbol >> 63, c->blank = m->blank >> 63;
     c->prefix = prefix >> 63, c->absorbed = absorbed >> 63, c->number = m->number;
     return starts;
 }
 
-static inline mask o200k(lf_split_run *r, size_t base, mask valid, mask end, const masks *m, const masks *x,
+static inline mask o200k(lf_split_run *r, size_t base, mask valid, mask end, const masks *m, const masks *x, carry *c,
                          mask *doubt) {
-    carry *c = &r->carry;
     const mask word = m->letter | m->mark, both = word & ~(m->upper | m->lower);
     const mask symbol = valid & ~(word | m->number | m->space);
     const mask word_before = word << 1 | c->word;
@@ -295,7 +323,7 @@ static inline mask o200k(lf_split_run *r, size_t base, mask valid, mask end, con
     starts |= m->upper & (m->lower << 1 | c->lower);
     *doubt |= m->upper & (both << 1 | c->both);
     starts |= numbers_of_three(m, c, doubt);
-    starts |= white_space(r, base, end, absorbed & m->newline, m, x, doubt);
+    starts |= white_space(r, base, end, absorbed & m->newline, m, x, c, doubt);
     starts = (starts & ~c->drop) | c->begin;
     c->drop = c->begin = 0;
     /* A contraction belongs to the word before it, unless that is a contraction itself. */
@@ -327,7 +355,7 @@ static inline mask o200k(lf_split_run *r, size_t base, mask valid, mask end, con
 }
 
 /* Decides the bytes in doubt, the first one first. */
-static mask settle(lf_split_run *r, size_t base, mask starts, mask doubt) {
+static __attribute__((noinline)) mask settle(lf_split_run *r, size_t base, mask starts, mask doubt) {
     starts &= ~doubt;
     for (; doubt; doubt &= doubt - 1) {
         const int i = lowest(doubt);
@@ -343,16 +371,16 @@ static mask settle(lf_split_run *r, size_t base, mask starts, mask doubt) {
 }
 
 /* The starts of the block at `base`, whose masks are m and whose next block's are x. */
-static inline mask starts_of(lf_split_run *r, size_t base, const masks *m, const masks *x, lf_split split) {
+static inline mask starts_of(lf_split_run *r, size_t base, const masks *m, const masks *x, carry *c, lf_split split) {
     const size_t left = r->n - base;
     const mask valid = left >= BLOCK ? ~(mask)0 : bit(left) - 1, end = left < BLOCK ? bit(left) : 0;
     mask doubt = 0, starts = 0;
     switch (split) {
-    case LF_SPLIT_GPT2: starts = gpt2(r, base, valid, end, m, x, &doubt); break;
+    case LF_SPLIT_GPT2: starts = gpt2(r, base, valid, end, m, x, c, &doubt); break;
     case LF_SPLIT_CL100K:
-    case LF_SPLIT_LLAMA3: starts = cl100k(r, base, valid, end, m, x, 3, &doubt); break;
-    case LF_SPLIT_QWEN2: starts = cl100k(r, base, valid, end, m, x, 1, &doubt); break;
-    case LF_SPLIT_O200K: starts = o200k(r, base, valid, end, m, x, &doubt); break;
+    case LF_SPLIT_LLAMA3: starts = cl100k(r, base, valid, end, m, x, c, 3, &doubt); break;
+    case LF_SPLIT_QWEN2: starts = cl100k(r, base, valid, end, m, x, c, 1, &doubt); break;
+    case LF_SPLIT_O200K: starts = o200k(r, base, valid, end, m, x, c, &doubt); break;
     case LF_SPLIT_NONE: break;
     }
     starts &= valid;
@@ -362,25 +390,30 @@ static inline mask starts_of(lf_split_run *r, size_t base, const masks *m, const
     return starts;
 }
 
-/* Blocks until a batch is full. Hands over to split.c for good where a piece is a giant. */
-static inline lf_split_batch fill_blocks(lf_split_run *r, uint32_t *bounds, lf_split split) {
+/* Blocks until a batch is full. Hands over to split.c for good where a piece is a giant. The masks and the carry are kept
+ * here, where the compiler need not have them in memory. */
+static inline __attribute__((always_inline)) lf_split_batch fill_blocks(lf_split_run *r, uint32_t *bounds,
+                                                                        lf_split split) {
     lf_split_batch batch = {.base = r->last};
     size_t n_bounds = r->at > 0; /* the piece that the batch before left open */
     bounds[0] = 0;
-    masks now = r->ahead;
+    masks now = r->ahead, ahead = now;
+    carry c = r->carry;
     const size_t stop = r->n - r->at < LF_SPLIT_WINDOW ? r->n : r->at + LF_SPLIT_WINDOW;
     while (r->at < stop) {
         if (LF_UNLIKELY(r->at - batch.base > LF_SPLIT_GIANT)) {
             r->vector = 0;
             break;
         }
-        classify(r, r->at + BLOCK, &r->ahead);
+        ahead = classify(r, r->at + BLOCK, split);
         batch.beyond_ascii |= now.above != 0;
-        const mask starts = starts_of(r, r->at, &now, &r->ahead, split);
+        const mask starts = starts_of(r, r->at, &now, &ahead, &c, split);
         n_bounds += append(bounds + n_bounds, (uint32_t)(r->at - batch.base), starts);
-        now = r->ahead;
+        now = ahead;
         r->at += BLOCK;
     }
+    r->ahead = ahead;
+    r->carry = c;
     batch.n_pieces = n_bounds - (n_bounds > 0);
     if (!r->vector) {
         r->at = r->last;
@@ -396,7 +429,7 @@ static inline lf_split_batch fill_blocks(lf_split_run *r, uint32_t *bounds, lf_s
 static inline lf_split_batch fill(lf_split_run *r, uint32_t *bounds) {
     if (LF_UNLIKELY(r->vector < 0)) { /* the first batch */
         r->vector = r->split != LF_SPLIT_NONE && r->n > 0;
-        if (r->vector) classify(r, 0, &r->ahead);
+        if (r->vector) r->ahead = classify(r, 0, r->split);
     }
     while (r->vector) {
         lf_split_batch batch = {0};
