@@ -720,7 +720,7 @@ static unsigned bits_for(size_t n) {
 static lf_status build_tokens(builder *b, size_t *where) {
     lf_bpe *m = b->model;
     m->token_bits = bits_for(m->n_tokens);
-    m->token_slots = calloc((size_t)1 << m->token_bits, sizeof *m->token_slots);
+    m->token_slots = lf_pages_new(((size_t)1 << m->token_bits) * sizeof *m->token_slots);
     b->known = calloc((size_t)1 << (m->token_bits + KNOWN_BITS - 3), 1);
     uint8_t ascii[128][128] = {{0}};
     if (!m->token_slots || !b->known) return LF_ENOMEM;
@@ -836,7 +836,8 @@ end:
 
 void lf_bpe_free(lf_bpe *m) {
     if (!m) return;
-    free(m->token_slots), free(m->symbol_ids), free(m->symbol_lengths), free(m->left), free(m->right);
+    free(m->symbol_ids), free(m->symbol_lengths), free(m->left), free(m->right);
+    lf_pages_free(m->token_slots, ((size_t)1 << m->token_bits) * sizeof *m->token_slots);
     lf_pages_free(m->pairs, ((size_t)1 << m->pair_bits) * sizeof *m->pairs);
     if (m->prefixes) prefixes_free(*m->prefixes);
     free(m->prefixes), free(m->symbol_tokens), free(m->pair_filter), free(m->joined_characters), free(m->forms);

@@ -8,7 +8,8 @@
  * A str holds its characters in one, two or four bytes each, after the largest one. Number and width of the characters are
  * sums over the tokens even where a character is split between tokens, for every character has one byte that begins it.
  * So one pass over the ids and a small table finds them, then the str is made, and the bytes go through a block of 4 KB
- * into it. Whether they are UTF-8 is seen there.
+ * into it. Whether they are UTF-8 is seen there. Ids that come a few at a time become bytes first, which are counted as
+ * they come (lf_decode_some) and then become the str.
  *
  * Complexity: linear in the ids and bytes. Memory: 24 bytes an id up to the largest. */
 #ifndef LF_TEXT_DECODE_H

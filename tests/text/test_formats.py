@@ -4,6 +4,8 @@ import base64
 import json
 import random
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import regex
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmfast.text import formats
+from lmfast.text import _text, formats, spec
 from lmfast.text.formats import huggingface, tiktoken
 from lmfast.text.formats.oniguruma import from_oniguruma, to_oniguruma
 from lmfast.text.formats.published import DOWNLOADS, SPECIAL_TOKENS
@@ -168,6 +170,34 @@ def test_property_lines_are_read_or_sent_on(lines: list[bytes]) -> None:
         for i, (a, _) in enumerate(want):
             for j, (b, _) in enumerate(want):
                 assert a != b or hashes[i] == hashes[j]
+
+
+@given(st.lists(st.integers(0, 2**64 - 1), max_size=60), st.integers(0, 70))
+def test_property_equal_hashes_are_seen(hashes: list[int], bits: int) -> None:
+    """Of hashes that end alike some may be taken for equal; two that are equal are always seen."""
+    found = [hash_ >> bits << bits for hash_ in hashes]
+    got = _text.may_repeat(np.array(found, np.uint64))
+    assert got or len(set(found)) == len(found)
+    if bits == 0 and len({hash_ >> 33 for hash_ in found}) == len(found):
+        assert not got
+
+
+def test_unit_a_rank_file_needs_few_modules(tmp_path: Path) -> None:
+    """Importing the rest takes longer than reading the vocabulary."""
+    (tmp_path / "a.tiktoken").write_bytes(rank_file(SMALL))
+    code = (
+        "import sys, lmfast; lmfast.Tokenizer.from_file('a.tiktoken', 'gpt2').encode_batch(['a'], threads=1); print("
+        "[m for m in ('concurrent.futures', 'regex', 'urllib.request', 'lmfast.text.spec.decoders',"
+        " 'lmfast.text.spec.models', 'lmfast.text.spec.normalizers', 'lmfast.text.encoding') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.PIPE, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_unit_every_name_of_the_spec_is_there() -> None:
+    assert [name for name in spec.__all__ if not hasattr(spec, name)] == []
+    with pytest.raises(AttributeError, match="Metaspaces"):
+        spec.Metaspaces  # noqa: B018
 
 
 def test_unit_special_tokens() -> None:

@@ -38,10 +38,11 @@ def read(
     is missing, unknown, or not wanted; OSError as `open` raises it.
     """
     where = os.fspath(path)
-    with open(path, "rb") as file:
-        # In pieces, for one large read reserves what it asks for.
-        pieces = iter(partial(file.read, 1 << 20), b"")
-        data = b"".join(islice(pieces, (MAX_FILE_BYTES >> 20) + 1))
+    with open(path, "rb", buffering=0) as file:
+        # One read where the system knows the size; then in pieces, for a read reserves what it asks for.
+        data = file.read(min(os.fstat(file.fileno()).st_size, MAX_FILE_BYTES) + 1)
+        if rest := b"".join(islice(iter(partial(file.read, 1 << 20), b""), (MAX_FILE_BYTES >> 20) + 1)):
+            data += rest
     if len(data) > MAX_FILE_BYTES:
         raise TokenizerFileError(f"{where}: larger than {MAX_FILE_BYTES} bytes, the limit for a tokenizer file")
     name, suffix = os.path.basename(where).removesuffix(".tokenizer.json"), os.path.splitext(where)[1]

@@ -25,12 +25,12 @@ def read_merges(node: Node, ids_of: dict[str, int], prefix: str = "") -> tuple[N
     kinds = set(map(type, merges))
     if kinds == {str}:
         # Lines of the old `merges.txt` were taken over as they were, its heading too, which the library skips.
-        merges = [merge for merge in merges if not merge.startswith("#version")]
-        parts = " ".join(merges).split(" ") if merges else []
-        n_chars = np.fromiter(map(len, parts), np.int64, len(parts))
-        # One space in every merge: as many parts as two for each, and the right lengths from the first on.
-        whole = np.fromiter(map(len, merges), np.int64, len(merges))
-        right = len(parts) == 2 * len(merges) and np.array_equal(n_chars[0::2] + n_chars[1::2] + 1, whole)
+        text = " ".join(merges)
+        if "#version" in text:
+            merges = [merge for merge in merges if not merge.startswith("#version")]
+            text = " ".join(merges)
+        parts = text.split(" ") if merges else []
+        right = set(map(str.count, merges, repeat(" "))) <= {1}
     elif kinds <= {list}:
         parts = list(chain.from_iterable(merges))
         right = set(map(len, merges)) <= {2} and set(map(type, parts)) <= {str}
