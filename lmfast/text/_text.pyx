@@ -836,7 +836,7 @@ cdef class Encoder:
         cdef lf_decoded sum = lf_decoded(0, 0)
         if errors is None:
             return self.decode_bytes_of(data, n)
-        self.measure(data, n, 0, &sum)
+        self.measure(data, n, &sum)
         return self.decode_text(data, n, sum, errors)
 
     def _decode_list(self, list ids not None, errors):
@@ -859,7 +859,9 @@ cdef class Encoder:
                     m = 1
                 self.append(&text, some, m, <size_t>at)
                 at += <Py_ssize_t>m
-            return PyBytes_FromStringAndSize(<char *>text.data, <Py_ssize_t>text.n) if errors is None else self.text_of(&text, errors)
+            if errors is None:
+                return PyBytes_FromStringAndSize(<char *>text.data, <Py_ssize_t>text.n)
+            return self.text_of(&text, errors)
         finally:
             free(text.data)
 
@@ -869,7 +871,8 @@ cdef class Encoder:
         cdef lf_status status
         cdef uint8_t *more
         while True:
-            status = lf_decode_some(self.decoder, ids + done, n - done, text.data + text.n, text.room - text.n - 64, &m, &written)
+            status = lf_decode_some(self.decoder, ids + done, n - done, text.data + text.n, text.room - text.n - 64, &m,
+                                    &written)
             lf_decode_measure_bytes(text.data + text.n, written, &text.sum)
             done += m
             text.n += written
@@ -883,20 +886,21 @@ cdef class Encoder:
             text.data = more
             text.room *= 2
 
-    cdef str text_of(self, const growing *bytes_, errors):
+    cdef str text_of(self, const growing *source, errors):
         codecs_lookup_error(errors)
-        cdef Py_UCS4 largest = largest_of(bytes_.sum.flags)
-        text = PyUnicode_New(<Py_ssize_t>bytes_.sum.n_characters, largest)
+        cdef size_t n = source.n, n_characters = source.sum.n_characters
+        cdef Py_UCS4 largest = largest_of(source.sum.flags)
+        text = PyUnicode_New(<Py_ssize_t>n_characters, largest)
         cdef void *out = PyUnicode_DATA(text)
         cdef unsigned width = <unsigned>PyUnicode_KIND(text)
         cdef int well_formed
-        if bytes_.n <= 16384:
-            well_formed = lf_decode_bytes_text(self.reader, bytes_.data, bytes_.n, width, largest, out, bytes_.sum.n_characters)
+        if n <= 16384:
+            well_formed = lf_decode_bytes_text(self.reader, source.data, n, width, largest, out, n_characters)
         else:
             with nogil:
-                lf_pages_advise(out, bytes_.sum.n_characters * width)
-                well_formed = lf_decode_bytes_text(self.reader, bytes_.data, bytes_.n, width, largest, out, bytes_.sum.n_characters)
-        return text if well_formed else PyBytes_FromStringAndSize(<char *>bytes_.data, <Py_ssize_t>bytes_.n).decode("utf-8", errors)
+                lf_pages_advise(out, n_characters * width)
+                well_formed = lf_decode_bytes_text(self.reader, source.data, n, width, largest, out, n_characters)
+        return text if well_formed else PyBytes_FromStringAndSize(<char *>source.data, <Py_ssize_t>n).decode("utf-8", errors)
 
     cdef uint32_t odd_id(self, item, Py_ssize_t where) except? 0:
         # an int that is no plain small one
@@ -908,8 +912,7 @@ cdef class Encoder:
             raise IndexError(f"ids[{where}] = {item} is outside [0, {self.decoder.n_ids})")
         return <uint32_t>number
 
-    cdef int measure(self, const uint32_t *data, size_t n, size_t first, lf_decoded *sum) except -1:
-        # adds ids, of which the first has that number, to a sum
+    cdef int measure(self, const uint32_t *data, size_t n, lf_decoded *sum) except -1:
         cdef size_t where = 0
         cdef lf_status status
         if self.decoder == NULL:
@@ -919,7 +922,7 @@ cdef class Encoder:
         else:
             with nogil:
                 status = lf_decode_measure(self.decoder, data, n, sum, &where)
-        return 0 if status == LF_OK else self.refuse_id(data[where], first + where)
+        return 0 if status == LF_OK else self.refuse_id(data[where], where)
 
     cdef int refuse_id(self, uint32_t token, size_t where) except -1:
         raise IndexError(f"ids[{where}] = {token} is no token; ids are in [0, {self.decoder.n_ids})")
