@@ -27,7 +27,6 @@ class Engine(_engine.Engine):
         unknown_id: int | None,
         byte_fallback: bool,
         family: str,
-        rule: str,
         charsmap: bytes,
         options: tuple[bool, bool, bool, bool],
         surface: tuple[bytes, bool, bool],

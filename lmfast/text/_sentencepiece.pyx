@@ -40,7 +40,6 @@ cdef extern from "text/sp_normalizer.h" nogil:
 cdef extern from "text/unigram.h" nogil:
     ctypedef enum lf_unigram_rule:
         LF_RULE_SENTENCEPIECE
-        LF_RULE_TOKENIZERS
 
 cdef extern from "text/scored_bpe.h" nogil:
     ctypedef struct lf_scored_chance:
@@ -185,7 +184,6 @@ cdef class Engine(_engine.Engine):
     kinds           uint8[n] of `Kind`
     unknown_id      what an unknown character becomes, or None
     family          "bpe" or "unigram"
-    rule            "sentencepiece" or "tokenizers", for "unigram"
     charsmap        the precompiled map of characters; empty: none
     options         add_dummy_prefix, remove_extra_whitespaces, escape_whitespaces, treat_whitespace_as_suffix
     surface         what decoding asks: (what an unknown piece becomes, add_dummy_prefix, remove_extra_whitespaces)
@@ -198,7 +196,7 @@ cdef class Engine(_engine.Engine):
     cdef object keep
 
     def __init__(self, bytes blob not None, const int64_t[::1] offsets not None, const double[::1] scores not None,
-                 const uint8_t[::1] kinds not None, unknown_id, bint byte_fallback, str family not None, str rule not None,
+                 const uint8_t[::1] kinds not None, unknown_id, bint byte_fallback, str family not None,
                  bytes charsmap not None, tuple options not None, tuple surface not None, size_t cache_bytes):
         if self.model != NULL:
             raise ValueError("the engine has been compiled already")
@@ -224,7 +222,7 @@ cdef class Engine(_engine.Engine):
             raise ValueError(f"unknown_id = {unknown_id} is outside [0, {n})")
         parts.byte_fallback = byte_fallback
         parts.family = {"bpe": LF_SP_BPE, "unigram": LF_SP_UNIGRAM}[family]
-        parts.rule = {"sentencepiece": LF_RULE_SENTENCEPIECE, "tokenizers": LF_RULE_TOKENIZERS}[rule]
+        parts.rule = LF_RULE_SENTENCEPIECE
         parts.charsmap = <const uint8_t *>PyBytes_AS_STRING(charsmap)
         parts.n_charsmap = <size_t>len(charsmap)
         parts.options = lf_sp_options(options[0], options[1], options[2], options[3])
@@ -295,9 +293,9 @@ cdef class Engine(_engine.Engine):
         return normalized(&self.model.normalizer, text, True)
 
     def lattice(self, bytes text not None):
-        """All segmentations of a text. Errors: ValueError for a model that is not Unigram by sentencepiece's rule."""
-        if self.model.parts.family != LF_SP_UNIGRAM or self.model.parts.rule != LF_RULE_SENTENCEPIECE:
-            raise ValueError("only Unigram models by sentencepiece's rule have a lattice")
+        """All segmentations of a text. Errors: ValueError for a model that is not Unigram."""
+        if self.model.parts.family != LF_SP_UNIGRAM:
+            raise ValueError("only Unigram models have a lattice")
         cdef Lattice lattice = Lattice.__new__(Lattice)
         lattice.engine = self
         lattice.text = normalized(&self.model.normalizer, text, False)[0]

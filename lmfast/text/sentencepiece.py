@@ -41,7 +41,6 @@ class SentencePieceEngine(Engine):
             model.unk_id,
             model.byte_fallback,
             "bpe" if isinstance(model, ScoredBPE) else "unigram",
-            "sentencepiece" if isinstance(model, ScoredBPE) else model.rule,
             normalizer.charsmap,
             (
                 normalizer.add_dummy_prefix,

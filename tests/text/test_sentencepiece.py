@@ -404,7 +404,6 @@ def parts(pieces: list[bytes], kinds: list[int], **changes: Any) -> tuple[Any, .
         given["unknown"],
         given["byte_fallback"],
         given["family"],
-        "sentencepiece",
         b"",
         (True, True, True, False),
         (b"?", True, True),
