@@ -74,7 +74,7 @@ static size_t look_up(lf_bert_workspace *w, const uint8_t *p, size_t n, const ui
     const word_found found = words_find(&w->words, p, n, end);
     if (found.ids) return memcpy(ids, found.ids, found.n_ids * sizeof *ids), found.n_ids;
     const size_t n_ids = compute(w, p, n, ids);
-    if (n_ids) words_put(&w->words, p, n, end, ids, n_ids, 0);
+    if (n_ids) words_put(&w->words, p, n, end, ids, n_ids, n_ids, 0);
     return n_ids;
 }
 
@@ -91,7 +91,7 @@ static void key_batch(lf_bert_workspace *w, size_t first, size_t n_words) {
         }
         w->keys[i] = word_key_of(p, n, end);
         w->hashes[i] = word_hash(w->keys[i]);
-        __builtin_prefetch(&w->words.lines[w->hashes[i] & w->words.line_mask]);
+        __builtin_prefetch(word_home(&w->words, w->hashes[i]));
     }
 }
 
@@ -102,9 +102,9 @@ static void emit_batch(lf_bert_workspace *w, size_t first, size_t n_words) {
     for (size_t i = 0; i < n_words; i++) {
         uint32_t *to = ids ? ids + n_ids : w->sink;
         const word_ids *found = words_probe(&w->words, w->keys[i], w->hashes[i]);
-        if (LF_LIKELY(found && (*found)[3] >> 28 <= WORD_IDS)) {
-            memcpy(to, found, sizeof *found);
-            n_ids += (*found)[3] >> 28;
+        if (LF_LIKELY(found && word_count(*found) <= w->words.short_ids)) {
+            words_take(found, 0, to);
+            n_ids += word_count(*found);
         } else {
             const size_t n = w->stops[first + i] - w->starts[first + i];
             n_ids += look_up(w, w->to.window + w->starts[first + i], n, end, to);
@@ -376,7 +376,7 @@ static lf_status workspace_new(lf_bert_workspace **workspace, const lf_bert *ber
     w->to.stops = w->stops;
     w->to.window = malloc(WINDOW + SLACK);
     if (!w->to.window || !need(w, &w->sink, &w->n_sink, (WINDOW + SLACK) * sizeof *w->sink, 0) ||
-        !words_new(&w->words, cache_bytes))
+        !words_new(&w->words, cache_bytes, UINT32_MAX))
         return free(w->to.window), free(w->sink), free(w), LF_ENOMEM;
     *workspace = w;
     return LF_OK;

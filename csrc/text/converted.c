@@ -272,7 +272,7 @@ static uint32_t compute_unit(lf_converted_workspace *w, size_t begin, size_t end
     if (unknown != SIZE_MAX) give_run(w, &s, unknown, w->spelled.n);
     *note = (is_unknown(w, 0) ? BEGINS_UNKNOWN : 0) | (unknown != SIZE_MAX ? ENDS_UNKNOWN : 0);
     if (!(margin > LF_CONVERTED_MARGIN)) *note |= UNSURE;
-    if (w->status == LF_OK) words_put(&w->words, p, end - begin, end_of(w), ids, s.n, *note);
+    if (w->status == LF_OK) words_put(&w->words, p, end - begin, end_of(w), ids, s.n, s.n, *note);
     return (uint32_t)s.n;
 }
 
@@ -299,7 +299,7 @@ static void key_units(lf_converted_workspace *w, size_t n_units) {
         }
         w->keys[i] = word_key_of(p, n, end_of(w));
         w->hashes[i] = word_hash(w->keys[i]);
-        __builtin_prefetch(&w->words.lines[w->hashes[i] & w->words.line_mask]);
+        __builtin_prefetch(word_home(&w->words, w->hashes[i]));
     }
 }
 
@@ -335,9 +335,10 @@ static size_t emit_units(lf_converted_workspace *w, size_t n_units, sink *s) {
             to[1] = unknown_id;
             n_ids = kind & IS_MARKED ? 2 : 1;
             note = kind & IS_MARKED ? ENDS_UNKNOWN : BEGINS_UNKNOWN | ENDS_UNKNOWN;
-        } else if ((found = words_probe(&w->words, w->keys[i], w->hashes[i])) && (*found)[3] >> 28 <= WORD_IDS) {
-            memcpy(to, found, sizeof *found);
-            n_ids = (*found)[3] >> 28, note = (*found)[3] & WORD_NOTE;
+        } else if ((found = words_probe(&w->words, w->keys[i], w->hashes[i])) &&
+                   word_count(*found) <= w->words.short_ids) {
+            words_take(found, w->words.narrow, to);
+            n_ids = word_count(*found), note = word_note(*found);
         } else n_ids = look_up(w, w->bounds[i], w->bounds[i + 1], to, &note);
         if (LF_UNLIKELY(before >> 1 & note & BEGINS_UNKNOWN) && to[-1] == unknown_id && to[0] == unknown_id) {
             memmove(to, to + 1, --n_ids * sizeof *to); /* one run, which is no piece: none goes across the cut */
@@ -619,8 +620,7 @@ lf_status lf_converted_workspace_new(lf_converted_workspace **out, const lf_conv
     if (!w) return LF_ENOMEM;
     memset(w, 0, sizeof *w);
     w->c = c;
-    if (!words_new(&w->words, cache_bytes)) return lf_converted_workspace_free(w), LF_ENOMEM;
-    w->words.pad = 0;
+    if (!words_new(&w->words, cache_bytes, c->model->parts.n_ids)) return lf_converted_workspace_free(w), LF_ENOMEM;
     *out = w;
     return LF_OK;
 }

@@ -46,16 +46,19 @@ static int new_pairs(lf_scored_pairs *pairs, size_t n) {
     pairs->bits = 8;
     while (((size_t)1 << pairs->bits) < 2 * n) pairs->bits++;
     pairs->slots = calloc((size_t)1 << pairs->bits, sizeof *pairs->slots);
-    return pairs->slots != NULL;
+    pairs->filter = calloc(1, (size_t)1 << (LF_SCORED_FILTER_BITS - 3));
+    return pairs->slots && pairs->filter;
 }
 
-static inline size_t slot_of(const lf_scored_pairs *pairs, uint64_t key) {
-    return (size_t)(key * 0x9E3779B97F4A7C15u >> (64 - pairs->bits));
-}
+static void free_pairs(lf_scored_pairs *pairs) { free(pairs->slots), free(pairs->filter); }
+
+static inline uint64_t hash_of(uint64_t key) { return key * 0x9E3779B97F4A7C15u; }
 
 static void put_pair(lf_scored_pairs *pairs, uint32_t left, uint32_t right, uint32_t symbol) {
     const uint64_t key = (uint64_t)left << 21 | right;
-    size_t at = slot_of(pairs, key);
+    const uint64_t hash = hash_of(key), bit = hash >> (64 - LF_SCORED_FILTER_BITS);
+    size_t at = (size_t)(hash >> (64 - pairs->bits));
+    pairs->filter[bit / 8] |= (uint8_t)(1u << bit % 8);
     while (pairs->slots[at]) at = (at + 1) & (((size_t)1 << pairs->bits) - 1);
     pairs->slots[at] = key << 22 | (symbol + 1);
 }
@@ -63,8 +66,9 @@ static void put_pair(lf_scored_pairs *pairs, uint32_t left, uint32_t right, uint
 /* What two symbols join to, LF_NO_MERGE where they do not. */
 static inline uint32_t find_pair(const lf_scored_pairs *pairs, uint32_t left, uint32_t right) {
     if (left == LF_UNIT_NONE || right == LF_UNIT_NONE) return LF_NO_MERGE;
-    const uint64_t key = (uint64_t)left << 21 | right;
-    for (size_t at = slot_of(pairs, key);; at = (at + 1) & (((size_t)1 << pairs->bits) - 1)) {
+    const uint64_t key = (uint64_t)left << 21 | right, hash = hash_of(key), bit = hash >> (64 - LF_SCORED_FILTER_BITS);
+    if (!(pairs->filter[bit / 8] >> bit % 8 & 1)) return LF_NO_MERGE;
+    for (size_t at = (size_t)(hash >> (64 - pairs->bits));; at = (at + 1) & (((size_t)1 << pairs->bits) - 1)) {
         const uint64_t slot = pairs->slots[at];
         if (slot >> 22 == key && slot) return (uint32_t)(slot & 0x3FFFFF) - 1;
         if (!slot) return LF_NO_MERGE;
@@ -154,8 +158,18 @@ static lf_status build(lf_scored_bpe *m, const uint8_t *blob, const int64_t *off
         note_neighbours(m, blob + offsets[i], (size_t)(offsets[i + 1] - offsets[i]));
     }
     for (unsigned c = 0; c < 128; c++) m->ascii[c] = lf_double_array_find(&m->pieces, &(uint8_t){(uint8_t)c}, 1);
-    const lf_status ranked = rank(m, scores);
-    return ranked == LF_OK && !m->ambiguous ? find_last(m, blob, offsets) : ranked;
+    status = rank(m, scores);
+    if (status == LF_OK && !m->ambiguous) status = find_last(m, blob, offsets);
+    if (status != LF_OK) return status;
+    for (unsigned a = 0; a < 128; a++)
+        for (unsigned b = 0; b < 128; b++) m->ascii_pairs[a][b] = find_pair(&m->last, m->ascii[a], m->ascii[b]);
+    m->in_order = 1;
+    for (uint32_t i = 0, before = NOBODY; i < m->n_ids; i++) {
+        if (!mergeable(m->kinds[i])) continue;
+        if (before != NOBODY) m->in_order &= m->ranks[before] < m->ranks[i];
+        before = i;
+    }
+    return LF_OK;
 }
 
 lf_status lf_scored_bpe_new(lf_scored_bpe *m, const uint8_t *blob, const int64_t *offsets, const float *scores,
@@ -170,7 +184,8 @@ lf_status lf_scored_bpe_new(lf_scored_bpe *m, const uint8_t *blob, const int64_t
 
 void lf_scored_bpe_free(lf_scored_bpe *m) {
     lf_double_array_free(&m->pieces);
-    free(m->ranks), free(m->all.slots), free(m->last.slots), free(m->taken_apart), free(m->joined);
+    free_pairs(&m->all), free_pairs(&m->last);
+    free(m->ranks), free(m->taken_apart), free(m->joined);
     memset(m, 0, sizeof *m);
 }
 
@@ -223,19 +238,38 @@ static size_t begin(const lf_scored_bpe *m, const uint8_t *text, size_t n, lf_sc
     return n_nodes;
 }
 
-/* A few symbols: the best pair is found by looking at all of them. keys[i] is the rank of what nodes i and next join to,
- * and i, so the smallest is the leftmost of the best. Returns the two symbols of the last merge. */
-static uint64_t merge_few(const lf_scored_bpe *m, const lf_scored_pairs *pairs, lf_scored_node *nodes, size_t n) {
-    uint32_t merged[FEW], keys[FEW];
-    uint64_t last = 0;
-    for (uint32_t i = 0; i + 1 < n; i++) {
-        merged[i] = find_pair(pairs, nodes[i].symbol, nodes[i + 1].symbol);
-        keys[i] = merged[i] == LF_NO_MERGE ? NOBODY : m->ranks[merged[i]] * FEW + i;
+/* Orders the pairs of a few symbols: the rank of what symbols i and the next join to, and i. */
+static inline uint32_t key_of(const lf_scored_bpe *m, uint32_t merged, uint32_t i) {
+    if (merged == LF_NO_MERGE) return NOBODY;
+    return (m->in_order ? merged : m->ranks[merged]) * FEW + i;
+}
+
+/* The smallest of n keys and one more, which is there. Numbers that were just stored one by one are read one by one: a
+ * load of four at once would have to wait for them, which is what `volatile` prevents. */
+static inline uint32_t least_of(const volatile uint32_t *keys, size_t n) {
+    uint32_t a = NOBODY, b = NOBODY;
+    for (size_t i = 0; i < n; i += 2) {
+        const uint32_t x = keys[i], y = keys[i + 1];
+        a = x < a ? x : a, b = y < b ? y : b;
     }
-    keys[n - 1] = NOBODY;
+    return a < b ? a : b;
+}
+
+/* A few symbols: the best pair is found by looking at all of them; the smallest key is the leftmost of the best. Returns the
+ * two symbols of the last merge. The text is there for the first look at pairs of ASCII, NULL if `pairs` are not the last. */
+static uint64_t merge_few(const lf_scored_bpe *m, const lf_scored_pairs *pairs, const uint8_t *text,
+                          lf_scored_node *nodes, size_t n) {
+    uint32_t merged[FEW], keys[FEW + 1];
+    uint64_t last = 0;
+    for (uint32_t i = 0, at = 0; i + 1 < n; at += nodes[i].length, i++) {
+        if (text && nodes[i].length + nodes[i + 1].length == 2 && (text[at] | text[at + 1]) < 128)
+            merged[i] = m->ascii_pairs[text[at]][text[at + 1]];
+        else merged[i] = find_pair(pairs, nodes[i].symbol, nodes[i + 1].symbol);
+        keys[i] = key_of(m, merged[i], i);
+    }
+    keys[n - 1] = keys[n] = NOBODY;
     for (;;) {
-        uint32_t best = NOBODY;
-        for (size_t i = 0; i + 1 < n; i++) best = keys[i] < best ? keys[i] : best;
+        const uint32_t best = least_of(keys, n);
         if (best == NOBODY) return last;
         const uint32_t at = best % FEW;
         lf_scored_node *left = &nodes[at];
@@ -248,11 +282,11 @@ static uint64_t merge_few(const lf_scored_bpe *m, const lf_scored_pairs *pairs, 
         if (right != NOBODY) {
             nodes[right].before = at;
             merged[at] = find_pair(pairs, left->symbol, nodes[right].symbol);
-            if (merged[at] != LF_NO_MERGE) keys[at] = m->ranks[merged[at]] * FEW + at;
+            keys[at] = key_of(m, merged[at], at);
         }
         if (before != NOBODY) {
             merged[before] = find_pair(pairs, nodes[before].symbol, left->symbol);
-            keys[before] = merged[before] == LF_NO_MERGE ? NOBODY : m->ranks[merged[before]] * FEW + before;
+            keys[before] = key_of(m, merged[before], before);
         }
     }
 }
@@ -323,7 +357,7 @@ lf_status lf_scored_bpe_merge(const lf_scored_bpe *m, const uint8_t *text, size_
     }
     const size_t n_nodes = begin(m, text, n, s->nodes);
     const lf_scored_pairs *pairs = m->ambiguous || chance ? &m->all : &m->last;
-    if (pairs == &m->last && n_nodes <= FEW) return merge_few(m, pairs, s->nodes, n_nodes), LF_OK;
+    if (pairs == &m->last && n_nodes <= FEW) return merge_few(m, pairs, text, s->nodes, n_nodes), LF_OK;
     if (!make_room(s, 0, 3 * n_nodes + 1)) return LF_ENOMEM; /* each merge proposes two more */
     if (s->apart) memset(s->apart, 0xFF, (size_t)m->n_ids * 2 * sizeof *s->apart);
     merge_many(m, pairs, s, n_nodes, chance);
@@ -343,7 +377,7 @@ static lf_status find_last(lf_scored_bpe *m, const uint8_t *blob, const int64_t 
         }
         const size_t n_nodes = begin(m, blob + offsets[id], n, s.nodes);
         const uint64_t last =
-            n_nodes <= FEW ? merge_few(m, &m->all, s.nodes, n_nodes) : merge_many(m, &m->all, &s, n_nodes, NULL);
+            n_nodes <= FEW ? merge_few(m, &m->all, NULL, s.nodes, n_nodes) : merge_many(m, &m->all, &s, n_nodes, NULL);
         if (n_nodes > 1 && s.nodes[0].symbol == id) put_pair(&m->last, (uint32_t)(last >> 32), (uint32_t)last, id);
     }
     lf_scored_scratch_free(&s);

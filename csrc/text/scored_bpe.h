@@ -25,9 +25,12 @@
 #define LF_SCORED_CUT_BITS 19
 #define LF_NO_MERGE 0xFFFFFFFFu
 
-/* A hash table of slots: left (21) | right (21) | symbol + 1 (22). */
+/* A hash table of slots: left (21) | right (21) | symbol + 1 (22). Most pairs that are asked for join to nothing, and a
+ * filter of a bit a pair, small enough for the second-level cache, says so before the table is touched. */
+#define LF_SCORED_FILTER_BITS 19
 typedef struct {
     uint64_t *slots;
+    uint8_t *filter;
     unsigned bits;
 } lf_scored_pairs;
 
@@ -36,13 +39,15 @@ typedef struct {
     const lf_double_array *symbols; /* user-defined pieces, NULL if there are none */
     const uint8_t *kinds;           /* by id */
     uint32_t n_ids, n_symbols;
-    uint32_t *ranks;       /* by symbol */
-    lf_scored_pairs all;   /* every way of joining two symbols to a piece */
-    lf_scored_pairs last;  /* the ones that pieces form from */
-    uint32_t *taken_apart; /* by id, two each: the symbols that an unused piece is joined from */
-    int ambiguous;         /* some unused piece can be joined in several ways: no part stands alone then */
-    uint32_t ascii[128];   /* symbols of these characters, LF_UNIT_NONE where no piece has it */
-    uint8_t *joined;       /* a bit by hash of two characters: they are side by side in some piece */
+    uint32_t *ranks;                /* by symbol */
+    lf_scored_pairs all;            /* every way of joining two symbols to a piece */
+    lf_scored_pairs last;           /* the ones that pieces form from */
+    uint32_t *taken_apart;          /* by id, two each: the symbols that an unused piece is joined from */
+    int ambiguous;                  /* some unused piece can be joined in several ways: no part stands alone then */
+    uint32_t ascii[128];            /* symbols of these characters, LF_UNIT_NONE where no piece has it */
+    uint32_t ascii_pairs[128][128]; /* what two of them join to, by `last` */
+    int in_order;                   /* the ids of pieces that are joined order as their ranks do */
+    uint8_t *joined;                /* a bit by hash of two characters: they are side by side in some piece */
 } lf_scored_bpe;
 
 /* Pieces in the order of their ids 0..n_ids: blob[offsets[i] .. offsets[i + 1]), empty where an id has none. The kinds stay

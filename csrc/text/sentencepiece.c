@@ -176,6 +176,15 @@ static lf_status note_characters(lf_sp *m) {
     if (m->normalizer.n_marker == 3) *marker = LF_CHARACTER_INSIDE;
     m->marker_id = lf_double_array_find(m->parts.family == LF_SP_BPE ? &m->bpe.pieces : &m->unigram.pieces,
                                         m->normalizer.marker, m->normalizer.n_marker);
+    for (uint32_t c = 0; c < 128; c++) m->ascii[c] = lf_characters_of(&m->characters, c);
+    for (uint32_t c = 0x80; c < 0x10000; c++) {
+        const uint32_t entry =
+            lf_characters_of(&m->characters, c) & (LF_CHARACTER_PLAIN | LF_CHARACTER_ALONE | LF_CHARACTER_INSIDE);
+        uint64_t *alone = c < 0x800 ? &m->alone_2[c / 64] : &m->alone_3[c / 64];
+        if (c >= 0xD800 && c < 0xE000) continue; /* surrogates are no characters */
+        *alone |= (uint64_t)(entry == (LF_CHARACTER_PLAIN | LF_CHARACTER_ALONE)) << c % 64;
+        if (c < 0x800) m->letters_2[c / 64] |= (uint64_t)(entry == LF_CHARACTER_PLAIN) << c % 64;
+    }
     return LF_OK;
 }
 

@@ -83,6 +83,10 @@ typedef struct {
     uint64_t bound_high;   /* all bits set: a rule may take an ASCII byte with bytes >= 0x80 that follow it */
     uint32_t marker_id;    /* of the marker as a piece */
     lf_characters characters;
+    /* Bits of 64 characters each, by what comes before the last 6 bits of a code point: which are alone, of 2 bytes and of 3;
+     * which of 2 bytes are plain and not alone, as letters are that words are made of. */
+    uint64_t alone_2[32], alone_3[1024], letters_2[32];
+    uint32_t ascii[128];   /* what `characters` tells of ASCII */
     uint8_t crossing[512]; /* a bit by hash of a character: some piece has it before a marker */
 } lf_sp;
 

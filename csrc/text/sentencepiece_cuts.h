@@ -35,15 +35,18 @@ static inline cut_classes cut_classes_of(const lf_sp *m, const uint8_t *p) {
     cut_classes c = {0, 0, 0, 0};
 #if defined(__SSE2__)
 #define BELOW(x, n) (uint64_t)(uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(_mm_min_epu8(x, _mm_set1_epi8(n - 1)), x))
+    __m128i v[4], space[4];
+    for (unsigned i = 0; i < 4; i++) v[i] = _mm_loadu_si128((const void *)(p + 16 * i)), space[i] = _mm_setzero_si128();
+    for (size_t k = 0; k < m->n_spaces; k++) {
+        const __m128i here = _mm_set1_epi8((char)m->spaces[k]);
+        for (unsigned i = 0; i < 4; i++) space[i] = _mm_or_si128(space[i], _mm_cmpeq_epi8(v[i], here));
+    }
     for (unsigned i = 0; i < 4; i++) {
-        const __m128i v = _mm_loadu_si128((const void *)(p + 16 * i)), lower = _mm_or_si128(v, _mm_set1_epi8(32));
-        __m128i space = _mm_setzero_si128();
-        for (size_t k = 0; k < m->n_spaces; k++)
-            space = _mm_or_si128(space, _mm_cmpeq_epi8(v, _mm_set1_epi8((char)m->spaces[k])));
-        c.spaces |= (uint64_t)(uint32_t)_mm_movemask_epi8(space) << 16 * i;
+        const __m128i lower = _mm_or_si128(v[i], _mm_set1_epi8(32));
+        c.spaces |= (uint64_t)(uint32_t)_mm_movemask_epi8(space[i]) << 16 * i;
         c.letters |= BELOW(_mm_sub_epi8(lower, _mm_set1_epi8('a')), 26) << 16 * i;
-        c.digits |= BELOW(_mm_sub_epi8(v, _mm_set1_epi8('0')), 10) << 16 * i;
-        c.high |= (uint64_t)(uint32_t)_mm_movemask_epi8(v) << 16 * i;
+        c.digits |= BELOW(_mm_sub_epi8(v[i], _mm_set1_epi8('0')), 10) << 16 * i;
+        c.high |= (uint64_t)(uint32_t)_mm_movemask_epi8(v[i]) << 16 * i;
     }
 #undef BELOW
 #else
@@ -63,13 +66,26 @@ typedef struct {
     uint32_t code_point, entry, width;
 } cut_character;
 
-static inline cut_character cut_read(const lf_sp *m, const uint8_t *p, const uint8_t *end) {
-    cut_character c = {' ', LF_CHARACTER_PLAIN, 0};
-    if (p == end) return c;
+static inline cut_character cut_read_rare(const lf_sp *m, const uint8_t *p, const uint8_t *end) {
+    cut_character c = {0, LF_CHARACTER_INSIDE, 0};
     c.width = lf_utf8_read(p, end, &c.code_point);
-    c.entry = c.code_point == LF_NO_CHARACTER ? LF_CHARACTER_INSIDE : lf_characters_of(&m->characters, c.code_point);
-    if (c.code_point < 128) c.code_point = m->to[c.code_point];
+    if (c.code_point != LF_NO_CHARACTER) c.entry = lf_characters_of(&m->characters, c.code_point);
     return c;
+}
+
+/* Most characters are told by tables that are small enough for the first-level cache. */
+static inline cut_character cut_read(const lf_sp *m, const uint8_t *p, const uint8_t *end) {
+    const uint8_t a = p < end ? p[0] : ' ', b = end - p > 1 ? p[1] ^ 0x80 : 0xFF, c = end - p > 2 ? p[2] ^ 0x80 : 0xFF;
+    if (p == end) return (cut_character){' ', LF_CHARACTER_PLAIN, 0};
+    if (a < 0x80) return (cut_character){m->to[a], m->ascii[a], 1};
+    if ((a & 0xE0) == 0xC0 && b < 64) {
+        const uint32_t code_point = (a & 31u) << 6 | b;
+        if (m->letters_2[a & 31] >> b & 1) return (cut_character){code_point, LF_CHARACTER_PLAIN, 2};
+        if (m->alone_2[a & 31] >> b & 1) return (cut_character){code_point, LF_CHARACTER_PLAIN | LF_CHARACTER_ALONE, 2};
+    } else if ((a & 0xF0) == 0xE0 && (b | c) < 64 && m->alone_3[(a & 15u) << 6 | b] >> c & 1) {
+        return (cut_character){0, LF_CHARACTER_PLAIN | LF_CHARACTER_ALONE, 3}; /* whose number nobody wants to know */
+    }
+    return cut_read_rare(m, p, end);
 }
 
 /* Whether the text may be cut between two characters, of which one is beyond ASCII. Neither is plain if what follows it is
@@ -95,12 +111,44 @@ static inline void cut_end_run(cut_list *cuts, size_t at) {
     if (at - (*open & ~CUT_ALONE) < CUT_RUN) *open &= ~CUT_ALONE;
 }
 
+/* The bytes of a character of two or three that is alone, 0 where there is none. Three bytes may be read. */
+static inline unsigned cut_alone_at(const lf_sp *m, const uint8_t *p) {
+    if (p[0] >= 0xE0 && p[0] < 0xF0) {
+        const uint64_t page = m->alone_3[(p[0] & 15u) << 6 | (p[1] & 63u)];
+        return ((p[1] ^ 0x80u) | (p[2] ^ 0x80u)) < 64 && page >> (p[2] & 63) & 1 ? 3 : 0;
+    }
+    if (p[0] >= 0xC0 && p[0] < 0xE0) return (p[1] ^ 0x80u) < 64 && m->alone_2[p[0] & 31] >> (p[1] & 63) & 1 ? 2 : 0;
+    return 0;
+}
+
+/* Where the characters from p on that are all alone end, but for a few bytes at the end of the text; *last is the width of
+ * the last of them, 0 if there is none. */
+static inline const uint8_t *cut_skip_alone(const lf_sp *m, const uint8_t *p, const uint8_t *end, unsigned *last) {
+    for (unsigned width; end - p >= 3 && (width = cut_alone_at(m, p)); p += width) *last = width;
+    return p;
+}
+
+static inline int cut_letter_at(const lf_sp *m, const uint8_t *p) {
+    return (p[0] & 0xE0) == 0xC0 && (p[1] ^ 0x80u) < 64 && m->letters_2[p[0] & 31] >> (p[1] & 63) & 1;
+}
+
+/* The same of letters of two bytes. */
+static inline const uint8_t *cut_skip_letters(const lf_sp *m, const uint8_t *p, const uint8_t *end, unsigned *last) {
+    for (; end - p >= 2 && cut_letter_at(m, p); p += 2) *last = 2;
+    return p;
+}
+
 /* Cuts from a byte beyond ASCII, where a word is open, to the next ASCII byte, which may begin a word too. Returns where
  * that is, or where it stopped because there are enough bounds. `spaced` says that the word has only a space yet, or
  * nothing. */
 static inline size_t cut_high(const lf_sp *m, const uint8_t *text, size_t n, size_t at, int spaced, cut_list *cuts) {
     const uint8_t *end = text + n;
     const int kept = !m->normalizer.options.remove_extra_whitespaces;
+    unsigned last = 0;
+    if (spaced || cuts->bounds[cuts->n - 1] == at || m->is_space[text[at - 1]]) { /* a word of letters, most often */
+        const uint8_t *p = cut_skip_letters(m, text + at, end, &last);
+        if (p < end && m->is_space[*p]) return (size_t)(p - text);
+    }
     cut_character left = {0, 0, 1}, here = cut_read(m, text + at, end);
     const uint32_t open = cuts->bounds[cuts->n - 1];
     if (kept && open < at && m->is_space[text[at - 1]]) left.entry = LF_CHARACTER_PLAIN;
@@ -118,11 +166,17 @@ static inline size_t cut_high(const lf_sp *m, const uint8_t *text, size_t n, siz
             cut_here(cuts, at, alone), in_run = alone;
         }
         at += here.width;
-        while (in_run && next.entry & LF_CHARACTER_ALONE) { /* most of a long run */
-            const cut_character after = cut_read(m, text + at + next.width, end);
-            if (after.entry & LF_CHARACTER_INSIDE) break;
-            at += next.width;
-            here = next, next = after;
+        /* The rest of a run, or of a word, between whose letters no cut is made: all, or all but the last character where
+         * that one may go with the next. */
+        const uint8_t *p = text + at;
+        last = 0;
+        if (in_run & alone) p = cut_skip_alone(m, p, end, &last);
+        else if (here.width == 2 && (here.entry & ~LF_CHARACTER_ID & ~LF_CHARACTER_KNOWN) == LF_CHARACTER_PLAIN)
+            p = cut_skip_letters(m, p, end, &last), here.code_point = (p[-2] & 31u) << 6 | (p[-1] & 63u);
+        if (last) {
+            const int all = p == end || (*p < 128 && !(m->ascii[*p] & LF_CHARACTER_INSIDE));
+            if (!all) p -= last;
+            at = (size_t)(p - text), next = cut_read(m, p, end);
         }
         left = here, here = next;
         if (at == n || text[at] < 128 || cuts->n >= CUT_MOST) break;
@@ -145,38 +199,49 @@ static inline void cut_text(const lf_sp *m, const uint8_t *text, size_t n, size_
     if (!collapse || !m->is_space[text[at]]) cuts->bounds[cuts->n++] = (uint32_t)at, after_space = !collapse;
     while (at < n && cuts->n < CUT_MOST) {
         uint8_t last[64] = {0};
-        const size_t left = n - at;
+        const size_t block = at, left = n - at;
         const uint8_t *p = left < 64 ? memcpy(last, text + at, left) : text + at;
         const cut_classes c = cut_classes_of(m, p);
-        uint64_t within = left < 64 ? ((uint64_t)1 << left) - 1 : UINT64_MAX;
-        if (c.high) within &= (c.high & -c.high) - 1;
         const uint64_t before_high = c.high >> 1 | (uint64_t)(left > 64 && text[at + 64] >= 128) << 63;
         const uint64_t spaces = c.spaces << 1 | after_space;
         const uint64_t same =
             (c.letters & (c.letters << 1 | after_letter)) | (c.digits & (c.digits << 1 | after_digit));
-        const uint64_t pairs = ~(same | c.spaces | spaces | after_cut | (before_high & m->bound_high));
-        const uint64_t ends = c.spaces & ~spaces, begins = ~c.spaces & spaces & ~kept;
-        for (uint64_t events = (pairs | ends | begins) & within; events; events &= events - 1) {
-            const unsigned bit = (unsigned)__builtin_ctzll(events);
-            const size_t place = at + bit;
-            const uint8_t a = text[place - 1] & 127, b = text[place];
-            const uint64_t cut = pairs >> bit & m->cuts[a][b / 64 & 1] >> b % 64, end = (ends & kept) >> bit,
-                           one = ((ends & ~kept) | begins) >> bit;
-            cuts->bounds[cuts->n] = (uint32_t)(place - (begins >> bit & 1));
-            cuts->bounds[cuts->n + 1] = (uint32_t)place;
-            cuts->n += 2 * ((cut | end) & 1) + (one & 1);
-        }
+        uint64_t pairs = ~(same | c.spaces | spaces | after_cut | (before_high & m->bound_high));
+        uint64_t rest = left < 64 ? ((uint64_t)1 << left) - 1 : UINT64_MAX; /* what is not cut yet */
+        /* A word ends where spaces begin and another begins with the last of them, which is mostly the same one. */
+        const uint64_t words = ~c.spaces & ~c.high & spaces & ~kept & rest, ends = c.spaces & ~spaces,
+                       both = ends & (kept | words >> 1), begins = words & ~(both << 1);
         after_cut = 0;
         after_space = c.spaces >> 63, after_letter = c.letters >> 63, after_digit = c.digits >> 63;
-        const size_t span = (size_t)__builtin_popcountll(within);
-        at += span;
-        if (at == n || span == 64) continue;
-        /* Beyond ASCII. */
-        const uint8_t space_before = span ? c.spaces >> (span - 1) & 1 : spaces & 1;
-        int spaced = cuts->n % 2 && (cuts->bounds[cuts->n - 1] & ~CUT_ALONE) == at;
-        if (collapse && space_before && !spaced) cuts->bounds[cuts->n++] = (uint32_t)at - 1, spaced = 1;
-        at = cut_high(m, text, n, at, spaced, cuts);
-        after_space = after_letter = after_digit = 0, after_cut = 1;
+        for (;;) {
+            const uint64_t high = c.high & rest, ascii = rest & (high ? (high & -high) - 1 : UINT64_MAX);
+            for (uint64_t events = (pairs | ends | begins) & ascii; events; events &= events - 1) {
+                const unsigned bit = (unsigned)__builtin_ctzll(events);
+                const size_t place = block + bit;
+                const uint8_t a = text[place - 1] & 127, b = text[place];
+                const uint64_t cut = pairs >> bit & m->cuts[a][b / 64 & 1] >> b % 64, two = both >> bit,
+                               one = ((ends & ~both) | begins) >> bit;
+                cuts->bounds[cuts->n] = (uint32_t)(place - (begins >> bit & 1));
+                cuts->bounds[cuts->n + 1] = (uint32_t)place;
+                cuts->n += 2 * ((cut | two) & 1) + (one & 1);
+            }
+            if (!high) {
+                at = block + (left < 64 ? left : 64);
+                break;
+            }
+            /* Beyond ASCII, which ends in this block or not. */
+            at = block + (unsigned)__builtin_ctzll(high);
+            int spaced = cuts->n % 2 && (cuts->bounds[cuts->n - 1] & ~CUT_ALONE) == at;
+            if (collapse && spaces >> (at - block) & 1 && !spaced)
+                cuts->bounds[cuts->n++] = (uint32_t)at - 1, spaced = 1;
+            at = cut_high(m, text, n, at, spaced, cuts);
+            if (at >= n || at - block >= 64 || cuts->n >= CUT_MOST) {
+                after_space = after_letter = after_digit = 0, after_cut = 1;
+                break;
+            }
+            rest &= UINT64_MAX << (at - block);
+            pairs &= ~((uint64_t)1 << (at - block)); /* cut_high looked there */
+        }
     }
     if (at >= n && cuts->n % 2) cuts->bounds[cuts->n++] = (uint32_t)n;
 }

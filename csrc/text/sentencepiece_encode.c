@@ -145,7 +145,7 @@ static uint32_t edges_of(const lf_sp *m, const uint32_t *ids, int after_unknown)
 static void segment(lf_sp_workspace *w, const uint8_t *text, size_t from, size_t to, const uint8_t *end, sink *s) {
     const size_t n = to - from, first = s->n;
     const word_found found =
-        n <= WORD_MOST && !s->spans ? words_find(&w->segments, text + from, n, end) : (word_found){NULL, 0, 0};
+        n <= WORD_MOST && !s->spans ? words_find(&w->segments, text + from, n, end) : (word_found){NULL, 0, 0, 0};
     if (found.ids) {
         const unsigned fused = s->after_unknown && found.note & BEGINS_UNKNOWN;
         memcpy(s->ids + s->n, found.ids + fused, (found.n_ids - fused) * sizeof *s->ids);
@@ -156,7 +156,7 @@ static void segment(lf_sp_workspace *w, const uint8_t *text, size_t from, size_t
     const int after_unknown = s->after_unknown;
     merge(w, text, from, to, NULL, s);
     if (n > WORD_MOST || s->spans || after_unknown || w->status != LF_OK) return;
-    words_put(&w->segments, text + from, n, end, s->ids + first, s->n - first,
+    words_put(&w->segments, text + from, n, end, s->ids + first, s->n - first, s->n - first,
               edges_of(w->model, s->ids + first, s->after_unknown));
 }
 
@@ -225,8 +225,9 @@ static void normalize_word(lf_sp_workspace *w, const uint8_t *p, size_t n) {
     const lf_sp_normalizer *z = &w->model->normalizer;
     int after_space = z->options.remove_extra_whitespaces && w->model->is_space[p[0]];
     w->normalized.n = 0;
+    const size_t marked = (size_t)after_space; /* the space that became the mark */
     if ((after_space && lf_sp_mark(z, 0, &w->normalized) != LF_OK) ||
-        lf_sp_normalize_part(z, p, n, 0, &after_space, &w->normalized) != LF_OK)
+        lf_sp_normalize_part(z, p + marked, n - marked, marked, &after_space, &w->normalized) != LF_OK)
         w->status = LF_ENOMEM;
 }
 
@@ -304,18 +305,16 @@ static size_t best_here(lf_sp_workspace *w, uint32_t *ids) {
     return close_sink(w, &s);
 }
 
-/* Puts a path into the cache. A short word that ends with a few unknown characters has their scores in place of the ids
- * that it does not have. */
-static void put_path(lf_sp_workspace *w, const uint8_t *p, size_t n, const uint8_t *end, const uint32_t *path,
-                     size_t n_path, uint32_t note) {
-    const uint32_t last = path[n_path - 1], more = last & ~(uint32_t)FUSED, unknown = w->model->parts.unknown_id;
+/* Puts a path into the cache. A word that ends with a few unknown characters has their scores behind its ids. */
+static void put_path(lf_sp_workspace *w, const uint8_t *p, size_t n, const uint8_t *end, uint32_t *path, size_t n_path,
+                     uint32_t note) {
+    const uint32_t last = path[n_path - 1], more = last & ~(uint32_t)FUSED;
     size_t n_ids = 0;
     while (n_ids < n_path && !(path[n_ids] & (uint32_t)FUSED)) n_ids++;
-    if (n > WORD_SHORT || n_ids + 1 != n_path || n_ids + more > WORD_IDS || w->model->has_bytes)
-        return words_put(&w->words, p, n, end, path, n_path, note);
-    uint32_t slots[WORD_IDS] = {w->words.pad, w->words.pad, w->words.pad};
-    for (size_t i = 0; i < n_ids + more; i++) slots[i] = i < n_ids ? path[i] : unknown;
-    words_put_short(&w->words, word_key_of(p, n, end), slots, WORD_IDS, (uint32_t)n_ids, note & ~(uint32_t)RUNS);
+    if (n_ids + 1 == n_path && n_ids + more <= w->words.short_ids && !w->model->has_bytes) {
+        for (size_t i = 0; i < more; i++) path[n_ids + i] = w->model->parts.unknown_id;
+        words_put(&w->words, p, n, end, path, n_ids + more, n_ids, note & ~(uint32_t)RUNS);
+    } else words_put(&w->words, p, n, end, path, n_path, n_path, note);
 }
 
 /* The ids of the word that was normalized and is not odd; puts them into the cache under p. */
@@ -328,16 +327,17 @@ static size_t compute_word(lf_sp_workspace *w, const uint8_t *p, size_t n, const
         segment_all(w, w->normalized.bytes, n_text, &s);
         if (w->status != LF_OK) return 0;
         const uint32_t note = edges_of(w->model, w->ids, s.after_unknown);
-        if (n <= WORD_MOST) words_put(&w->words, p, n, end, w->ids, s.n, note);
-        return repeat_ids(w, (word_found){w->ids, (uint32_t)s.n, note}, ids);
+        if (n <= WORD_MOST) words_put(&w->words, p, n, end, w->ids, s.n, s.n, note);
+        return repeat_ids(w, (word_found){w->ids, (uint32_t)s.n, note, 0}, ids);
     }
     if (n > WORD_MOST) return best_here(w, ids);
     float limit;
     if (!nodes_for(w, n_text)) return 0;
     lf_unigram_word(&w->model->unigram, w->normalized.bytes, n_text, w->nodes, &limit);
     const uint32_t note = path_for_cache(w, &s, limit);
+    const size_t n_given = holds(w, note) ? follow(w, s.ids, s.n, s.n, ids) : SIZE_MAX;
     put_path(w, p, n, end, s.ids, s.n, note);
-    return holds(w, note) ? follow(w, s.ids, s.n, s.n, ids) : best_here(w, ids);
+    return n_given != SIZE_MAX ? n_given : best_here(w, ids);
 }
 
 /* The ids of a word, or ODD. */
@@ -346,10 +346,7 @@ static size_t look_up(lf_sp_workspace *w, const uint8_t *p, size_t n, const uint
         const word_found found = words_find(&w->words, p, n, end);
         if (found.ids && !found.n_ids) return ODD;
         if (found.ids && w->model->parts.family == LF_SP_BPE) return repeat_ids(w, found, ids);
-        if (found.ids && holds(w, found.note)) {
-            const size_t n_all = n <= WORD_SHORT && found.n_ids <= WORD_IDS ? WORD_IDS : found.n_ids;
-            return follow(w, found.ids, found.n_ids, n_all, ids);
-        }
+        if (found.ids && holds(w, found.note)) return follow(w, found.ids, found.n_ids, found.n_all, ids);
         if (found.ids) {
             normalize_word(w, p, n);
             return w->status == LF_OK ? best_here(w, ids) : 0;
@@ -359,7 +356,7 @@ static size_t look_up(lf_sp_workspace *w, const uint8_t *p, size_t n, const uint
     if (w->status != LF_OK) return 0;
     if (!is_odd(w, p[n - 1])) return compute_word(w, p, n, end, ids);
     static const uint32_t none[1] = {0};
-    if (n <= WORD_MOST) words_put(&w->words, p, n, end, none, 0, 0);
+    if (n <= WORD_MOST) words_put(&w->words, p, n, end, none, 0, 0, 0);
     return ODD;
 }
 
@@ -392,13 +389,56 @@ static size_t stretch(lf_sp_workspace *w, const uint8_t *text, size_t n, size_t 
     return close_sink(w, &s);
 }
 
-/* A run of characters that are alone, perhaps after a space. */
+/* A sum after n more terms of equal value, each added as the rule adds it. Between two powers of two sums are multiples of
+ * one number, and adding a term moves every sum by the same step, save that the first of them may lie half way between two
+ * multiples: so many steps are one. */
+static float add_many(float sum, float term, size_t n) {
+    enum { APART = 16 };
+    while (n) {
+        for (unsigned i = 0; i < APART && n; i++, n--) sum = settled(sum) + term;
+        const float next = sum + term, step = (next + term) - next, far = next + step * (float)n;
+        if (n < APART || n > 1 << 20) continue;
+        if (size_of(sum) >> 23 == size_of(far) >> 23 && size_of(sum) >> 23 == size_of(next) >> 23 &&
+            (sum < 0) == (far < 0) && settled(sum) == sum && settled(far) == far)
+            return far - step;
+    }
+    return sum;
+}
+
+/* A character of text that is well-formed. */
+static inline unsigned read_valid(const uint8_t *p, uint32_t *c) {
+    if (p[0] < 0xE0) return *c = (p[0] & 31u) << 6 | (p[1] & 63u), 2;
+    if (p[0] < 0xF0) return *c = (p[0] & 15u) << 12 | (p[1] & 63u) << 6 | (p[2] & 63u), 3;
+    return *c = (p[0] & 7u) << 18 | (p[1] & 63u) << 12 | (p[2] & 63u) << 6 | (p[3] & 63u), 4;
+}
+
+/* A run of characters that are alone, perhaps after a space: by BPE with pieces for all bytes. */
+static size_t give_alone_bytes(const lf_sp *m, const uint8_t *p, const uint8_t *end, uint32_t *ids) {
+    size_t n = 0;
+    if (*p < 128) ids[n++] = m->marker_id, p++;
+    while (p < end) {
+        uint32_t c;
+        const unsigned width = read_valid(p, &c);
+        const uint32_t entry = lf_characters_of(&m->characters, c);
+        const uint32_t known = 0u - (entry / LF_CHARACTER_KNOWN & 1); /* in place of a branch nobody could predict */
+        ids[n] = (entry & LF_CHARACTER_ID & known) | (m->bytes[p[0]] & ~known);
+        ids[n + 1] = m->bytes[p[1]];
+        if (LF_LIKELY(width == 3)) ids[n + 2] = m->bytes[p[2]];
+        else if (width == 4) ids[n + 2] = m->bytes[p[2]], ids[n + 3] = m->bytes[p[3]];
+        n += 1 + ((width - 1) & ~known);
+        p += width;
+    }
+    return n;
+}
+
 static size_t give_alone(lf_sp_workspace *w, const uint8_t *p, const uint8_t *end, uint32_t *ids) {
     const lf_sp *m = w->model;
     const uint32_t unknown_id = m->parts.unknown_id;
-    size_t n = 0;
+    const float unknown = (float)m->unigram.unknown;
+    size_t n = 0, n_unknown = 0; /* ... whose scores are not added yet */
     float sum = w->sum;
     int after_unknown = w->unknown_end == ids;
+    if (m->has_bytes && m->parts.family == LF_SP_BPE) return give_alone_bytes(m, p, end, ids);
     if (*p < 128) {
         ids[n++] = m->marker_id;
         sum = settled(sum) + m->sums[m->marker_id];
@@ -406,14 +446,14 @@ static size_t give_alone(lf_sp_workspace *w, const uint8_t *p, const uint8_t *en
     }
     while (p < end) {
         uint32_t c;
-        const unsigned width = lf_utf8_read(p, end, &c);
+        const unsigned width = read_valid(p, &c);
         const uint32_t entry = lf_characters_of(&m->characters, c);
         if (entry & LF_CHARACTER_KNOWN) {
             ids[n++] = entry & LF_CHARACTER_ID;
-            sum = settled(sum) + m->sums[entry & LF_CHARACTER_ID];
-            after_unknown = 0;
+            sum = settled(add_many(sum, unknown, n_unknown)) + m->sums[entry & LF_CHARACTER_ID];
+            after_unknown = 0, n_unknown = 0;
         } else {
-            sum = settled(sum) + (float)m->unigram.unknown;
+            n_unknown++;
             if (m->has_bytes)
                 for (unsigned i = 0; i < width; i++) ids[n++] = m->bytes[p[i]];
             else if (!after_unknown) ids[n++] = unknown_id;
@@ -422,7 +462,7 @@ static size_t give_alone(lf_sp_workspace *w, const uint8_t *p, const uint8_t *en
         p += width;
     }
     if (after_unknown) w->unknown_end = ids + n;
-    w->sum = sum;
+    w->sum = add_many(sum, unknown, n_unknown);
     return n;
 }
 
@@ -436,34 +476,38 @@ static void key_batch(lf_sp_workspace *w, const uint8_t *text, const uint8_t *en
         if (LF_LIKELY(n <= WORD_SHORT)) {
             w->keys[i] = word_key_of(p, n, end);
             w->at[i] = word_hash(w->keys[i]);
-            __builtin_prefetch(&w->words.lines[w->at[i] & w->words.line_mask]);
+            __builtin_prefetch(word_home(&w->words, w->at[i]));
         } else {
             w->keys[i] = (word_key){~(uint64_t)0, ~(uint64_t)0}; /* no word's */
             w->at[i] = 0;
-            if (n <= WORD_MOST) __builtin_prefetch(&w->words.slots[word_hash_long(p, n) >> 32 & w->words.slot_mask]);
+            words_prefetch(&w->words, p, n, end);
         }
     }
 }
 
 /* The ids of words i and on of a batch. Stops before an odd one; returns its number. */
 static inline size_t emit_batch(lf_sp_workspace *w, const uint8_t *text, const uint8_t *end, size_t i, size_t n_words,
-                                const int sums, uint32_t *ids, size_t *n_ids) {
+                                const int sums, const int narrow, uint32_t *ids, size_t *n_ids) {
     const float *piece_sums = w->model->sums;
+    const unsigned room = narrow ? 6 : 3;
     size_t n = *n_ids;
     float sum = w->sum;
     uint32_t after_unknown = w->unknown_end == ids + n;
     for (; i < n_words; i++) {
         const word_ids *found = words_probe(&w->words, w->keys[i], w->at[i]);
         if (LF_LIKELY(found != NULL)) {
-            const word_ids value = *found;
-            const uint32_t count = value[3] >> 28, note = value[3] & WORD_NOTE;
-            if (LF_LIKELY(count - 1 < WORD_IDS && (sums ? fits(sum, note) : !note))) {
+            const uint32_t count = word_count(*found), note = word_note(*found);
+            if (LF_LIKELY(count - 1 < room && (sums ? fits(sum, note) : !note))) {
                 if (sums) n -= after_unknown & note / BEGINS_UNKNOWN; /* the id is the same as the one before it */
-                memcpy(ids + n, &value, sizeof value);
+                words_take(found, narrow, ids + n);
+                if (sums) {
+                    after_unknown = note / ENDS_UNKNOWN & 1;
+                    const uint32_t *all = ids + n; /* 0 is added where there is no id */
+                    sum = sum + piece_sums[all[0]] + piece_sums[all[1]] + piece_sums[all[2]];
+                    if (narrow && LF_UNLIKELY(all[3] != w->words.pad))
+                        sum = sum + piece_sums[all[3]] + piece_sums[all[4]] + piece_sums[all[5]];
+                }
                 n += count;
-                if (!sums) continue;
-                after_unknown = note / ENDS_UNKNOWN & 1;
-                for (unsigned k = 0; k < WORD_IDS; k++) sum += piece_sums[value[k]]; /* 0 where there is no id */
                 continue;
             }
         }
@@ -483,8 +527,11 @@ static inline size_t emit_batch(lf_sp_workspace *w, const uint8_t *text, const u
 
 static size_t emit(lf_sp_workspace *w, const uint8_t *text, const uint8_t *end, size_t i, size_t n_words, uint32_t *ids,
                    size_t *n_ids) {
-    if (w->model->parts.family == LF_SP_UNIGRAM) return emit_batch(w, text, end, i, n_words, 1, ids, n_ids);
-    return emit_batch(w, text, end, i, n_words, 0, ids, n_ids);
+    const int sums = w->model->parts.family == LF_SP_UNIGRAM, narrow = w->words.narrow;
+    if (sums && narrow) return emit_batch(w, text, end, i, n_words, 1, 1, ids, n_ids);
+    if (sums) return emit_batch(w, text, end, i, n_words, 1, 0, ids, n_ids);
+    if (narrow) return emit_batch(w, text, end, i, n_words, 0, 1, ids, n_ids);
+    return emit_batch(w, text, end, i, n_words, 0, 0, ids, n_ids);
 }
 
 /* The first word of a text, before which a space is put that is not there. ODD as look_up. */
@@ -564,7 +611,7 @@ static size_t encode_whole(lf_sp_workspace *w, const uint8_t *text, size_t n, ui
     w->status = normalized(w, text, n, 0);
     if (w->status != LF_OK) return 0;
     model(w, w->normalized.bytes, w->normalized.n, &s);
-    if (is_word && s.n && w->status == LF_OK) words_put(&w->words, text, n, text + n, ids, s.n, 0);
+    if (is_word && s.n && w->status == LF_OK) words_put(&w->words, text, n, text + n, ids, s.n, s.n, 0);
     return s.n;
 }
 
@@ -623,10 +670,10 @@ lf_status lf_sp_workspace_new(lf_sp_workspace **workspace, const lf_sp *model, s
     if (!w) return LF_ENOMEM;
     memset(w, 0, sizeof *w);
     w->model = model;
-    const size_t segments = model->parts.family == LF_SP_BPE ? cache_bytes / 4 : 0;
-    if (!words_new(&w->words, cache_bytes - segments) || !words_new(&w->segments, segments))
+    const size_t segments = model->parts.family == LF_SP_BPE ? cache_bytes / 8 : 0;
+    if (!words_new(&w->words, cache_bytes - segments, model->parts.n_ids) ||
+        !words_new(&w->segments, segments, model->parts.n_ids))
         return lf_sp_workspace_free(w), LF_ENOMEM;
-    w->words.pad = model->parts.n_ids;
     *workspace = w;
     return LF_OK;
 }
