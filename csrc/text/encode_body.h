@@ -20,33 +20,38 @@ enum {
 };
 
 #if defined(__AVX512F__)
-/* The pieces of a window that are not where one look finds them, and the ids of those that have been found out. */
-enum { UNKNOWN_MOST = 2048 };
+/* Pieces that no table holds, put off until there are some to be merged side by side; their ids then go into gaps between
+ * those that have been written. */
+enum { DELAYED_MOST = 2048, DELAYED_SLOTS = 1024 };
 typedef struct {
-    uint32_t piece[UNKNOWN_MOST], at[UNKNOWN_MOST], n[UNKNOWN_MOST]; /* ids[at .. at + n); n 0: not found out */
-    uint32_t queue[UNKNOWN_MOST], waiting[UNKNOWN_MOST];             /* those to be merged: in order, by length */
-    uint32_t n_pieces, n_waiting, n_ids, next;                       /* next: the first that is not emitted     */
-    uint32_t ids[8 * UNKNOWN_MOST];
-} unknown_pieces;
+    uint32_t piece[DELAYED_MOST], at[DELAYED_MOST]; /* which one, and how many ids were written before it */
+    uint32_t first[DELAYED_MOST];                   /* the first of those with the same bytes             */
+    uint32_t begin[DELAYED_MOST], n[DELAYED_MOST];  /* its ids: ids[begin .. begin + n)                   */
+    uint32_t by_length[DELAYED_MOST];               /* the first ones                                     */
+    uint16_t slots[DELAYED_SLOTS];                  /* by hash: one more than the number of a first one   */
+    uint32_t n_pieces, n_ids;
+    uint32_t ids[LF_SPLIT_WINDOW + 64]; /* no more than the window has bytes, and a piece that began before it */
+} delayed_pieces;
 #endif
 
 struct lf_text_workspace {
     const lf_text *text;
     tables tables;
-    size_t n_computed;   /* pieces of the last window that no table held */
     lf_status status;    /* set where memory ran out */
     uint8_t *normalized; /* these grow to what a text needs */
     lf_bpe_scratch scratch;
     uint32_t *ids;
     size_t n_normalized, n_ids;
+    uint8_t unformed[1 << 11]; /* a bit by hash: a token with that hash does not form, and the model is to be asked */
     uint8_t small[SMALL + 16];
     uint32_t bounds[LF_SPLIT_BATCH];                       /* of pieces, from the splitter */
     uint32_t cuts[LF_SPLIT_BATCH + CUT_MOST];              /* the same with cuts among them ... */
     uint8_t segments[(LF_SPLIT_BATCH + CUT_MOST) / 8 + 1]; /* ... and a bit for each part that is a segment */
-    uint32_t at[BATCH];                                    /* the lines and the keys of a batch of them */
-    key16 keys[BATCH];
+    /* The home lines and the keys of a batch of them. Stores of several across cache lines cost a fifth of the keying. */
+    const short_line *homes[BATCH] __attribute__((aligned(64)));
+    key16 keys[BATCH] __attribute__((aligned(64)));
 #if defined(__AVX512F__)
-    unknown_pieces unknown;
+    delayed_pieces delayed;
 #endif
 };
 
@@ -99,22 +104,33 @@ static size_t merged(lf_text_workspace *w, const uint8_t *p, size_t n, uint32_t 
 
 static size_t look_up(lf_text_workspace *w, const uint8_t *p, size_t n, const uint8_t *end, part kind, uint32_t *ids);
 
+static inline size_t unformed_bit(const lf_text_workspace *w, const uint8_t *p, size_t n) {
+    return hash_record(p, n) % (8 * sizeof w->unformed);
+}
+
+/* The token with these bytes if merging does not form it; else LF_NO_SYMBOL. */
+static uint32_t unformed_token(const lf_text_workspace *w, const uint8_t *p, size_t n) {
+    const lf_bpe *model = w->text->model;
+    if (model->all_form || n > model->longest) return LF_NO_SYMBOL;
+    const size_t bit = unformed_bit(w, p, n);
+    if (!(w->unformed[bit / 8] >> bit % 8 & 1)) return LF_NO_SYMBOL;
+    const uint32_t token = lf_bpe_find(model, p, n);
+    return token == LF_NO_SYMBOL || lf_bpe_forms(model, token) ? LF_NO_SYMBOL : token;
+}
+
 /* The ids of what no table holds. *keep is set to 0 where a piece and a segment of these bytes differ. */
 static size_t compute(lf_text_workspace *w, const uint8_t *p, size_t n, const uint8_t *end, part kind, int *keep,
                       uint32_t *ids) {
     const lf_bpe *model = w->text->model;
     size_t start = 0, n_ids = 0;
-    w->n_computed++;
     if (n > SHORT_KEY && kind == PIECE)
         for (size_t at; (at = lf_bpe_next_cut(model, p, n, start)) < n; start = at)
             n_ids += look_up(w, p + start, at - start, end, SEGMENT, ids + n_ids);
     if (start) return n_ids + look_up(w, p + start, n - start, end, SEGMENT, ids + n_ids);
-    if (!model->all_form) { /* a token has no cut inside */
-        const uint32_t token = lf_bpe_find(model, p, n);
-        if (token != LF_NO_SYMBOL && !lf_bpe_forms(model, token)) {
-            *keep = 0;
-            if (kind == PIECE && model->whole_pieces) return ids[0] = model->ids[token], 1;
-        }
+    const uint32_t token = unformed_token(w, p, n); /* a token has no cut inside */
+    if (token != LF_NO_SYMBOL) {
+        *keep = 0;
+        if (kind == PIECE && model->whole_pieces) return ids[0] = model->ids[token], 1;
     }
     return merged(w, p, n, ids);
 }
@@ -131,20 +147,33 @@ static size_t look_up_record(lf_text_workspace *w, const uint8_t *p, size_t n, c
     return n_ids;
 }
 
+/* The ids of a piece of at most LONG_KEY bytes, if a table holds it; else 0. */
+static size_t find(lf_text_workspace *w, const uint8_t *p, size_t n, const uint8_t *end, uint32_t *ids) {
+    const key32 key = key32_of(p, n, end);
+    if (n <= SHORT_KEY) {
+        const size_t n_ids = find_short(&w->tables, key.half[0], hash16(key.half[0]), ids);
+        return n_ids == LOST ? 0 : n_ids;
+    }
+    const size_t n_ids = find_long(&w->tables, &key, n, hash32(key, n), ids);
+    return n_ids == LOST ? 0 : n_ids;
+}
+
+static void remember(lf_text_workspace *w, const uint8_t *p, size_t n, const uint8_t *end, const uint32_t *ids,
+                     size_t n_ids) {
+    const key32 key = key32_of(p, n, end);
+    if (n <= SHORT_KEY) remember_short(&w->tables, key.half[0], hash16(key.half[0]), ids, (unsigned)n_ids);
+    else remember_long(&w->tables, &key, n, hash32(key, n), ids, n_ids);
+}
+
 /* The ids of a piece or a segment, from a table if one holds it. */
 static size_t look_up(lf_text_workspace *w, const uint8_t *p, size_t n, const uint8_t *end, part kind, uint32_t *ids) {
     int keep = 1;
     if (n > RECORD_MOST) return compute(w, p, n, end, kind, &keep, ids);
     if (n > LONG_KEY) return look_up_record(w, p, n, end, kind, ids);
-    const key32 key = key32_of(p, n, end);
-    const uint64_t hash = n <= SHORT_KEY ? hash16(key.half[0]) : hash32(key, n);
-    size_t n_ids =
-        n <= SHORT_KEY ? find_short(&w->tables, key.half[0], hash, ids) : find_long(&w->tables, &key, n, hash, ids);
-    if (n_ids && n_ids != LOST) return n_ids;
+    size_t n_ids = find(w, p, n, end, ids);
+    if (n_ids) return n_ids;
     n_ids = compute(w, p, n, end, kind, &keep, ids);
-    if (!keep || !n_ids) return n_ids;
-    if (n <= SHORT_KEY) remember_short(&w->tables, key.half[0], hash, ids, (unsigned)n_ids);
-    else remember_long(&w->tables, &key, n, hash, ids, n_ids);
+    if (keep && n_ids) remember(w, p, n, end, ids, n_ids);
     return n_ids;
 }
 
@@ -158,18 +187,32 @@ static size_t look_up_count(lf_text_workspace *w, const uint8_t *p, size_t n, co
  * they are keyed lets their parts be looked up like pieces. Writes the bounds with the cuts among them, marks what is a
  * segment, and returns how many parts there are. */
 static size_t cut_batch(lf_text_workspace *w, const uint8_t *base, size_t n_pieces) {
+    enum { SOME = 16 };
     const lf_bpe *model = w->text->model;
     size_t n = 0;
     memset(w->segments, 0, sizeof w->segments);
-    for (size_t i = 0; i < n_pieces; i++) {
-        const size_t length = w->bounds[i + 1] - w->bounds[i];
-        const uint8_t *p = base + w->bounds[i];
-        w->cuts[n++] = w->bounds[i];
-        if (LF_LIKELY(length <= SHORT_KEY || length > CUT_MOST)) continue;
-        if (length <= LONG_KEY && p[lf_utf8_before(p, length)] < 0xE0) continue; /* a word: better kept whole */
-        const size_t first = n - 1;
-        n += lf_bpe_cuts(model, p, length, w->bounds[i], w->cuts + n);
-        for (size_t k = first; n - first > 1 && k < n; k++) w->segments[k / 8] |= (uint8_t)(1u << k % 8);
+    for (size_t i = 0; i < n_pieces;) {
+        const uint32_t *bounds = w->bounds + i;
+        const size_t stop = i + SOME < n_pieces ? i + SOME : n_pieces;
+        uint32_t longest = 0;
+        for (size_t k = 0; k < SOME; k++) /* past the last piece too: then it is looked at more closely for nothing */
+            longest = bounds[k + 1] - bounds[k] > longest ? bounds[k + 1] - bounds[k] : longest;
+        if (longest <= SHORT_KEY && stop == i + SOME) {
+            memcpy(w->cuts + n, bounds, SOME * sizeof *bounds);
+            n += SOME;
+            i += SOME;
+            continue;
+        }
+        for (; i < stop; i++) {
+            const size_t length = w->bounds[i + 1] - w->bounds[i];
+            const uint8_t *p = base + w->bounds[i];
+            w->cuts[n++] = w->bounds[i];
+            if (LF_LIKELY(length <= SHORT_KEY || length > CUT_MOST)) continue;
+            if (length <= LONG_KEY && p[lf_utf8_before(p, length)] < 0xE0) continue; /* a word: better kept whole */
+            const size_t first = n - 1;
+            n += lf_bpe_cuts(model, p, length, w->bounds[i], w->cuts + n);
+            for (size_t k = first; n - first > 1 && k < n; k++) w->segments[k / 8] |= (uint8_t)(1u << k % 8);
+        }
     }
     w->cuts[n] = w->bounds[n_pieces];
     return n;
@@ -177,14 +220,16 @@ static size_t cut_batch(lf_text_workspace *w, const uint8_t *base, size_t n_piec
 
 /* Batches. `ids` is NULL where only the number is asked for. */
 
-static inline void prefetch_long(const lf_text_workspace *w, const uint8_t *p, size_t n) {
+/* Forced to be inline, since gcc takes a function that only prefetches for one that does nothing. */
+static inline __attribute__((always_inline)) void prefetch_long(const lf_text_workspace *w, const uint8_t *p,
+                                                                size_t n) {
     if (n > SHORT_KEY && n <= LONG_KEY)
         __builtin_prefetch(&w->tables.long_lines[long_home_of(&w->tables, hash32(key32_of(p, n, p + n), n))]);
 }
 
 #if defined(__VAES__)
 /* Four keys at a time: the masked load of key16_of in each quarter of a register, two AES rounds as the hash. Only for
- * pieces with 16 bytes to read. */
+ * pieces with 16 bytes to read. What limits this is loads, so nothing is read again that a register holds. */
 static inline void key_four(lf_text_workspace *w, const uint32_t *bounds, const uint8_t *base, size_t i) {
     __m512i v = _mm512_castsi128_si512(_mm_loadu_si128((const void *)(base + bounds[i])));
     v = _mm512_inserti32x4(v, _mm_loadu_si128((const void *)(base + bounds[i + 1])), 1);
@@ -206,40 +251,54 @@ static inline void key_four(lf_text_workspace *w, const uint32_t *bounds, const 
     const __m512i firsts = _mm512_set_epi32(0, 0, 0, 0, 0, 0, 0, 0, 0, 12, 0, 8, 0, 4, 0, 0);
     const __m256i hashes = _mm512_castsi512_si256(_mm512_permutexvar_epi32(firsts, h));
     const __m256i lines = _mm256_mul_epu32(hashes, _mm256_set1_epi64x((long long)w->tables.n_lines)); /* home_of */
-    _mm_storeu_si128((void *)(w->at + i), _mm256_cvtepi64_epi32(_mm256_srli_epi64(lines, 32)));
-    for (size_t k = i; k < i + 4; k++) __builtin_prefetch(&w->tables.lines[w->at[k]]);
+    const __m256i homes = _mm256_add_epi64(_mm256_slli_epi64(_mm256_srli_epi64(lines, 32), 6),
+                                           _mm256_set1_epi64x((long long)(uintptr_t)w->tables.lines));
+    _mm256_storeu_si256((void *)(w->homes + i), homes);
+    __builtin_prefetch((const void *)(uintptr_t)_mm256_extract_epi64(homes, 0));
+    __builtin_prefetch((const void *)(uintptr_t)_mm256_extract_epi64(homes, 1));
+    __builtin_prefetch((const void *)(uintptr_t)_mm256_extract_epi64(homes, 2));
+    __builtin_prefetch((const void *)(uintptr_t)_mm256_extract_epi64(homes, 3));
     const unsigned longer = _mm_cmpgt_epi32_mask(lengths, _mm_set1_epi32(SHORT_KEY));
     if (LF_UNLIKELY(longer))
         for (size_t k = i; k < i + 4; k++) prefetch_long(w, base + bounds[k], bounds[k + 1] - bounds[k]);
 }
 #endif
 
-/* Piece i of a batch is base[bounds[i] .. bounds[i + 1]). */
-static void key_batch(lf_text_workspace *w, const uint32_t *bounds, const uint8_t *base, const uint8_t *end,
-                      size_t n_pieces) {
-    size_t i = 0;
-#if defined(__VAES__)
-    for (; i + 4 <= n_pieces && end - (base + bounds[i + 3]) >= 16; i += 4) key_four(w, bounds, base, i);
-#endif
-    for (; i < n_pieces; i++) {
-        const key16 key = key16_of(base + bounds[i], bounds[i + 1] - bounds[i], end);
-        w->keys[i] = key;
-        w->at[i] = (uint32_t)home_of(&w->tables, hash16(key));
-        __builtin_prefetch(&w->tables.lines[w->at[i]]);
-        prefetch_long(w, base + bounds[i], bounds[i + 1] - bounds[i]);
-    }
+static inline __attribute__((always_inline)) void key_one(lf_text_workspace *w, const uint8_t *p, size_t n,
+                                                          const uint8_t *end, size_t i) {
+    const key16 key = key16_of(p, n, end);
+    w->keys[i] = key;
+    w->homes[i] = &w->tables.lines[home_of(&w->tables, hash16(key))];
+    __builtin_prefetch(w->homes[i]);
+    prefetch_long(w, p, n);
 }
 
-/* The ids of a line that holds the key, NULL if it does not. */
+/* Piece i of a batch is base[bounds[i] .. bounds[i + 1]). A function of its own, so that its constants stay in registers. */
+static __attribute__((noinline)) void key_batch(lf_text_workspace *w, const uint32_t *bounds, const uint8_t *base,
+                                                const uint8_t *end, size_t n_pieces) {
+    size_t i = 0, n_whole = n_pieces; /* so many have 16 bytes to read */
+    while (n_whole && end - (base + bounds[n_whole - 1]) < 16) n_whole--;
+#if defined(__VAES__)
+    for (; i + 4 <= n_whole; i += 4) key_four(w, bounds, base, i);
+#endif
+    for (; i < n_whole; i++) key_one(w, base + bounds[i], bounds[i + 1] - bounds[i], base + bounds[i] + 16, i);
+    for (; i < n_pieces; i++) key_one(w, base + bounds[i], bounds[i + 1] - bounds[i], end, i);
+}
+
+/* The ids of a line that holds the key, NULL if it does not. Which of its two keys it is must not be a branch. */
 static inline const ids4 *probe(const short_line *line, const key16 *key) {
-#if defined(__AVX512VL__)
+#if defined(__AVX2__)
     static const uint8_t offset[16] = {[3] = 32, [7] = 32, [11] = 32, [15] = 32, [12] = 48, [13] = 48, [14] = 48};
-    const __m256i both = _mm256_broadcastsi128_si256((__m128i)*key);
-    const unsigned at = offset[_mm256_cmpeq_epi64_mask(_mm256_load_si256((const void *)line->key), both)];
+    const __m256i both = _mm256_broadcastsi128_si256((__m128i)*key), keys = _mm256_load_si256((const void *)line->key);
+#if defined(__AVX512VL__)
+    const unsigned at = offset[_mm256_cmpeq_epi64_mask(keys, both)];
+#else
+    const unsigned at = offset[_mm256_movemask_pd(_mm256_castsi256_pd(_mm256_cmpeq_epi64(keys, both)))];
+#endif
     return at ? (const ids4 *)((const uint8_t *)line + at) : NULL;
 #else
-    if (same16(line->key[0], *key)) return &line->ids[0];
-    return same16(line->key[1], *key) ? &line->ids[1] : NULL;
+    const int first = same16(line->key[0], *key), second = same16(line->key[1], *key);
+    return first | second ? &line->ids[second] : NULL;
 #endif
 }
 
@@ -248,128 +307,108 @@ static inline part kind_of(const uint8_t *segments, size_t k) {
 }
 
 #if defined(__AVX512F__)
-/* Where at least one in so many bytes of a window began a piece that had to be computed, those of the next window are found
- * out together. */
-enum { BYTES_A_MISS = 512 };
-
-static void remember(lf_text_workspace *w, const uint8_t *p, size_t n, const uint8_t *end, const uint32_t *ids,
-                     size_t n_ids) {
-    const key32 key = key32_of(p, n, end);
-    if (n <= SHORT_KEY) remember_short(&w->tables, key.half[0], hash16(key.half[0]), ids, (unsigned)n_ids);
-    else remember_long(&w->tables, &key, n, hash32(key, n), ids, n_ids);
+/* Whether merging alone decides the ids of a piece that no table holds. */
+static int merely_merges(const lf_text_workspace *w, const uint8_t *p, size_t n, part kind) {
+    if (n > SHORT_KEY && kind == PIECE && lf_bpe_next_cut(w->text->model, p, n, 0) < n) return 0;
+    return unformed_token(w, p, n) == LF_NO_SYMBOL;
 }
 
-/* Merges up to LANES of the waiting pieces. */
-static void merge_some(lf_text_workspace *w, const uint32_t *waiting, size_t n_waiting, const uint32_t *bounds,
+/* Merges at most SIDE_BY_SIDE * LANES delayed pieces, given by length. */
+static void merge_some(lf_text_workspace *w, const uint32_t *which, size_t n_pieces, const uint32_t *bounds,
                        const uint8_t *base, const uint8_t *end) {
-    uint8_t bytes[SIDE_BY_SIDE * LANES * LANE_ROOM] __attribute__((aligned(64)));
+    const lf_bpe *model = w->text->model;
+    delayed_pieces *d = &w->delayed;
     merging group[SIDE_BY_SIDE];
-    unknown_pieces *u = &w->unknown;
-    uint32_t rows = 0;
-    for (int i = 0; i < SIDE_BY_SIDE; i++) group[i].n = (lanes){0};
-    for (size_t k = 0; k < n_waiting; k++) {
-        const uint32_t i = u->piece[waiting[k]], length = bounds[i + 1] - bounds[i];
-        memcpy(bytes + k * LANE_ROOM, base + bounds[i], length);
-        group[k / LANES].n[k % LANES] = length;
-        if (length > rows) rows = length;
+    for (size_t v = 0; v < SIDE_BY_SIDE; v++) { /* the last piece of each vector is its longest */
+        const size_t stop = n_pieces < (v + 1) * LANES ? n_pieces : (v + 1) * LANES;
+        const uint32_t i = d->piece[which[stop - 1]];
+        begin_lanes(&group[v], stop > v * LANES ? bounds[i + 1] - bounds[i] : 0);
     }
-    for (int i = 0; i < SIDE_BY_SIDE; i++) begin_lanes(w->text->model, &group[i], bytes + i * LANES * LANE_ROOM, rows);
-    merge_lanes(w->text->model, group, rows);
-    for (size_t k = 0; k < n_waiting; k++) {
-        const uint32_t i = u->piece[waiting[k]], n = group[k / LANES].n[k % LANES];
-        uint32_t *ids = u->ids + u->n_ids;
-        for (size_t r = 0; r < n; r++) ids[r] = w->text->model->symbol_ids[group[k / LANES].symbol[r][k % LANES]];
-        u->at[waiting[k]] = u->n_ids, u->n[waiting[k]] = n, u->n_ids += n;
+    for (size_t k = 0; k < n_pieces; k++) {
+        const uint32_t i = d->piece[which[k]];
+        put_in_lane(model, &group[k / LANES], k % LANES, base + bounds[i], bounds[i + 1] - bounds[i]);
+    }
+    merge_lanes(model, group);
+    for (size_t k = 0; k < n_pieces; k++) {
+        const uint32_t i = d->piece[which[k]], n = group[k / LANES].n[k % LANES];
+        uint32_t *ids = d->ids + d->n_ids;
+        for (size_t r = 0; r < n; r++) ids[r] = model->symbol_ids[group[k / LANES].symbol[r][k % LANES]];
+        d->begin[which[k]] = d->n_ids, d->n[which[k]] = n, d->n_ids += n;
         remember(w, base + bounds[i], bounds[i + 1] - bounds[i], end, ids, n);
     }
 }
 
-/* Whether merging alone decides the ids of a piece that no table holds. */
-static int merely_merges(const lf_bpe *model, const uint8_t *p, size_t n, part kind) {
-    if (n > SHORT_KEY && kind == PIECE && lf_bpe_next_cut(model, p, n, 0) < n) return 0;
-    if (model->all_form) return 1;
-    const uint32_t token = lf_bpe_find(model, p, n);
-    return token == LF_NO_SYMBOL || lf_bpe_forms(model, token);
-}
-
-/* Merges those that wait, by length, so that the lanes of a vector end together. counts[n + 1] of them have n bytes. */
-static void merge_waiting(lf_text_workspace *w, const uint32_t *bounds, const uint8_t *base, const uint8_t *end,
-                          uint32_t *counts) {
-    unknown_pieces *u = &w->unknown;
+/* Merges the delayed pieces: of those with the same bytes one, and by length, so that the lanes of a vector end together. */
+static void merge_delayed(lf_text_workspace *w, const uint32_t *bounds, const uint8_t *base, const uint8_t *end) {
+    enum { GROUP = SIDE_BY_SIDE * LANES };
+    delayed_pieces *d = &w->delayed;
+    uint32_t counts[LONG_KEY + 2] = {0}, n_first = 0;
+    memset(d->slots, 0, sizeof d->slots);
+    for (uint32_t k = 0; k < d->n_pieces; k++) {
+        const uint8_t *p = base + bounds[d->piece[k]];
+        const uint32_t n = bounds[d->piece[k] + 1] - bounds[d->piece[k]];
+        uint16_t *slot = &d->slots[hash_record(p, n) % DELAYED_SLOTS];
+        const uint32_t other = *slot ? *slot - 1u : k, i = d->piece[other];
+        d->first[k] = bounds[i + 1] - bounds[i] == n && !memcmp(base + bounds[i], p, n) ? other : k;
+        if (d->first[k] != k) continue;
+        *slot = (uint16_t)(k + 1);
+        counts[n + 1]++;
+        n_first++;
+    }
     for (size_t n = 1; n <= LONG_KEY; n++) counts[n] += counts[n - 1];
-    for (size_t j = 0; j < u->n_waiting; j++) {
-        const uint32_t k = u->queue[j], i = u->piece[k];
-        u->waiting[counts[bounds[i + 1] - bounds[i]]++] = k;
-    }
-    for (size_t k = 0; k < u->n_waiting; k += SIDE_BY_SIDE * LANES)
-        merge_some(w, u->waiting + k, u->n_waiting - k < SIDE_BY_SIDE * LANES ? u->n_waiting - k : SIDE_BY_SIDE * LANES,
-                   bounds, base, end);
+    for (uint32_t k = 0; k < d->n_pieces; k++)
+        if (d->first[k] == k) d->by_length[counts[bounds[d->piece[k] + 1] - bounds[d->piece[k]]]++] = k;
+    for (size_t k = 0; k < n_first; k += GROUP)
+        merge_some(w, d->by_length + k, n_first - k < GROUP ? n_first - k : GROUP, bounds, base, end);
 }
 
-/* The pieces of a window of at most LONG_KEY bytes that one look does not find. */
-static void list_unknown(lf_text_workspace *w, const uint32_t *bounds, const uint8_t *base, const uint8_t *end,
-                         size_t n_pieces) {
-    unknown_pieces *u = &w->unknown;
-    u->n_pieces = u->n_waiting = u->n_ids = u->next = 0;
-    for (size_t i = 0; i < n_pieces && u->n_pieces + BATCH <= UNKNOWN_MOST; i += BATCH) {
-        const size_t m = n_pieces - i < BATCH ? n_pieces - i : BATCH;
-        key_batch(w, bounds + i, base, end, m);
-        for (size_t k = 0; k < m; k++) {
-            u->piece[u->n_pieces] = (uint32_t)(i + k);
-            u->n_pieces += !probe(&w->tables.lines[w->at[k]], &w->keys[k]);
-        }
+/* Finds out what was delayed and puts it where it belongs among `n_ids` ids: the last stretch between two gaps moves first.
+ * Returns how many there are now. */
+static size_t catch_up(lf_text_workspace *w, const uint32_t *bounds, const uint8_t *base, const uint8_t *end,
+                       size_t n_ids, uint32_t *ids) {
+    delayed_pieces *d = &w->delayed;
+    size_t n_more = 0, stop = n_ids;
+    d->n_ids = 0;
+    merge_delayed(w, bounds, base, end);
+    for (size_t k = 0; k < d->n_pieces; k++) n_more += d->n[d->first[k]];
+    size_t before = n_more; /* so many of them go before what is moved next */
+    for (size_t k = d->n_pieces; ids && k-- > 0; stop = d->at[k]) {
+        const uint32_t n = d->n[d->first[k]];
+        memmove(ids + d->at[k] + before, ids + d->at[k], (stop - d->at[k]) * sizeof *ids);
+        before -= n;
+        memcpy(ids + d->at[k] + before, d->ids + d->begin[d->first[k]], n * sizeof *ids);
     }
-}
-
-static void find_out(lf_text_workspace *w, const uint32_t *bounds, const uint8_t *base, const uint8_t *end,
-                     size_t n_pieces, const uint8_t *segments) {
-    unknown_pieces *u = &w->unknown;
-    uint32_t counts[LONG_KEY + 2] = {0};
-    size_t room = sizeof u->ids / sizeof *u->ids;
-    list_unknown(w, bounds, base, end, n_pieces);
-    for (size_t k = 0; k < u->n_pieces; k++) {
-        const size_t i = u->piece[k], n = bounds[i + 1] - bounds[i];
-        const uint8_t *p = base + bounds[i];
-        u->n[k] = 0;
-        if (n > LONG_KEY || n + LONG_IDS + 1 > room) continue; /* finders write a few more */
-        const key32 key = key32_of(p, n, end);
-        uint32_t *ids = u->ids + u->n_ids;
-        const size_t n_ids = n <= SHORT_KEY ? find_short(&w->tables, key.half[0], hash16(key.half[0]), ids)
-                                            : find_long(&w->tables, &key, n, hash32(key, n), ids);
-        if (n_ids && n_ids != LOST) {
-            u->at[k] = u->n_ids, u->n[k] = (uint32_t)n_ids, u->n_ids += (uint32_t)n_ids;
-            room -= n_ids;
-        } else if (n > 1 && merely_merges(w->text->model, p, n, kind_of(segments, i))) {
-            u->queue[u->n_waiting++] = (uint32_t)k;
-            counts[n + 1]++;
-            room -= n;
-        }
-    }
-    merge_waiting(w, bounds, base, end, counts);
+    d->n_pieces = 0;
+    return n_ids + n_more;
 }
 #endif
 
-/* The ids of piece i of a window, which one look does not find. */
+/* The ids of piece i of a window, which one look does not find. Those of a delayed piece come later: 0. */
 static __attribute__((noinline)) size_t emit_other(lf_text_workspace *w, const uint8_t *p, size_t n, const uint8_t *end,
-                                                   part kind, size_t i, uint32_t *ids) {
+                                                   part kind, size_t i, size_t at, uint32_t *ids) {
 #if defined(__AVX512F__)
-    unknown_pieces *u = &w->unknown;
-    for (; u->next < u->n_pieces && u->piece[u->next] <= i; u->next++)
-        if (u->piece[u->next] == i && u->n[u->next]) {
-            if (ids) memcpy(ids, u->ids + u->at[u->next], u->n[u->next] * sizeof *ids);
-            return u->n[u->next];
+    delayed_pieces *d = &w->delayed;
+    uint32_t unwanted[LONG_KEY + LONG_IDS];
+    if (n > 1 && n <= LONG_KEY) {
+        const size_t n_ids = find(w, p, n, end, ids ? ids : unwanted);
+        if (n_ids) return n_ids;
+        if (merely_merges(w, p, n, kind)) {
+            d->piece[d->n_pieces] = (uint32_t)i;
+            d->at[d->n_pieces++] = (uint32_t)at;
+            return 0;
         }
+    }
 #else
-    (void)i;
+    (void)i, (void)at;
 #endif
     return ids ? look_up(w, p, n, end, kind, ids) : look_up_count(w, p, n, end, kind);
 }
 
 static inline size_t emit_batch(lf_text_workspace *w, const uint32_t *bounds, const uint8_t *base, const uint8_t *end,
-                                size_t n_pieces, const uint8_t *segments, size_t first, uint32_t *ids) {
+                                size_t n_pieces, const uint8_t *segments, size_t first, size_t before, uint32_t *ids) {
     size_t n_ids = 0;
     for (size_t i = 0; i < n_pieces; i++) {
-        const ids4 *found = probe(&w->tables.lines[w->at[i]], &w->keys[i]);
+        const ids4 *found = probe(w->homes[i], &w->keys[i]);
         const unsigned n_found = found ? (*found)[3] >> COUNT_SHIFT : SEE_TAIL;
         if (LF_LIKELY(n_found != SEE_TAIL)) {
             if (ids) take_four(*found, ids + n_ids);
@@ -382,7 +421,7 @@ static inline size_t emit_batch(lf_text_workspace *w, const uint32_t *bounds, co
             continue;
         }
         n_ids += emit_other(w, base + bounds[i], bounds[i + 1] - bounds[i], end, kind_of(segments, first + i),
-                            first + i, ids ? ids + n_ids : NULL);
+                            first + i, before + n_ids, ids ? ids + n_ids : NULL);
     }
     return n_ids;
 }
@@ -404,17 +443,18 @@ static size_t plain(lf_text_workspace *w, const uint8_t *text, size_t n, uint32_
         const uint32_t *bounds = w->bounds;
         size_t n_parts = batch.n_pieces;
         if (batch.beyond_ascii) n_parts = cut_batch(w, base, n_parts), bounds = w->cuts, segments = w->segments;
-#if defined(__AVX512F__)
-        const size_t n_bytes = bounds[n_parts] - bounds[0];
-        w->unknown.n_pieces = w->unknown.n_waiting = 0;
-        if (w->n_computed * BYTES_A_MISS > n_bytes) find_out(w, bounds, base, end, n_parts, segments);
-        w->n_computed = w->unknown.n_waiting;
-#endif
+        size_t start = n_ids; /* the ids from here on have gaps where pieces are delayed */
         for (size_t i = 0; i < n_parts; i += BATCH) {
             const size_t m = n_parts - i < BATCH ? n_parts - i : BATCH;
             key_batch(w, bounds + i, base, end, m);
-            n_ids += ids ? emit_batch(w, bounds + i, base, end, m, segments, i, ids + n_ids)
-                         : emit_batch(w, bounds + i, base, end, m, segments, i, NULL);
+            n_ids += ids ? emit_batch(w, bounds + i, base, end, m, segments, i, n_ids - start, ids + n_ids)
+                         : emit_batch(w, bounds + i, base, end, m, segments, i, n_ids - start, NULL);
+#if defined(__AVX512F__)
+            if (w->delayed.n_pieces > (i + BATCH < n_parts ? DELAYED_MOST - BATCH : 0)) {
+                n_ids = start + catch_up(w, bounds, base, end, n_ids - start, ids ? ids + start : NULL);
+                start = n_ids;
+            }
+#endif
         }
         if (LF_UNLIKELY(batch.giant))
             n_ids += ids ? look_up(w, base, batch.giant, end, PIECE, ids + n_ids)
@@ -494,6 +534,10 @@ static void seed(lf_text_workspace *w) {
             if (k >= m->n_tokens) continue; /* before the first one too */
             const uint8_t *p = m->blob + m->offsets[k];
             const size_t n = (size_t)(m->offsets[k + 1] - m->offsets[k]);
+            if (!write && !lf_bpe_forms(m, k)) {
+                const size_t bit = unformed_bit(w, p, n);
+                w->unformed[bit / 8] |= (uint8_t)(1u << bit % 8);
+            }
             if (n > LONG_KEY || !lf_bpe_forms(m, k) || (*p >= 'a' && *p <= 'z' && n > 3)) continue;
             const key32 key = key32_of(p, n, end);
             const uint64_t hash = n <= SHORT_KEY ? hash16(key.half[0]) : hash32(key, n);

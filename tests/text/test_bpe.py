@@ -100,6 +100,22 @@ def test_unit_new_words(isa: str, kind: str) -> None:
         check(tok, " ".join(words).encode())
 
 
+@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize("n", [3, 40, 20_000])
+def test_truth_the_same_new_words_again(isa: str, n: int, whole: bool) -> None:
+    """Five thousand pieces in a window, more than wait for one merging, most of them new and there several times.
+
+    Between them are pieces that are known, that are cut and that are a token though nothing merges to it.
+    """
+    rng = random.Random(n)
+    new = [f" {a}{b}" for a in "abcdefghijklmnopqrstuvwxyz" for b in "abcdefghijklmnopqrstuvwxyz"]
+    others = [" the", " xyz", ".", " " + "bcd" * 5, " " + "bcd" * 12, "中文字中文字中文字"]
+    tokens = [b" a", b"bc", b"bcd", b"th", b"the", b" the", b" xyz", "中文".encode()]
+    merges = None if whole else [(b"b", b"c"), (b" ", b"a"), (b"t", b"h"), (b"bc", b"d"), (b"th", b"e"), (b" ", b"the")]
+    tok = Tokenizer(spec_of(tokens, merges, whole=whole, pattern="cl100k_base"), isa=isa)
+    check(tok, "".join(rng.choice(others) if rng.random() < 0.02 else rng.choice(new) for _ in range(n)).encode())
+
+
 # Small vocabularies, drawn so that a failure shrinks to the smallest one.
 
 SMALL = st.binary(min_size=2, max_size=6).map(lambda blob: bytes(97 + b % 3 for b in blob))
