@@ -16,16 +16,16 @@ LF_INLINE void row_float(const lf_cross_entropy *job, lf_float type, size_t row,
     const double own_z = hard ? job->logit_scale * lf_float_get(type, x, label) : -INFINITY;
     const int pulls = gradient && (scale != 0.0 || d_lse != 0.0 || d_logprob != 0.0) && target.kind != LF_ROW_POISONED;
 
-    row_sums s = {0.0, 0.0, 0.0f, 0, 0};
+    row_sums s = {0.0, 0.0, 0.0, 0, 0};
     float *e = !pulls ? NULL : type == LF_F32 && !past_cache ? gradient : kept;
     if (hard || job->lse || pulls) {
         const float logit_scale = (float)job->logit_scale;
         if (e)
-            s = smooth ? sum_row(type, x, n, logit_scale, label, e, 1, stretches)
-                       : sum_row(type, x, n, logit_scale, label, e, 0, stretches);
+            s = smooth ? sum_row(type, x, n, logit_scale, label, e, 1, 0, stretches)
+                       : sum_row(type, x, n, logit_scale, label, e, 0, 1, stretches);
         else
-            s = smooth ? sum_row(type, x, n, logit_scale, label, NULL, 1, stretches)
-                       : sum_row(type, x, n, logit_scale, label, NULL, 0, stretches);
+            s = smooth ? sum_row(type, x, n, logit_scale, label, NULL, 1, 0, stretches)
+                       : sum_row(type, x, n, logit_scale, label, NULL, 0, 1, stretches);
     }
     const double own_d = own_z - s.ref, sum = s.others + exp(own_d), log_sum = log(sum), lse = s.ref + log_sum;
     const double nll = hard ? lf_row_nll(s.others, own_d) : 0.0, weight = hard ? lf_row_weight(job, label) : 0.0;
@@ -56,7 +56,7 @@ LF_INLINE void row_float(const lf_cross_entropy *job, lf_float type, size_t row,
     const double pull = push + scale * (job->label_smoothing + 2.0 * job->z_loss * lse) + d_lse;
     for (size_t k = 0; k < s.n_stretches; k++) {
         size_t b = k + 1 < s.n_stretches ? stretches[k + 1].from : n;
-        double factor = dz * pull / sum * exp((double)stretches[k].ref - s.ref);
+        double factor = dz * pull / sum * exp(stretches[k].ref - s.ref);
         finish(type, gradient, e, stretches[k].from, b, (float)factor, (float)(-dz * scale * share), past_cache);
     }
     if (hard) {

@@ -48,6 +48,15 @@ LF_INLINE vf v_exp(vf d) {
     return _mm256_and_ps(v_fma(p, scale, scale), _mm256_cmp_ps(d, v_all(-87.0f), _CMP_NLT_UQ));
 }
 
+enum { SHIFTS = 0 };
+typedef struct {
+    char none;
+} v_origin;
+LF_INLINE double v_origin_near(double ref) { return ref; }
+LF_INLINE v_origin v_origin_at(double ref) { return (v_origin){ref != 0.0}; }
+LF_INLINE vf v_exp_from(vf d, v_origin zero) { return (void)zero, v_exp(d); }
+LF_INLINE vf v_add_exp(vf sum, vf d, v_origin zero) { return v_add(sum, v_exp_from(d, zero)); }
+
 LF_INLINE __m256i v_first(size_t n) {
     return _mm256_cmpgt_epi32(_mm256_set1_epi32(n < LANES ? (int)n : LANES), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
 }

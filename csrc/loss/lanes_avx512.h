@@ -25,26 +25,65 @@ LF_INLINE vf v_if_below(vf a, vf b, vf yes, vf no) {
 LF_INLINE float v_sum(vf a) { return _mm512_reduce_add_ps(a); }
 LF_INLINE float v_top(vf a) { return _mm512_reduce_max_ps(a); }
 
-/* 2^(j / 32) with j / 32 taken from the exponent again, since j stands in the low bits of what is added to it. */
+/* Half of 2^(j / 32) with j / 32 taken from the exponent again, since j stands in the low bits of what is added to it. */
 static const uint32_t v_powers[32] __attribute__((aligned(64))) = {
-    0x3f800000, 0x3f7ecd87, 0x3f7daac3, 0x3f7c980f, 0x3f7b95c2, 0x3f7aa43a, 0x3f79c3d3, 0x3f78f4f0,
-    0x3f7837f0, 0x3f778d3a, 0x3f76f532, 0x3f767043, 0x3f75fed7, 0x3f75a15b, 0x3f75583f, 0x3f7523f6,
-    0x3f7504f3, 0x3f74fbaf, 0x3f7508a4, 0x3f752c4d, 0x3f75672a, 0x3f75b9be, 0x3f76248c, 0x3f76a81e,
-    0x3f7744fd, 0x3f77fbb8, 0x3f78ccdf, 0x3f79b907, 0x3f7ac0c7, 0x3f7be4ba, 0x3f7d257d, 0x3f7e83b3,
+    0x3f000000, 0x3efecd87, 0x3efdaac3, 0x3efc980f, 0x3efb95c2, 0x3efaa43a, 0x3ef9c3d3, 0x3ef8f4f0,
+    0x3ef837f0, 0x3ef78d3a, 0x3ef6f532, 0x3ef67043, 0x3ef5fed7, 0x3ef5a15b, 0x3ef5583f, 0x3ef523f6,
+    0x3ef504f3, 0x3ef4fbaf, 0x3ef508a4, 0x3ef52c4d, 0x3ef5672a, 0x3ef5b9be, 0x3ef6248c, 0x3ef6a81e,
+    0x3ef744fd, 0x3ef7fbb8, 0x3ef8ccdf, 0x3ef9b907, 0x3efac0c7, 0x3efbe4ba, 0x3efd257d, 0x3efe83b3,
 };
 
-/* d = n / 32 * ln 2 + r: 2^(n / 32) comes from the table and the exponent, exp(r) = 1 + r + r^2 / 2 with the cubic term
- * spread over the linear one. n is rounded by adding 1.5 * 2^23, after which it stands in the low bits. */
-LF_INLINE vf v_exp(vf d) {
-    const vf magic = _mm512_set1_ps(0x1.8p23f);
-    vf t = _mm512_fmadd_ps(d, _mm512_set1_ps(46.16624130844683f), magic);
-    vf r = _mm512_fmadd_ps(_mm512_sub_ps(t, magic), _mm512_set1_ps(-0.02166084939249829f), d);
+/* A 32nd of ln 2 as a float. References are whole multiples of it: then z - ref need not be computed, since the number
+ * of 32nds in z and that in ref are subtracted as integers, at the rounding by `magic`. */
+static const float V_STEP = 0x1.62e43p-6f;
+
+enum { SHIFTS = 1 };
+typedef struct {
+    vf magic, lowest;
+} v_origin;
+
+LF_INLINE double v_origin_near(double ref) { return rint(ref / V_STEP) * V_STEP; }
+LF_INLINE v_origin v_origin_at(double ref) {
+    return (v_origin){v_all((float)(0x1.8p23 - rint(ref / V_STEP))), v_all((float)(ref - 87.0))};
+}
+
+/* With z - ref = n / 32 ln 2 + r: half of 2^(n / 32), r, and whether z is not so far below that the result is 0. n is
+ * rounded by the addition of 1.5 * 2^23, less what of it is ref's, after which it stands in the low bits. */
+typedef struct {
+    vf half, r;
+    __mmask16 counts;
+} v_split;
+
+LF_INLINE v_split v_split_of(vf z, v_origin from) {
+    vf t = _mm512_fmadd_ps(z, _mm512_set1_ps(46.16624130844683f), from.magic);
+    vf r = _mm512_fmadd_ps(_mm512_sub_ps(t, from.magic), _mm512_set1_ps(-V_STEP), z);
     __m512i n = _mm512_castps_si512(t);
     __m512i power = _mm512_permutex2var_epi32(_mm512_load_si512(v_powers), n, _mm512_load_si512(v_powers + 16));
-    vf scale = _mm512_castsi512_ps(_mm512_add_epi32(power, _mm512_slli_epi32(n, 18)));
-    vf q = _mm512_fmadd_ps(r, _mm512_set1_ps(0.5f), _mm512_set1_ps(1.00001466f));
-    __mmask16 counts = _mm512_cmp_ps_mask(d, _mm512_set1_ps(-87.0f), _CMP_NLT_UQ);
-    return _mm512_maskz_fmadd_ps(counts, _mm512_mul_ps(scale, r), q, scale);
+    vf half = _mm512_castsi512_ps(_mm512_add_epi32(power, _mm512_slli_epi32(n, 18)));
+    return (v_split){half, r, _mm512_cmp_ps_mask(z, from.lowest, _CMP_NLT_UQ)};
+}
+
+/* 2 * exp(r) = 2 + 2 r + r^2 with the cubic term spread over the linear one, as a square: (1 + r)^2 + 1. */
+LF_INLINE vf v_twice_exp(vf r) {
+    vf u = _mm512_add_ps(r, _mm512_set1_ps(1.00001466f));
+    return _mm512_fmadd_ps(u, u, _mm512_set1_ps(0.99997068f));
+}
+
+LF_INLINE vf v_exp_from(vf z, v_origin from) {
+    v_split s = v_split_of(z, from);
+    return _mm512_maskz_mul_ps(s.counts, s.half, v_twice_exp(s.r));
+}
+
+LF_INLINE vf v_add_exp(vf sum, vf z, v_origin from) {
+    v_split s = v_split_of(z, from);
+    return _mm512_mask3_fmadd_ps(s.half, v_twice_exp(s.r), sum, s.counts);
+}
+
+/* One instruction more, and half the error: nothing is lost beside the 1 of 1 + r. */
+LF_INLINE vf v_exp(vf d) {
+    v_split s = v_split_of(d, v_origin_at(0.0));
+    vf power = _mm512_add_ps(s.half, s.half), q = _mm512_fmadd_ps(s.r, _mm512_set1_ps(0.5f), v_all(1.00001466f));
+    return _mm512_maskz_fmadd_ps(s.counts, _mm512_mul_ps(power, s.r), q, power);
 }
 
 LF_INLINE __mmask16 v_first(size_t n) { return n >= LANES ? 0xffff : (__mmask16)((1u << n) - 1); }
@@ -77,15 +116,15 @@ LF_INLINE vf v_load_part(lf_float type, const void *p, size_t i, size_t n, float
 
 /* The bits of a bfloat16 in the upper half of each lane, rounded to nearest. Half a unit is added; where nothing is left
  * below, x lay in the middle and the even neighbour is taken. */
-LF_INLINE __m512i v_round_bf16(vf x) {
-    __m512i up = _mm512_add_epi32(_mm512_castps_si512(x), _mm512_set1_epi32(0x8000));
-    __mmask16 tie = _mm512_testn_epi32_mask(up, _mm512_set1_epi32(0xffff));
-    return _mm512_mask_and_epi32(up, tie, up, _mm512_set1_epi32((int)0xfffeffff));
+LF_INLINE __m512i v_half_up(vf x) { return _mm512_add_epi32(_mm512_castps_si512(x), _mm512_set1_epi32(0x8000)); }
+LF_INLINE __mmask16 v_ties(__m512i up) { return _mm512_testn_epi32_mask(up, _mm512_set1_epi32(0xffff)); }
+LF_INLINE __m512i v_to_even(__m512i up) {
+    return _mm512_mask_and_epi32(up, v_ties(up), up, _mm512_set1_epi32((int)0xfffeffff));
 }
 
 LF_INLINE __m256i v_half(lf_float type, vf x) {
     if (type == LF_F16) return _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-    return _mm512_cvtepi32_epi16(_mm512_srli_epi32(v_round_bf16(x), 16));
+    return _mm512_cvtepi32_epi16(_mm512_srli_epi32(v_to_even(v_half_up(x)), 16));
 }
 
 LF_INLINE void v_store_part(lf_float type, void *p, size_t i, vf x, size_t n) {
@@ -93,17 +132,27 @@ LF_INLINE void v_store_part(lf_float type, void *p, size_t i, vf x, size_t n) {
     else _mm256_mask_storeu_epi16((uint16_t *)p + i, v_first(n), v_half(type, x));
 }
 
+/* Of bfloat16 one in 65536 lies in the middle: whether any does is asked of the least of 64. */
+LF_INLINE void v_store4_bf16(void *p, size_t i, const vf x[4]) {
+    __m512i up[4] = {v_half_up(x[0]), v_half_up(x[1]), v_half_up(x[2]), v_half_up(x[3])};
+    __m512i least = _mm512_min_epu16(_mm512_min_epu16(up[0], up[1]), _mm512_min_epu16(up[2], up[3]));
+    if (LF_UNLIKELY(v_ties(least)))
+        for (size_t k = 0; k < 4; k++) up[k] = v_to_even(up[k]);
+    for (size_t k = 0; k < 4; k += 2) {
+        __m512i line = _mm512_mask_mov_epi16(up[k + 1], 0x55555555, _mm512_srli_epi32(up[k], 16));
+        _mm512_storeu_si512((uint16_t *)p + i + k * LANES, line);
+    }
+}
+
 LF_INLINE void v_store4(lf_float type, void *p, size_t i, const vf x[4]) {
+    if (type == LF_BF16) {
+        v_store4_bf16(p, i, x);
+        return;
+    }
     for (size_t k = 0; k < 4; k += type == LF_F32 ? 1 : 2) {
         __m512i line;
-        if (type == LF_F32) {
-            line = _mm512_castps_si512(x[k]);
-        } else if (type == LF_BF16) {
-            __m512i even = _mm512_srli_epi32(v_round_bf16(x[k]), 16);
-            line = _mm512_mask_mov_epi16(v_round_bf16(x[k + 1]), 0x55555555, even);
-        } else {
-            line = _mm512_inserti64x4(_mm512_castsi256_si512(v_half(type, x[k])), v_half(type, x[k + 1]), 1);
-        }
+        if (type == LF_F32) line = _mm512_castps_si512(x[k]);
+        else line = _mm512_inserti64x4(_mm512_castsi256_si512(v_half(type, x[k])), v_half(type, x[k + 1]), 1);
         _mm512_storeu_si512((char *)p + (i + k * LANES) * lf_float_size(type), line);
     }
 }

@@ -54,6 +54,17 @@ LF_INLINE vf v_exp(vf d) {
     return v_if_below(d, v_all(-87.0f), v_all(0.0f), p * scale);
 }
 
+/* exp(z - ref), and the same added to a sum, where SHIFTS says that a machine leaves out that subtraction: for the reference
+ * that v_origin_near makes of another. Where it does not, z - ref is given for z, and 0 for ref. */
+enum { SHIFTS = 0 };
+typedef struct {
+    char none;
+} v_origin;
+LF_INLINE double v_origin_near(double ref) { return ref; }
+LF_INLINE v_origin v_origin_at(double ref) { return (v_origin){ref != 0.0}; }
+LF_INLINE vf v_exp_from(vf d, v_origin zero) { return (void)zero, v_exp(d); }
+LF_INLINE vf v_add_exp(vf sum, vf d, v_origin zero) { return v_add(sum, v_exp_from(d, zero)); }
+
 /* LANES elements from the i-th on; or n of them, the other lanes being `fill`. */
 LF_INLINE vf v_load(lf_float type, const void *p, size_t i) {
     vf v;

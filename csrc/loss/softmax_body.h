@@ -58,7 +58,7 @@ LF_INLINE void forward(const lf_softmax *job, lf_float type, const void *x, void
                        stretch *stretches) {
     const size_t n = job->n_classes;
     if (job->log) {
-        row_sums s = sum_row(type, x, n, 1.0f, n, NULL, 0, stretches);
+        row_sums s = sum_row(type, x, n, 1.0f, n, NULL, 0, 0, stretches);
         double log_sum = log(s.others);
         if (!(s.others > 0.0)) {
             fill(type, out, n, NAN);
@@ -71,14 +71,14 @@ LF_INLINE void forward(const lf_softmax *job, lf_float type, const void *x, void
         return;
     }
     float *e = type == LF_F32 ? (float *)out : kept;
-    row_sums s = sum_row(type, x, n, 1.0f, n, e, 0, stretches);
+    row_sums s = sum_row(type, x, n, 1.0f, n, e, 0, 0, stretches);
     if (!(s.others > 0.0)) {
         fill(type, out, n, NAN);
         return;
     }
     for (size_t k = 0; k < s.n_stretches; k++) {
         size_t b = k + 1 < s.n_stretches ? stretches[k + 1].from : n;
-        double factor = exp((double)stretches[k].ref - s.ref) / s.others;
+        double factor = exp(stretches[k].ref - s.ref) / s.others;
         finish(type, out, e, stretches[k].from, b, (float)factor, 0.0f, 0);
     }
 }

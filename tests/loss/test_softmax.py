@@ -57,6 +57,19 @@ def test_unit_nearly_certain_far_from_zero(isa: str, dtype: Any) -> None:
     )
 
 
+def test_unit_bfloat16_in_the_middle(isa: str) -> None:
+    """1.5 * (1 + 3/128) is 196.5/128, and 1.5 * (1 + 1/128) is 193.5/128: both go to the even neighbour."""
+    output = torch.full((1, 202), 1.5, dtype=torch.bfloat16)
+    grad = torch.ones(1, 202, dtype=torch.bfloat16)  # whose sum is 0
+    grad[0, ::2] = -1.0
+    grad[0, [1, 70, 101, 140, 201, 200]] = torch.tensor([131, -131, 129, -129, 131, -131], dtype=torch.bfloat16) / 128
+    room = torch.empty_like(grad)
+    _loss.softmax(memory_of(output)[0], memory_of(output)[1], memory_of(room)[0], memory_of(grad)[0], isa=isa)
+    want = grad.double() * 1.5
+    want[0, [1, 70, 101, 140, 201, 200]] = torch.tensor([196, -196, 194, -194, 196, -196], dtype=torch.float64) / 128
+    assert torch.equal(room.double(), want)
+
+
 @pytest.mark.parametrize(("shape", "dim"), [((6,), 0), ((3, 7, 50), -1), ((3, 50, 7), 1), ((0, 5), 1), ((5, 4), 0)])
 def test_peer_axes_tensors_and_arrays(shape: tuple[int, ...], dim: int) -> None:
     x = torch.randn(shape)
