@@ -26,7 +26,8 @@ void lf_batch_into(lf_batch *b, uint32_t *ids, size_t room) {
     lf_pages_advise(ids, room * sizeof *ids);
     b->n_paged = -((uintptr_t)ids / sizeof *ids) % PAGED;
     /* The ids of documents before one are no more than their bytes. */
-    b->in_place = room >= (b->views ? lf_batch_room(b->text, b->views, b->n_texts) : lf_text_bound(b->text, b->n_bytes));
+    b->in_place =
+        room >= (b->views ? lf_batch_room(b->text, b->views, b->n_texts) : lf_text_bound(b->text, b->n_bytes));
 }
 
 static void free_list(lf_part *list) {
@@ -127,7 +128,8 @@ static lf_part *part_new(lf_batch *b) {
     lf_part *part = b->idle;
     if (part) b->idle = part->next;
     else part = calloc(1, sizeof *part);
-    if (part) part->n_ids = part->n_texts = part->n_bytes = part->from = 0, part->ids = part->ahead = NULL, part->next = NULL;
+    if (part)
+        part->n_ids = part->n_texts = part->n_bytes = part->from = 0, part->ids = part->ahead = NULL, part->next = NULL;
     return part;
 }
 

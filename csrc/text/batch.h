@@ -61,16 +61,16 @@ typedef struct {
     const lf_text *text;
     const lf_text_view *views; /* NULL for files */
     size_t n_texts;
-    int cut;                   /* texts may be cut */
-    size_t next, from;         /* the first text that is not wholly taken, and where the rest of it begins */
-    size_t n_taken, n_placed;  /* parts */
-    uint32_t *ids;             /* of all texts; NULL where they are only counted */
-    size_t room;               /* for ids */
-    int in_place;              /* there is room for whatever an encoder writes */
-    int64_t *counts;           /* of each text */
-    size_t n_ids;              /* of all parts whose place is known */
-    size_t n_paged;            /* room whose pages somebody has been told to make */
-    lf_part **parts, *idle;    /* those taken, by number; those not in use */
+    int cut;                  /* texts may be cut */
+    size_t next, from;        /* the first text that is not wholly taken, and where the rest of it begins */
+    size_t n_taken, n_placed; /* parts */
+    uint32_t *ids;            /* of all texts; NULL where they are only counted */
+    size_t room;              /* for ids */
+    int in_place;             /* there is room for whatever an encoder writes */
+    int64_t *counts;          /* of each text */
+    size_t n_ids;             /* of all parts whose place is known */
+    size_t n_paged;           /* room whose pages somebody has been told to make */
+    lf_part **parts, *idle;   /* those taken, by number; those not in use */
     size_t n_slots;
     /* Files. */
     const uint8_t *mark; /* what separates documents */

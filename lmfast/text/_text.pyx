@@ -459,7 +459,8 @@ cdef class Encoder:
     merges       uint32[m, 2] pairs of positions in the vocabulary, or None for a rank file
     added        two tuples (raw, normalized) of (content bytes, id, flags)
     splitter     a name in SPLITTERS
-    cache_bytes  of each workspace; there is one for each thread that encodes at the same time
+    cache_bytes  of the tables of a workspace; there is one for each thread that encodes at the same time
+    shared_bytes the same for the threads of a call that has several
     """
 
     cdef lf_bpe *model
@@ -469,7 +470,7 @@ cdef class Encoder:
     cdef lf_utf8_reader *reader
     cdef lf_text text
     cdef const lf_text_ops *ops
-    cdef size_t cache_bytes
+    cdef size_t cache_bytes, shared_bytes
     cdef object keep, int_table
     cdef public bint plain
     """Whether the compiled path alone answers a call that asks for nothing special."""
@@ -496,7 +497,7 @@ cdef class Encoder:
 
     def _compile(self, bytes blob not None, const int64_t[::1] offsets not None, const uint32_t[::1] ids not None,
                  const uint32_t[:, ::1] merges, bint whole_pieces, tuple raw not None, tuple normalized not None,
-                 str splitter not None, bint nfc, size_t cache_bytes, str isa not None, int unicode):
+                 str splitter not None, bint nfc, size_t cache_bytes, size_t shared_bytes, str isa not None, int unicode):
         if self.model != NULL:
             raise ValueError("the tokenizer has been compiled already")
         cdef size_t where = 0
@@ -513,7 +514,7 @@ cdef class Encoder:
         self.ops = lf_text_ops_for(<lf_isa>number)
         self.reader = lf_utf8_reader_for(<lf_isa>number)
         self.keep = (blob, np.asarray(offsets), np.asarray(ids))
-        self.cache_bytes = cache_bytes
+        self.cache_bytes, self.shared_bytes = cache_bytes, shared_bytes
         cdef size_t n_tokens = <size_t>ids.shape[0]
         with nogil:
             status = lf_bpe_new(&self.model, bytes_, &offsets[0], &ids[0], n_tokens, pairs, n_merges, whole_pieces, &where)
@@ -555,8 +556,9 @@ cdef class Encoder:
 
     # Workspaces: a stack of idle ones. A thread takes one for the length of a call.
 
-    cdef slot *take(self) except NULL:
+    cdef slot *take(self, bint shared=False) except NULL:
         cdef slot *s = NULL
+        cdef size_t cache_bytes = self.shared_bytes if shared else self.cache_bytes
         LOCK(self.lock)
         if self.n_idle:
             self.n_idle -= 1
@@ -572,10 +574,10 @@ cdef class Encoder:
         s[0] = slot(NULL, NULL, 0, NULL, 0)
         cdef lf_status status
         with nogil:
-            status = self.ops.workspace_new(&s.workspace, &self.text, self.cache_bytes)
+            status = self.ops.workspace_new(&s.workspace, &self.text, cache_bytes)
         if status != LF_OK:
             free(s)
-            raise MemoryError(f"no memory for a workspace of {self.cache_bytes} bytes")
+            raise MemoryError(f"no memory for a workspace of {cache_bytes} bytes")
         return s
 
     cdef int give(self, slot *s) except -1:
@@ -935,6 +937,8 @@ cdef class Batch:
     cdef lf_batch batch
     cdef PyThread_type_lock lock
     cdef bint strict, stopped
+    cdef public bint shared
+    """Whether more than one thread is to work."""
     cdef size_t failed, failed_text, failed_at  # the first part that failed, and where
     cdef int failed_byte
     cdef lf_status status
@@ -966,7 +970,7 @@ cdef class Batch:
         """Encodes parts until there are no more."""
         cdef lf_part *part = NULL
         cdef lf_part *placed = NULL
-        cdef slot *s = self.encoder.take()
+        cdef slot *s = self.encoder.take(self.shared)
         try:
             with nogil:
                 while True:

@@ -30,7 +30,27 @@ def some_text(rng: np.random.Generator, n: int, parts: tuple[str, ...]) -> str:
 
 
 # What stands around line ends decides whether a text may be cut there.
-HARD = ("the", "in", "A", "é", "中", "7", "'s", "'", "!", "/", " ", "  ", "\t", "\r", "\n", "\n", "\n\n", "\u0301", "\u2028")
+HARD = (
+    "the",
+    "in",
+    "A",
+    "é",
+    "中",
+    "7",
+    "'s",
+    "'",
+    "!",
+    "/",
+    " ",
+    "  ",
+    "\t",
+    "\r",
+    "\n",
+    "\n",
+    "\n\n",
+    "\u0301",
+    "\u2028",
+)
 PROSE = ("the ", "hello ", "in a ", "er, ", "42 ", "end.\n", "end.\n\n", "中文\n", "é\n")
 
 
