@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from lmfast import _checking as checking
 from lmfast.text import _text
+from lmfast.text._text import text_items
 from lmfast.text.engine import engine_for
 from lmfast.text.family_decoding import Names, StreamDecoder
 from lmfast.text.pipeline import Pipeline
@@ -44,7 +45,6 @@ from lmfast.text.tokenizer import (
     gaps,
     is_strict,
     joined,
-    text_items,
 )
 from lmfast.threads import count as thread_count
 from lmfast.threads import run

@@ -13,7 +13,7 @@ import os
 import re
 import stat
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator
 from contextlib import ExitStack, closing
 from functools import partial
 from itertools import accumulate
@@ -66,8 +66,8 @@ class Tokenizer(_text.Encoder):
     Immutable: threads share it freely, it survives `fork`, pickles by its spec and is equal to, and hashes as, any
     tokenizer with the same contents. `cache_bytes` bounds the piece cache of each thread that encodes at the same time:
     by default 32 MB, and 22 MB in a call of several threads (`encode_batch`, `encode_files`, `count_batch`). The memory
-    of a tokenizer is that, the vocabulary (15 MB for cl100k's 100,000 tokens) and a MB or two, whatever the text. Tables
-    smaller than 16 MB make English slower; many scripts side by side profit from 32 MB and more.
+    of a tokenizer is that, the vocabulary (15 MB for the 100,000 tokens of cl100k) and 2 MB, whatever the text. Tables
+    of less than 16 MB make English slower; text in many scripts profits from 32 MB.
 
     Text is str, or bytes in UTF-8. Bytes that are not UTF-8 are encoded too, and decode to themselves: each byte that
     belongs to no well-formed sequence counts as a character of its own that is neither letter, number nor white space.
@@ -763,7 +763,7 @@ def _measured(path: str | os.PathLike[str], stack: ExitStack) -> tuple[str | os.
     return copy, copy.tell()
 
 
-def _opened(files: list[tuple[str | os.PathLike[str] | IO[bytes], int]]) -> Iterator[tuple[int, int]]:
+def _opened(files: list[tuple[str | os.PathLike[str] | IO[bytes], int]]) -> Generator[tuple[int, int]]:
     """The descriptor and the size of one file after another."""
     for file, size in files:
         if isinstance(file, (str, os.PathLike)):

@@ -129,6 +129,40 @@ def test_unit_no_room_to_write_in_place() -> None:
                 batch.finish()
 
 
+def test_truth_where_the_bound_cannot_be_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ids are counted first where the system does not give the room that there might be of them."""
+    tok, text = made("cl100k_base"), "the hello.\n" * 60_000
+    want = tok.encode_batch([text, "the"], threads=1)
+    (tmp_path / "file").write_text(text)
+    empty, refused = np.empty, []
+
+    def less(shape: Any, *rest: Any) -> Any:
+        if isinstance(shape, int) and shape > len(text):
+            refused.append(shape)
+            raise MemoryError
+        return empty(shape, *rest)
+
+    monkeypatch.setattr(np, "empty", less)
+    for n in (1, 2):
+        assert tok.encode_batch([text, "the"], threads=n) == want
+        assert np.array_equal(tok.encode_files([tmp_path / "file"], threads=n).ids, want[0])
+    assert len(refused) == 4
+
+
+def test_safety_stopped() -> None:
+    """After `stop` threads take no more parts, and another beginning starts afresh."""
+    tok = made("cl100k_base")
+    batch = _text.Texts(tok, None, None, ["the " * PART], False)
+    counts = np.zeros(1, np.int64)
+    batch.begin(None, counts)
+    batch.stop()
+    batch.work()
+    assert batch.finish() == 0
+    batch.begin(None, counts)
+    batch.work()
+    assert batch.finish() == counts[0] == tok.count("the " * PART)
+
+
 def test_safety_the_first_failure_is_told(rng: np.random.Generator) -> None:
     """A surrogate in a later text, in a slice of an earlier one: always the first in the order of the texts."""
     tok = made("cl100k_base")
