@@ -33,8 +33,9 @@ def count(threads: int | None) -> int:
     return threads
 
 
-def run(parts: Iterable[Callable[[], T]], threads: int) -> list[T]:
-    """The results of the parts, in order. The first exception of any part is raised when all have stopped.
+def run(parts: Iterable[Callable[[], T]], threads: int, stop: Callable[[], None] | None = None) -> list[T]:
+    """The results of the parts, in order. The first exception of any part is raised when all have stopped; `stop` is
+    called where parts that are at work are to end early.
 
     With one thread the parts run where `run` is called.
     """
@@ -48,6 +49,10 @@ def run(parts: Iterable[Callable[[], T]], threads: int) -> list[T]:
     futures = [pool.submit(part) for part in parts]
     try:
         return [future.result() for future in futures]
+    except BaseException:
+        if stop is not None:
+            stop()
+        raise
     finally:
         for future in futures:
             future.cancel()

@@ -37,6 +37,18 @@ static inline void lf_pages_advise(void *p, size_t n) {
 #endif
 }
 
+/* Has the pages inside some memory made at once, whatever they hold; where the system cannot do that, they are made when they
+ * are touched. */
+static inline void lf_pages_populate(void *p, size_t n) {
+#if defined(__linux__) && defined(MADV_POPULATE_WRITE)
+    const uintptr_t small = 4096, start = ((uintptr_t)p + small - 1) & ~(small - 1),
+                    stop = ((uintptr_t)p + n) & ~(small - 1);
+    if (start < stop) madvise((void *)start, stop - start, MADV_POPULATE_WRITE);
+#else
+    (void)p, (void)n;
+#endif
+}
+
 /* Grows a buffer of malloc to at least n bytes; its contents are lost. NULL, *have = 0 and *status = LF_ENOMEM if there is
  * no memory. */
 static inline void *lf_grown(void *buffer, size_t *have, size_t n, lf_status *status) {

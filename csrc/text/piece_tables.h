@@ -310,20 +310,21 @@ static void tables_free(tables *t) {
     lf_pages_free(t->slots, (t->slot_mask + 1) * sizeof *t->slots);
 }
 
-/* Empty tables of `bytes` bytes in all, at least 64 KB: two thirds for the first, an eighth for the second and a sixth or
- * less for the ring and its slots. Returns 0 if there is no memory. */
+/* Empty tables of `bytes` bytes in all, at least 64 KB: 3/16 or less for the ring and its slots, which are to be powers of two, a
+ * ninth for the second table, and the rest for the first, whose size matters most. Returns 0 if there is no memory. */
 static int tables_new(tables *t, size_t bytes, uint32_t largest_id) {
-    const size_t n_ring = power_of_two_below(bytes / 6);
-    t->n_lines = bytes / sizeof *t->lines * 2 / 3 - PROBES;
-    t->n_long = bytes / sizeof *t->long_lines / 8 - PROBES;
+    const size_t n_ring = power_of_two_below(bytes / 16 * 3), n_slots = n_ring / 64, for_long = bytes / 9;
+    const size_t for_lines = bytes - n_ring - n_slots * sizeof *t->slots - for_long;
+    t->n_lines = for_lines / sizeof *t->lines - PROBES;
+    t->n_long = for_long / sizeof *t->long_lines - PROBES;
     t->narrow = largest_id <= UINT16_MAX;
     t->ring_mask = n_ring - 1;
-    t->slot_mask = n_ring / 64 - 1;
+    t->slot_mask = n_slots - 1;
     t->ring_head = 1 << 2; /* so that no slot in use is 0; tails stand on whole ids */
     t->lines = lf_pages_new((t->n_lines + PROBES - 1) * sizeof *t->lines);
     t->long_lines = lf_pages_new((t->n_long + PROBES - 1) * sizeof *t->long_lines);
     t->ring = lf_pages_new(n_ring + RING_SLACK);
-    t->slots = lf_pages_new(n_ring / 64 * sizeof *t->slots);
+    t->slots = lf_pages_new(n_slots * sizeof *t->slots);
     if (t->lines && t->long_lines && t->ring && t->slots) return 1;
     tables_free(t);
     return 0;

@@ -1,4 +1,4 @@
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -59,6 +59,7 @@ class Encoder:
         splitter: str,
         nfc: bool,
         cache_bytes: int,
+        shared_bytes: int,
         isa: str,
         unicode: int,
     ) -> None: ...
@@ -73,31 +74,6 @@ class Encoder:
     ) -> Any: ...
     def _ints(self) -> list[int]: ...
     def _int_list(self, ids: NDArray[np.uint32]) -> list[int]: ...
-    def _encode_range(
-        self,
-        texts: list[str | bytes],
-        start: int,
-        stop: int,
-        ids: NDArray[np.uint32] | None,
-        at: int,
-        counts: NDArray[np.int64],
-        allowed_raw: NDArray[np.uint8] | None,
-        allowed_normalized: NDArray[np.uint8] | None,
-        strict: bool,
-    ) -> int: ...
-    def _encode_spans(
-        self,
-        data: bytes,
-        spans: NDArray[np.int64],
-        start: int,
-        stop: int,
-        ids: NDArray[np.uint32] | None,
-        at: int,
-        counts: NDArray[np.int64],
-        allowed_raw: NDArray[np.uint8] | None,
-        allowed_normalized: NDArray[np.uint8] | None,
-        strict: bool,
-    ) -> int: ...
     def _bound(self, n_bytes: int) -> int: ...
     def _matches(
         self, normalized: bool, text: _Bytes, allowed: NDArray[np.uint8] | None
@@ -108,3 +84,38 @@ class Encoder:
     def _token_lengths(self) -> NDArray[np.uint32]: ...
     def _find(self, token: bytes) -> int | None: ...
     def _properties(self) -> tuple[bool, int]: ...
+
+class Batch:
+    shared: bool
+    def work(self) -> None: ...
+    def stop(self) -> None: ...
+    def finish(self) -> int: ...
+
+class Texts(Batch):
+    def __init__(
+        self,
+        encoder: Encoder,
+        allowed_raw: NDArray[np.uint8] | None,
+        allowed_normalized: NDArray[np.uint8] | None,
+        texts: list[str | bytes],
+        strict: bool,
+    ) -> None: ...
+    def room(self) -> int: ...
+    def __len__(self) -> int: ...
+    def size(self) -> int: ...
+    def begin(self, ids: NDArray[np.uint32] | None, counts: NDArray[np.int64]) -> None: ...
+
+class Files(Batch):
+    def __init__(
+        self,
+        encoder: Encoder,
+        allowed_raw: NDArray[np.uint8] | None,
+        allowed_normalized: NDArray[np.uint8] | None,
+        files: Iterator[tuple[int, int]],
+        mark: bytes | None,
+        n_bytes: int,
+    ) -> None: ...
+    def begin(self, ids: NDArray[np.uint32] | None) -> None: ...
+    def counts(self) -> NDArray[np.int64]: ...
+
+def text_items(texts: Iterable[str | _Bytes]) -> list[str | bytes]: ...

@@ -9,13 +9,16 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.list cimport PyList_New
 from cpython.pythread cimport (
-    PyThread_allocate_lock, PyThread_free_lock, PyThread_type_lock,
+    WAIT_LOCK, PyThread_acquire_lock, PyThread_allocate_lock, PyThread_free_lock, PyThread_release_lock,
+    PyThread_type_lock,
 )
 from cpython.ref cimport PyObject
+from libc.errno cimport EINTR, errno
 from libc.stddef cimport size_t
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy, memmove
+from posix.unistd cimport read
 
 import os
 from codecs import lookup_error as codecs_lookup_error
@@ -114,6 +117,7 @@ cdef extern from "lf.h" nogil:
         LF_ENOMEM
         LF_EINDEX
         LF_EVALUE
+        LF_EUTF8
     ctypedef enum lf_isa:
         LF_N_ISA
     lf_isa lf_isa_best()
@@ -239,6 +243,47 @@ cdef extern from "text/encode.h" nogil:
     const lf_text_ops *lf_text_ops_for(lf_isa isa)
     size_t lf_text_bound(const lf_text *text, size_t n)
 
+cdef extern from "text/batch.h" nogil:
+    enum:
+        LF_BATCH_PART
+    ctypedef struct lf_text_view:
+        const void *data
+        size_t n
+        unsigned width
+    ctypedef struct lf_part:
+        size_t number
+        size_t first
+        size_t n_texts
+        size_t from_ "from"
+        const lf_text_view *views
+        int64_t *counts
+        uint32_t *ids
+        size_t n_ids
+        uint8_t *bytes
+        size_t n_bytes
+        size_t bytes_room
+    ctypedef struct lf_batch:
+        int64_t *counts
+        size_t next
+        size_t n_taken
+        size_t n_ids
+        size_t room
+        uint32_t *ids
+    void lf_batch_begin(lf_batch *b, const lf_text *text, const lf_text_view *views, size_t n_texts, lf_allowed allowed,
+                        int64_t *counts)
+    void lf_batch_into(lf_batch *b, uint32_t *ids, size_t room)
+    void lf_batch_end(lf_batch *b)
+    size_t lf_batch_room(const lf_text *text, const lf_text_view *views, size_t n_texts)
+    lf_status lf_batch_take(lf_batch *b, lf_part **part)
+    lf_part *lf_batch_done(lf_batch *b, lf_part *part)
+    void lf_batch_copy(const lf_batch *b, const lf_part *list)
+    void lf_batch_give(lf_batch *b, lf_part *list)
+    void lf_batch_begin_files(lf_batch *b, const lf_text *text, const uint8_t *mark, size_t n_mark, size_t n_bytes,
+                              lf_allowed allowed)
+    lf_part *lf_batch_read_begin(lf_batch *b)
+    lf_status lf_batch_find(lf_batch *b, lf_part *part, int at_end)
+    lf_status lf_batch_read_end(lf_batch *b, lf_part *part)
+
 cdef object empty = np.empty
 cdef object nothing_allowed = ()
 cdef bint checking = _checking.on  # a copy: the reference is to run beside the kernels
@@ -348,13 +393,6 @@ def split(str splitter, const uint8_t[::1] text not None):
     return ends
 
 
-cdef struct text_view:
-    # UTF-8, or the characters of a str that are still to be transcoded (width > 0)
-    const void *data
-    size_t n
-    unsigned width
-
-
 cdef struct slot:
     # a workspace and what a call with it needs besides
     lf_text_workspace *workspace
@@ -377,7 +415,7 @@ cdef inline Py_UCS4 largest_of(unsigned flags):
     return 0x10FFFF if flags & LF_BEYOND_BMP else 0xFFFF if flags & LF_BEYOND_LATIN1 else 0xFF
 
 
-cdef inline void view_str(object text, text_view *view):
+cdef inline void view_str(object text, lf_text_view *view):
     view.data = PyUnicode_DATA(text)
     view.n = <size_t>PyUnicode_GET_LENGTH(text)
     view.width = 0 if PyUnicode_IS_ASCII(text) else <unsigned>PyUnicode_KIND(text)
@@ -401,7 +439,7 @@ cdef int need_ids(slot *s, size_t n) noexcept nogil:
     return s.ids != NULL
 
 
-cdef int transcode(slot *s, text_view *view, size_t *lone) noexcept nogil:
+cdef int transcode(slot *s, lf_text_view *view, size_t *lone) noexcept nogil:
     # makes the view UTF-8; 0 if there is no memory
     cdef size_t n = view.n
     if not need_text(s, lf_utf8_bound(n, view.width)):
@@ -421,7 +459,8 @@ cdef class Encoder:
     merges       uint32[m, 2] pairs of positions in the vocabulary, or None for a rank file
     added        two tuples (raw, normalized) of (content bytes, id, flags)
     splitter     a name in SPLITTERS
-    cache_bytes  of each workspace; there is one for each thread that encodes at the same time
+    cache_bytes  of the tables of a workspace; there is one for each thread that encodes at the same time
+    shared_bytes the same for the threads of a call that has several
     """
 
     cdef lf_bpe *model
@@ -431,7 +470,7 @@ cdef class Encoder:
     cdef lf_utf8_reader *reader
     cdef lf_text text
     cdef const lf_text_ops *ops
-    cdef size_t cache_bytes
+    cdef size_t cache_bytes, shared_bytes
     cdef object keep, int_table
     cdef public bint plain
     """Whether the compiled path alone answers a call that asks for nothing special."""
@@ -458,7 +497,7 @@ cdef class Encoder:
 
     def _compile(self, bytes blob not None, const int64_t[::1] offsets not None, const uint32_t[::1] ids not None,
                  const uint32_t[:, ::1] merges, bint whole_pieces, tuple raw not None, tuple normalized not None,
-                 str splitter not None, bint nfc, size_t cache_bytes, str isa not None, int unicode):
+                 str splitter not None, bint nfc, size_t cache_bytes, size_t shared_bytes, str isa not None, int unicode):
         if self.model != NULL:
             raise ValueError("the tokenizer has been compiled already")
         cdef size_t where = 0
@@ -475,7 +514,7 @@ cdef class Encoder:
         self.ops = lf_text_ops_for(<lf_isa>number)
         self.reader = lf_utf8_reader_for(<lf_isa>number)
         self.keep = (blob, np.asarray(offsets), np.asarray(ids))
-        self.cache_bytes = cache_bytes
+        self.cache_bytes, self.shared_bytes = cache_bytes, shared_bytes
         cdef size_t n_tokens = <size_t>ids.shape[0]
         with nogil:
             status = lf_bpe_new(&self.model, bytes_, &offsets[0], &ids[0], n_tokens, pairs, n_merges, whole_pieces, &where)
@@ -517,8 +556,9 @@ cdef class Encoder:
 
     # Workspaces: a stack of idle ones. A thread takes one for the length of a call.
 
-    cdef slot *take(self) except NULL:
+    cdef slot *take(self, bint shared=False) except NULL:
         cdef slot *s = NULL
+        cdef size_t cache_bytes = self.shared_bytes if shared else self.cache_bytes
         LOCK(self.lock)
         if self.n_idle:
             self.n_idle -= 1
@@ -534,10 +574,10 @@ cdef class Encoder:
         s[0] = slot(NULL, NULL, 0, NULL, 0)
         cdef lf_status status
         with nogil:
-            status = self.ops.workspace_new(&s.workspace, &self.text, self.cache_bytes)
+            status = self.ops.workspace_new(&s.workspace, &self.text, cache_bytes)
         if status != LF_OK:
             free(s)
-            raise MemoryError(f"no memory for a workspace of {self.cache_bytes} bytes")
+            raise MemoryError(f"no memory for a workspace of {cache_bytes} bytes")
         return s
 
     cdef int give(self, slot *s) except -1:
@@ -570,7 +610,7 @@ cdef class Encoder:
 
     # One text.
 
-    cdef int prepare(self, slot *s, object text, text_view *view, bint strict) except -1:
+    cdef int prepare(self, slot *s, object text, lf_text_view *view, bint strict) except -1:
         cdef size_t lone = <size_t>-1
         view_str(text, view)
         if view.width:
@@ -590,7 +630,7 @@ cdef class Encoder:
                                  f" vocabulary has no token for it")
         return 0
 
-    cdef size_t run(self, slot *s, text_view *view, lf_allowed allowed, uint32_t *ids) except? <size_t>-1:
+    cdef size_t run(self, slot *s, lf_text_view *view, lf_allowed allowed, uint32_t *ids) except? <size_t>-1:
         # ids is NULL for a count. Without the GIL where that is worth its price.
         cdef size_t n_ids = 0
         cdef lf_status status
@@ -609,7 +649,7 @@ cdef class Encoder:
             raise MemoryError(f"no memory to encode {view.n} bytes")
         return n_ids
 
-    cdef object encode_view(self, slot *s, text_view *view, lf_allowed allowed, bint as_list):
+    cdef object encode_view(self, slot *s, lf_text_view *view, lf_allowed allowed, bint as_list):
         cdef size_t bound = lf_text_bound(&self.text, view.n), n_ids
         cdef uint32_t[::1] out
         cdef Py_buffer buffer
@@ -661,7 +701,7 @@ cdef class Encoder:
             allowed.raw = &allowed_raw[0]
         if allowed_normalized is not None and allowed_normalized.shape[0]:
             allowed.normalized = &allowed_normalized[0]
-        cdef text_view view
+        cdef lf_text_view view
         cdef Py_buffer buffer
         cdef bint is_str = isinstance(text, str)
         if not is_str:
@@ -697,95 +737,6 @@ cdef class Encoder:
     def _int_list(self, const uint32_t[::1] ids not None):
         """Ids as a list of ints."""
         return self.int_list(&ids[0], <size_t>ids.shape[0]) if ids.shape[0] else []
-
-    # Many texts.
-
-    def _encode_range(self, list texts not None, Py_ssize_t start, Py_ssize_t stop, uint32_t[::1] ids, size_t at,
-                      int64_t[::1] counts not None, const uint8_t[::1] allowed_raw,
-                      const uint8_t[::1] allowed_normalized, bint strict):
-        """Encodes texts[start:stop], str or bytes, to ids[at:]; counts[i] is the number of text i's ids. Where `ids` is
-        None only the counts are made. The caller has seen to the room. Returns how many ids it wrote."""
-        cdef Py_ssize_t n = stop - start, i
-        cdef size_t total = 0, lone = <size_t>-1
-        cdef text_view *views = <text_view *>malloc(<size_t>(n + 1) * sizeof(text_view))
-        if views == NULL:
-            raise MemoryError(f"no memory for {n} texts")
-        try:
-            for i in range(n):
-                item = texts[start + i]
-                if isinstance(item, str):
-                    view_str(item, &views[i])
-                else:
-                    views[i] = text_view(PyBytes_AS_STRING(item), <size_t>len(<bytes>item), 0)
-                    self.refuse_unknown(views[i].data, views[i].n, f" of text {start + i}" if self.model.lacks_bytes else "")
-            i = self.encode_views(views, n, &ids[0] + at if ids is not None else NULL, &counts[start] if n else NULL,
-                                  allowed_raw, allowed_normalized, &total, &lone if strict else NULL)
-            if i < n:
-                raise UnicodeEncodeError("utf-8", texts[start + i], <Py_ssize_t>lone, <Py_ssize_t>lone + 1,
-                                         f"surrogates not allowed (in text {start + i})")
-            return total
-        finally:
-            free(views)
-
-    def _encode_spans(self, bytes data not None, const int64_t[:, ::1] spans not None, Py_ssize_t start, Py_ssize_t stop,
-                      uint32_t[::1] ids, size_t at, int64_t[::1] counts not None, const uint8_t[::1] allowed_raw,
-                      const uint8_t[::1] allowed_normalized, bint strict):
-        """The same for the texts data[spans[i, 0]:spans[i, 1]]."""
-        cdef Py_ssize_t n = stop - start, i
-        cdef size_t total = 0
-        cdef text_view *views = <text_view *>malloc(<size_t>(n + 1) * sizeof(text_view))
-        if views == NULL:
-            raise MemoryError(f"no memory for {n} texts")
-        try:
-            for i in range(n):
-                views[i] = text_view(PyBytes_AS_STRING(data) + spans[start + i, 0],
-                                     <size_t>(spans[start + i, 1] - spans[start + i, 0]), 0)
-                self.refuse_unknown(views[i].data, views[i].n, f" of text {start + i}" if self.model.lacks_bytes else "")
-            self.encode_views(views, n, &ids[0] + at if ids is not None else NULL, &counts[start] if n else NULL,
-                              allowed_raw, allowed_normalized, &total, NULL)
-            return total
-        finally:
-            free(views)
-
-    cdef Py_ssize_t encode_views(self, text_view *views, Py_ssize_t n, uint32_t *ids, int64_t *counts,
-                                 const uint8_t[::1] allowed_raw, const uint8_t[::1] allowed_normalized, size_t *total,
-                                 size_t *lone) except -1:
-        # Encodes n texts without the GIL; returns n, or where `lone` is given the number of the text with a lone surrogate.
-        cdef lf_allowed allowed = lf_allowed(NULL, NULL)
-        if allowed_raw is not None and allowed_raw.shape[0]:
-            allowed.raw = &allowed_raw[0]
-        if allowed_normalized is not None and allowed_normalized.shape[0]:
-            allowed.normalized = &allowed_normalized[0]
-        cdef size_t n_ids = 0, where = 0
-        cdef lf_status status = LF_OK
-        cdef Py_ssize_t i
-        cdef bint found = False
-        cdef slot *s = self.take()
-        try:
-            with nogil:
-                for i in range(n):
-                    if views[i].width:
-                        if not transcode(s, &views[i], &where):
-                            status = LF_ENOMEM
-                            break
-                        if lone != NULL and where != <size_t>-1:
-                            lone[0] = where
-                            found = True
-                            break
-                    if ids == NULL:
-                        status = self.ops.count(s.workspace, <const uint8_t *>views[i].data, views[i].n, allowed, &n_ids)
-                    else:
-                        status = self.ops.encode(s.workspace, <const uint8_t *>views[i].data, views[i].n, allowed,
-                                                 ids + total[0], &n_ids)
-                    if status != LF_OK:
-                        break
-                    counts[i] = <int64_t>n_ids
-                    total[0] += n_ids
-        finally:
-            self.give(s)
-        if status != LF_OK:
-            raise MemoryError("no memory to encode a text")
-        return i if found else n
 
     def _bound(self, size_t n_bytes):
         """Room for the ids of a text of n bytes."""
@@ -975,6 +926,299 @@ cdef class Encoder:
     def _properties(self):
         """What the model turned out to be: (every token forms by merging, how many tokens are out of order)."""
         return bool(self.model.all_form), self.model.n_odd
+
+
+cdef class Batch:
+    """Texts for one call of many threads; csrc/text/batch.h has the idea. `Texts` and `Files` are the two kinds.
+
+    After `begin` the threads call `work`, and when all have returned one calls `finish`.
+    """
+
+    cdef Encoder encoder
+    cdef object allowed_keep, ids_keep
+    cdef lf_allowed allowed
+    cdef lf_batch batch
+    cdef PyThread_type_lock lock
+    cdef bint strict, stopped
+    cdef public bint shared
+    """Whether more than one thread is to work."""
+    cdef size_t failed, failed_text, failed_at  # the first part that failed, and where
+    cdef int failed_byte
+    cdef lf_status status
+
+    def __cinit__(self, Encoder encoder not None, const uint8_t[::1] allowed_raw, const uint8_t[::1] allowed_normalized,
+                  *_, **__):
+        if encoder.ops == NULL:
+            raise ValueError("the tokenizer has not been compiled")
+        self.encoder = encoder
+        self.allowed_keep = allowed_raw, allowed_normalized
+        if allowed_raw is not None and allowed_raw.shape[0]:
+            self.allowed.raw = &allowed_raw[0]
+        if allowed_normalized is not None and allowed_normalized.shape[0]:
+            self.allowed.normalized = &allowed_normalized[0]
+        self.lock = PyThread_allocate_lock()
+        if self.lock == NULL:
+            raise MemoryError("no memory for a lock")
+
+    def __dealloc__(self):
+        lf_batch_end(&self.batch)
+        if self.lock != NULL:
+            PyThread_free_lock(self.lock)
+
+    cdef lf_part *take(self) noexcept nogil:
+        # the next part, by one thread at a time; NULL where there is none, or after `fail`
+        return NULL
+
+    def work(self):
+        """Encodes parts until there are no more."""
+        cdef lf_part *part = NULL
+        cdef lf_part *placed = NULL
+        cdef slot *s = self.encoder.take(self.shared)
+        try:
+            with nogil:
+                while True:
+                    PyThread_acquire_lock(self.lock, WAIT_LOCK)
+                    lf_batch_give(&self.batch, placed)
+                    part = NULL if self.stopped else self.take()
+                    PyThread_release_lock(self.lock)
+                    if part == NULL:
+                        break
+                    placed = self.encode(s, part)
+                    lf_batch_copy(&self.batch, placed)
+        finally:
+            self.encoder.give(s)
+
+    cdef lf_part *encode(self, slot *s, lf_part *part) noexcept nogil:
+        # encodes a part and returns those whose place is known now
+        cdef lf_text_view view
+        cdef size_t i = 0, n_ids = 0, where = <size_t>-1
+        cdef lf_status status = LF_OK
+        cdef lf_part *placed = NULL
+        while i < part.n_texts and status == LF_OK:
+            view = part.views[i]
+            if view.width:
+                if not transcode(s, &view, &where):
+                    status = LF_ENOMEM
+                elif self.strict and where != <size_t>-1:
+                    status = LF_EVALUE
+            elif self.encoder.model.lacks_bytes:
+                where = lf_bpe_unknown_byte(self.encoder.model, <const uint8_t *>view.data, view.n)
+                if where < view.n:
+                    status = LF_EUTF8
+            if status == LF_OK and part.ids == NULL:
+                status = self.encoder.ops.count(s.workspace, <const uint8_t *>view.data, view.n, self.allowed, &n_ids)
+            elif status == LF_OK:
+                status = self.encoder.ops.encode(s.workspace, <const uint8_t *>view.data, view.n, self.allowed,
+                                                 part.ids + part.n_ids, &n_ids)
+            if status == LF_OK:
+                part.n_ids += n_ids
+                part.counts[i] = <int64_t>n_ids
+                i += 1
+        PyThread_acquire_lock(self.lock, WAIT_LOCK)
+        if status == LF_OK:
+            placed = lf_batch_done(&self.batch, part)
+        else:
+            if self.fail(part.number, status):
+                self.failed_text, self.failed_at = part.first + i, where + (part.from_ if i == 0 else 0)
+                self.failed_byte = (<const uint8_t *>view.data)[where] if status == LF_EUTF8 else 0
+            lf_batch_give(&self.batch, part)
+        PyThread_release_lock(self.lock)
+        return placed
+
+    cdef bint fail(self, size_t number, lf_status status) noexcept nogil:
+        # ends the work; of several failures the first in the order of the texts counts, and whether this is it is returned
+        self.stopped = True
+        if self.status != LF_OK and number >= self.failed:
+            return False
+        self.failed, self.status = number, status
+        return True
+
+    def stop(self):
+        """Has threads that are at work take no more parts."""
+        with nogil:
+            PyThread_acquire_lock(self.lock, WAIT_LOCK)
+            self.stopped = True
+            PyThread_release_lock(self.lock)
+
+    cdef int take_into(self, uint32_t[::1] ids) except -1:
+        self.ids_keep = ids
+        if ids is not None and ids.shape[0]:
+            lf_batch_into(&self.batch, &ids[0], <size_t>ids.shape[0])
+        self.stopped, self.status = False, LF_OK
+        return 0
+
+    def finish(self):
+        """How many ids there are. Errors: those of the first text that had any."""
+        if self.status == LF_ENOMEM:
+            raise MemoryError("no memory to encode a text")
+        if self.status == LF_EUTF8:
+            raise ValueError(f"byte 0x{self.failed_byte:02x} at offset {self.failed_at} of text {self.failed_text} is not"
+                             f" UTF-8, and this vocabulary has no token for it")
+        if self.batch.ids != NULL and self.batch.n_ids > self.batch.room:
+            raise ValueError(f"want room for {self.batch.n_ids} ids, got {self.batch.room}")
+        return self.batch.n_ids
+
+
+cdef class Texts(Batch):
+    """A list of str and bytes, which must not change. strict: surrogates without a partner are refused."""
+
+    cdef list texts
+    cdef object counts_keep
+    cdef lf_text_view *views
+    cdef size_t n_texts
+
+    def __cinit__(self, encoder, allowed_raw, allowed_normalized, list texts not None, bint strict):
+        cdef Py_ssize_t n = len(texts), i
+        self.texts, self.strict = texts, strict
+        self.views = <lf_text_view *>malloc(<size_t>(n + 1) * sizeof(lf_text_view))
+        if self.views == NULL:
+            raise MemoryError(f"no memory for {n} texts")
+        self.n_texts = <size_t>n
+        for i in range(n):
+            item = texts[i]
+            if isinstance(item, str):
+                view_str(item, &self.views[i])
+            else:
+                self.views[i] = lf_text_view(PyBytes_AS_STRING(item), <size_t>len(<bytes>item), 0)
+
+    def __dealloc__(self):
+        free(self.views)
+
+    def room(self):
+        """Room for all ids."""
+        return lf_batch_room(&self.encoder.text, self.views, self.n_texts)
+
+    def __len__(self):
+        return <Py_ssize_t>self.n_texts
+
+    def size(self):
+        """How many characters or bytes the texts have."""
+        cdef size_t n = 0, i
+        for i in range(self.n_texts):
+            n += self.views[i].n
+        return n
+
+    def begin(self, uint32_t[::1] ids, int64_t[::1] counts not None):
+        """What `work` is to fill: uint32[:] with room for all ids, or None to count only, and int64[n], zeros."""
+        if counts.shape[0] != <Py_ssize_t>self.n_texts:
+            raise ValueError(f"counts: want {self.n_texts}, got {counts.shape[0]}")
+        lf_batch_end(&self.batch)
+        lf_batch_begin(&self.batch, &self.encoder.text, self.views, self.n_texts, self.allowed,
+                       &counts[0] if self.n_texts else NULL)
+        self.counts_keep = counts
+        self.take_into(ids)
+
+    cdef lf_part *take(self) noexcept nogil:
+        cdef lf_part *part = NULL
+        if lf_batch_take(&self.batch, &part) != LF_OK:
+            self.fail(self.batch.n_taken, LF_ENOMEM)
+        return part
+
+    def finish(self):
+        cdef size_t at = self.failed_at
+        if self.status == LF_EVALUE:
+            raise UnicodeEncodeError("utf-8", self.texts[self.failed_text], <Py_ssize_t>at, <Py_ssize_t>at + 1,
+                                     f"surrogates not allowed (in text {self.failed_text})")
+        return Batch.finish(self)
+
+
+cdef class Files(Batch):
+    """The documents of files, read as they are encoded.
+
+    files   (descriptor, bytes) of one file after another, to be had by next(); no more than so many bytes of it are read
+    mark    what separates documents; None: a file is one
+    n_bytes of all files, at most
+    """
+
+    cdef object files, error
+    cdef bytes mark
+    cdef int descriptor  # -1: none is open
+    cdef bint ended
+    cdef size_t left
+
+    def __cinit__(self, encoder, allowed_raw, allowed_normalized, files, bytes mark, size_t n_bytes):
+        self.files, self.mark, self.descriptor = files, mark, -1
+        lf_batch_begin_files(&self.batch, &self.encoder.text,
+                             <const uint8_t *>PyBytes_AS_STRING(mark) if mark is not None else NULL,
+                             <size_t>len(mark) if mark is not None else 0, n_bytes, self.allowed)
+
+    def begin(self, uint32_t[::1] ids):
+        """What `work` is to fill: uint32[:] with room for all ids, or None to count only."""
+        self.take_into(ids)
+
+    cdef bint open_next(self) noexcept with gil:
+        # false where there is none, or where it cannot be opened
+        try:
+            self.descriptor, self.left = next(self.files, (-1, 0))
+        except BaseException as error:
+            self.error = error
+            self.descriptor = -1
+        self.ended = self.descriptor < 0
+        return not self.ended
+
+    cdef void refuse(self, int error) noexcept with gil:
+        self.error = OSError(error, os.strerror(error))
+
+    cdef lf_part *take(self) noexcept nogil:
+        cdef lf_part *part
+        cdef Py_ssize_t n
+        cdef lf_status status = LF_OK
+        if self.ended:
+            return NULL
+        part = lf_batch_read_begin(&self.batch)
+        if part == NULL:
+            self.fail(self.batch.n_taken, LF_ENOMEM)
+            return NULL
+        while status == LF_OK and (part.n_texts == 0 or part.n_bytes < LF_BATCH_PART):
+            if self.descriptor < 0 and not self.open_next():
+                break
+            n = read(self.descriptor, part.bytes + part.n_bytes, min(part.bytes_room - part.n_bytes, self.left))
+            if n < 0 and errno != EINTR:
+                self.refuse(errno)
+                self.ended = True
+                break
+            if n >= 0:
+                part.n_bytes += <size_t>n
+                self.left -= <size_t>n
+                if n == 0 or self.left == 0:
+                    self.descriptor = -1
+                status = lf_batch_find(&self.batch, part, self.descriptor < 0)
+        if status == LF_OK:
+            status = lf_batch_read_end(&self.batch, part)
+        if status != LF_OK:
+            self.fail(self.batch.n_taken, status)
+        if status != LF_OK or part.n_texts == 0:
+            lf_batch_give(&self.batch, part)
+            return NULL
+        return part
+
+    def finish(self):
+        if self.error is not None:
+            raise self.error
+        return Batch.finish(self)
+
+    def counts(self):
+        """int64[n]: how many ids each document has."""
+        counts = np.zeros(self.batch.next, np.int64)
+        cdef int64_t[::1] out = counts
+        if self.batch.next:
+            memcpy(&out[0], self.batch.counts, self.batch.next * sizeof(int64_t))
+        return counts
+
+
+def text_items(texts):
+    """A new list of texts that are str or bytes."""
+    if isinstance(texts, (str, bytes, bytearray, memoryview)):
+        raise TypeError(f"texts: want several texts, got one {type(texts).__name__}; encode([text]) takes a list")
+    cdef list items = list(texts)
+    cdef Py_ssize_t i
+    for i in range(len(items)):
+        item = items[i]
+        if not isinstance(item, (str, bytes)):
+            if not isinstance(item, (bytearray, memoryview)):
+                raise TypeError(f"texts[{i}]: want str or bytes, got {type(item).__name__}")
+            items[i] = bytes(item)
+    return items
 
 
 cdef lf_added *new_added(tuple tokens) except? NULL:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from lmfast import _checking as checking
 from lmfast.text import _text
+from lmfast.text._text import text_items
 from lmfast.text.engine import engine_for
 from lmfast.text.family_decoding import Names, StreamDecoder
 from lmfast.text.pipeline import Pipeline
@@ -44,7 +45,6 @@ from lmfast.text.tokenizer import (
     gaps,
     is_strict,
     joined,
-    text_items,
 )
 from lmfast.threads import count as thread_count
 from lmfast.threads import run
@@ -60,10 +60,11 @@ _GROUP_BYTES = 1 << 26  # the text that is joined at a time
 class FamilyTokenizer(Tokenizer):
     """A tokenizer compiled from a spec that is not byte-level BPE. Everything is said at `lmfast.Tokenizer`."""
 
-    def __init__(self, spec: TokenizerSpec, *, cache_bytes: int = CACHE_BYTES, isa: str | None = None) -> None:
+    def __init__(self, spec: TokenizerSpec, *, cache_bytes: int | None = None, isa: str | None = None) -> None:
         self._spec, self._cache_bytes, self._isa = spec, cache_bytes, isa
-        check_added_tokens(spec, cache_bytes)
-        self._engine = engine_for(spec, cache_bytes=cache_bytes, isa=isa or _text.isa_best())
+        room = CACHE_BYTES if cache_bytes is None else cache_bytes
+        check_added_tokens(spec, room)
+        self._engine = engine_for(spec, cache_bytes=room, isa=isa or _text.isa_best())
         self._pipeline = _pipeline_of(spec, needed=self._engine is None)
         self._names = Names(spec, self._pipeline)
         self._added = self._raw_tokens(), self._normalized_tokens()
@@ -83,7 +84,8 @@ class FamilyTokenizer(Tokenizer):
             compiled_tokens(self._added[1]),
             "none",
             False,
-            cache_bytes,
+            room,
+            room,
             isa or _text.isa_best(),
             int(spec.unicode.split(".")[0]),
         )
@@ -438,7 +440,7 @@ class FamilyTokenizer(Tokenizer):
                 f"engine         {engine}",
                 f"unicode        {spec.unicode}",
                 f"isa            {self._isa or _text.isa_best()}",
-                f"cache          {self._cache_bytes} bytes a thread",
+                f"cache          {self._cache_bytes or CACHE_BYTES} bytes a thread",
             ]
         )
 

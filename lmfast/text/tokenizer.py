@@ -11,11 +11,13 @@ from __future__ import annotations
 import codecs
 import os
 import re
+import stat
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator
+from contextlib import ExitStack, closing
 from functools import partial
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, TypeGuard, TypeVar
+from typing import IO, TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, TypeGuard, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -23,6 +25,7 @@ from numpy.typing import ArrayLike, NDArray
 from lmfast import _checking as checking
 from lmfast import threads as _threads
 from lmfast.text import _text
+from lmfast.text._text import text_items
 from lmfast.text.patterns import splitter_of
 from lmfast.text.ragged import Ragged
 from lmfast.text.spec import AddedToken, Split, TokenizerSpec
@@ -40,9 +43,9 @@ Origin: TypeAlias = int | NDArray[np.int64]  # where a stretch begins, or _align
 T = TypeVar("T", str, bytes)
 
 CACHE_BYTES = 32 << 20
+_SHARED_BYTES = 22 << 20  # two threads and a vocabulary of 100,000 tokens have less than 64 MB in all
 _LEAST_CACHE = 1 << 16
-_PART_BYTES = 1 << 20  # the least text worth a thread
-_GROUP_BYTES = 1 << 27  # the text whose ids get one array; more is encoded in groups
+_PART = 1 << 18  # the least text worth a thread
 _FLAGS = (("special", 1), ("single_word", 2), ("lstrip", 4), ("rstrip", 8))
 
 
@@ -61,7 +64,10 @@ class Tokenizer(_text.Encoder):
     """A tokenizer compiled from a `TokenizerSpec`.
 
     Immutable: threads share it freely, it survives `fork`, pickles by its spec and is equal to, and hashes as, any
-    tokenizer with the same contents. `cache_bytes` bounds the piece cache of each thread that encodes at the same time.
+    tokenizer with the same contents. `cache_bytes` bounds the piece cache of each thread that encodes at the same time:
+    by default 32 MB, and 22 MB in a call of several threads (`encode_batch`, `encode_files`, `count_batch`). The memory
+    of a tokenizer is that, the vocabulary (15 MB for the 100,000 tokens of cl100k) and 2 MB, whatever the text. Tables
+    of less than 16 MB make English slower; text in many scripts profits from 32 MB.
 
     Text is str, or bytes in UTF-8. Bytes that are not UTF-8 are encoded too, and decode to themselves: each byte that
     belongs to no well-formed sequence counts as a character of its own that is neither letter, number nor white space.
@@ -75,15 +81,16 @@ class Tokenizer(_text.Encoder):
     Exactness: the ids of tiktoken 0.14.0 for rank files and of tokenizers 0.23.3 for tokenizer.json files.
     """
 
-    def __new__(cls, spec: TokenizerSpec, *, cache_bytes: int = CACHE_BYTES, isa: str | None = None) -> Tokenizer:
+    def __new__(cls, spec: TokenizerSpec, *, cache_bytes: int | None = None, isa: str | None = None) -> Tokenizer:
         if cls is Tokenizer and not spec.is_byte_level:
             from lmfast.text.families import FamilyTokenizer
 
             return super().__new__(FamilyTokenizer)
         return super().__new__(cls)
 
-    def __init__(self, spec: TokenizerSpec, *, cache_bytes: int = CACHE_BYTES, isa: str | None = None) -> None:
-        check_added_tokens(spec, cache_bytes)
+    def __init__(self, spec: TokenizerSpec, *, cache_bytes: int | None = None, isa: str | None = None) -> None:
+        alone, shared = (CACHE_BYTES, _SHARED_BYTES) if cache_bytes is None else (cache_bytes, cache_bytes)
+        check_added_tokens(spec, alone)
         model = spec.bpe
         if spec.normalizer:
             from lmfast.text.spec import NFC
@@ -112,7 +119,7 @@ class Tokenizer(_text.Encoder):
         if (largest := max([int(model.vocab.ids[-1]), *(t.id for t in spec.added_tokens)])) > most:
             raise ValueError(f"id {largest} is too large for {len(model.vocab)} tokens: at most {most} is allowed")
         self._spec = spec
-        self._cache_bytes = cache_bytes
+        self._cache_bytes, self._caches = cache_bytes, (alone, shared)
         self._isa = isa
         self._splitter = splitter
         self._allowed: dict[frozenset[str] | str, tuple[Bits, Bits]] = {}
@@ -128,7 +135,8 @@ class Tokenizer(_text.Encoder):
             compiled_tokens(self._added[1]),
             splitter,
             bool(spec.normalizer),
-            cache_bytes,
+            alone,
+            shared,
             isa or _text.isa_best(),
             int(spec.unicode.split(".")[0]),
         )
@@ -201,10 +209,7 @@ class Tokenizer(_text.Encoder):
         items, workers = text_items(texts), _threads.count(threads)
         if self._steps is not None or add_special_tokens:
             return self._encode_rows(items, allowed_special, add_special_tokens, errors)
-        rooms = [self._room(item) for item in items]
-        ragged = self._encode_parts(
-            partial(self._encode_range, items), rooms, workers, *self._bits(allowed_special), is_strict(errors)
-        )
+        ragged = self._encode_texts(_text.Texts(self, *self._bits(allowed_special), items, is_strict(errors)), workers)
         if checking.on:
             for item, ids in zip(items, ragged, strict=True):
                 checking.verify_encode(self._spec, item, ids, allowed_special, False)
@@ -233,13 +238,7 @@ class Tokenizer(_text.Encoder):
         items, workers = text_items(texts), _threads.count(threads)
         if self._steps is not None or checking.on:
             return np.array([self.count(t, allowed_special=allowed_special, errors=errors) for t in items], np.int64)
-        counts = np.zeros(len(items), np.int64)
-        raw, normalized = self._bits(allowed_special)
-        strict = is_strict(errors)
-        parts = _parts([self._room(item) for item in items], workers)
-        calls = [partial(self._encode_range, items, a, b, None, 0, counts, raw, normalized, strict) for a, b in parts]
-        _threads.run(calls, workers)
-        return counts
+        return _count(_text.Texts(self, *self._bits(allowed_special), items, is_strict(errors)), workers)
 
     def encode_files(
         self,
@@ -254,54 +253,41 @@ class Tokenizer(_text.Encoder):
         A file is one document, or with `separator` as many as it separates; the separator belongs to none, and no empty
         document follows one that ends the file. Files are read as bytes; nothing is decoded.
         """
-        groups, workers = [], _threads.count(threads)
-        for data, ends in documents(paths, separator):
-            if self._steps is not None or checking.on:
+        workers = _threads.count(threads)
+        if self._steps is not None or checking.on:
+            groups = []
+            for data, ends in documents(paths, separator):
                 items = [data[start:stop] for start, stop in ends]
                 groups.append(self.encode_batch(items, threads=workers, allowed_special=allowed_special))
-                continue
-            spans = np.array(ends, np.int64).reshape(-1, 2)
-            rooms = [self._bound(stop - start) for start, stop in ends]
-            bits = self._bits(allowed_special)
-            groups.append(self._encode_parts(partial(self._encode_spans, data, spans), rooms, workers, *bits, False))
-        return joined(groups)
+            return joined(groups)
+        bits, mark = self._bits(allowed_special), _mark(separator)
+        with ExitStack() as stack:
+            files = [_measured(path, stack) for path in _several(paths)]
+            n_bytes = sum(size for _, size in files)
 
-    def _encode_parts(
-        self,
-        encode: Callable[..., int],
-        rooms: list[int],
-        workers: int,
-        raw: Bits,
-        normalized: Bits,
-        strict: bool,
-    ) -> Ragged:
-        """Runs `encode(start, stop, ids, at, counts, raw, normalized, strict)` over parts of len(rooms) texts.
+            def run(ids: NDArray[np.uint32] | None) -> tuple[int, NDArray[np.int64]]:
+                with closing(_opened(files)) as opened:
+                    batch = _text.Files(self, *bits, opened, mark, n_bytes)
+                    batch.begin(ids)
+                    return _work(batch, workers, n_bytes), batch.counts()
 
-        Each text has room for its ids; the gaps between their ids are closed.
-        """
-        groups = []
-        counts = np.zeros(len(rooms), np.int64)
-        for first, last in _groups(rooms):
-            here = rooms[first:last]
-            ids = np.empty(sum(here), np.uint32)
-            at = [0, *accumulate(here)]
-            parts = _parts(here, workers)
-            calls = [
-                partial(encode, first + a, first + b, ids, at[a], counts, raw, normalized, strict) for a, b in parts
-            ]
-            filled = 0
-            for (a, _), n in zip(parts, _threads.run(calls, workers), strict=True):
-                if at[a] != filled:
-                    _text.move(ids, filled, at[a], n)
-                filled += n
-            ids.resize(filled, refcheck=False)
-            groups.append(Ragged(ids, _offsets(counts[first:last]), self._ints))
-        return joined(groups)
+            try:
+                ids = np.empty(self._bound(n_bytes), np.uint32)
+            except MemoryError:  # see _encode_texts
+                ids = np.empty(run(None)[0], np.uint32)
+            n, counts = run(ids)
+            ids.resize(n, refcheck=False)
+            return Ragged(ids, _offsets(counts), self._ints)
 
-    def _room(self, text: str | bytes) -> int:
-        """Room for the ids of a text."""
-        width = 1 if isinstance(text, bytes) or text.isascii() else 4
-        return self._bound(width * len(text))
+    def _encode_texts(self, batch: _text.Texts, workers: int) -> Ragged:
+        try:
+            ids = np.empty(batch.room(), np.uint32)
+        except MemoryError:  # the bound is several times what is needed, and the system may not promise as much
+            ids = np.empty(int(_count(batch, workers).sum()), np.uint32)
+        counts = np.zeros(len(batch), np.int64)
+        batch.begin(ids, counts)
+        ids.resize(_work(batch, workers, batch.size()), refcheck=False)
+        return Ragged(ids, _offsets(counts), self._ints)
 
     # Encoding by steps, where the pattern has no hand-written splitter or more than ids is asked for.
 
@@ -639,7 +625,7 @@ class Tokenizer(_text.Encoder):
                 f"long pieces    backtracking, linear{heap}",
                 f"unicode        {spec.unicode}",
                 f"isa            {self._isa or _text.isa_best()}",
-                f"cache          {self._cache_bytes} bytes a thread",
+                f"cache          {self._caches[0]} bytes a thread, {self._caches[1]} where a call has several",
             ]
         )
 
@@ -712,19 +698,6 @@ def _are_ints(ids: object) -> TypeGuard[list[int]]:
     return type(ids) is list and (not ids or type(ids[0]) is int)
 
 
-def text_items(texts: Iterable[Text]) -> list[str | bytes]:
-    if isinstance(texts, (str, bytes, bytearray, memoryview)):
-        raise TypeError(f"texts: want several texts, got one {type(texts).__name__}; encode([text]) takes a list")
-    items = []
-    for i, text in enumerate(texts):
-        if isinstance(text, (bytearray, memoryview)):
-            text = bytes(text)
-        if not isinstance(text, (str, bytes)):
-            raise TypeError(f"texts[{i}]: want str or bytes, got {type(text).__name__}")
-        items.append(text)
-    return items
-
-
 def check_added_tokens(spec: TokenizerSpec, cache_bytes: int) -> None:
     """Errors: ValueError for an added token that stands twice, or for too small a cache."""
     if cache_bytes < _LEAST_CACHE:
@@ -761,6 +734,46 @@ def _offsets(counts: NDArray[np.int64]) -> NDArray[np.int64]:
     return offsets
 
 
+def _work(batch: _text.Batch, workers: int, size: int) -> int:
+    """Encodes a batch of so many characters; how many ids there are."""
+    workers = min(workers, 1 + size // _PART)
+    batch.shared = workers > 1
+    _threads.run([batch.work] * workers, workers, stop=batch.stop)
+    return batch.finish()
+
+
+def _count(batch: _text.Texts, workers: int) -> NDArray[np.int64]:
+    counts = np.zeros(len(batch), np.int64)
+    batch.begin(None, counts)
+    _work(batch, workers, batch.size())
+    return counts
+
+
+def _measured(path: str | os.PathLike[str], stack: ExitStack) -> tuple[str | os.PathLike[str] | IO[bytes], int]:
+    """A file and its size. What has none, such as a pipe, is copied to a file that the stack closes."""
+    status = os.stat(path)
+    if stat.S_ISREG(status.st_mode) and status.st_size:
+        return path, status.st_size
+    import shutil
+    import tempfile
+
+    copy: IO[bytes] = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
+    with open(path, "rb") as file:
+        shutil.copyfileobj(file, copy)
+    return copy, copy.tell()
+
+
+def _opened(files: list[tuple[str | os.PathLike[str] | IO[bytes], int]]) -> Generator[tuple[int, int]]:
+    """The descriptor and the size of one file after another."""
+    for file, size in files:
+        if isinstance(file, (str, os.PathLike)):
+            with open(file, "rb", buffering=0) as stream:
+                yield stream.fileno(), size
+        else:
+            file.seek(0)  # flushes too
+            yield file.fileno(), size
+
+
 def joined(groups: list[Ragged]) -> Ragged:
     if len(groups) == 1:
         return groups[0]
@@ -770,43 +783,28 @@ def joined(groups: list[Ragged]) -> Ragged:
     return Ragged(ids, np.concatenate(offsets), groups[0].ints if groups else None)
 
 
-def _ranges(sizes: list[int], most: int) -> list[tuple[int, int]]:
-    """Consecutive ranges of items, each of about `most` in sum."""
-    ranges, start, total = [], 0, 0
-    for i, size in enumerate(sizes):
-        total += size
-        if total >= most:
-            ranges.append((start, i + 1))
-            start, total = i + 1, 0
-    if start < len(sizes) or not ranges:
-        ranges.append((start, len(sizes)))
-    return ranges
-
-
-def _groups(rooms: list[int]) -> list[tuple[int, int]]:
-    return _ranges(rooms, _GROUP_BYTES)
-
-
-def _parts(rooms: list[int], workers: int) -> list[tuple[int, int]]:
-    """Ranges of texts for threads: several for each, so that none waits long for another."""
-    if workers == 1:
-        return [(0, len(rooms))]
-    return _ranges(rooms, max(_PART_BYTES, sum(rooms) // (8 * workers)))
-
-
 def documents(
     paths: Iterable[str | os.PathLike[str]], separator: str | bytes | None
 ) -> Iterator[tuple[bytes, list[tuple[int, int]]]]:
     """The contents of each file and where the documents in it lie."""
-    if isinstance(paths, (str, bytes, os.PathLike)):
-        raise TypeError(f"paths: want several paths, got one: [{os.fspath(paths)!r}] encodes it")
-    mark = separator.encode() if isinstance(separator, str) else separator
-    if mark is not None and not mark:
-        raise ValueError("separator is empty; want at least one byte, or None for one document a file")
-    for path in paths:
+    mark = _mark(separator)
+    for path in _several(paths):
         with open(path, "rb") as file:
             data = file.read()
         yield data, list(_ends(data, mark)) if mark else [(0, len(data))]
+
+
+def _several(paths: Iterable[str | os.PathLike[str]]) -> Iterable[str | os.PathLike[str]]:
+    if isinstance(paths, (str, bytes, os.PathLike)):
+        raise TypeError(f"paths: want several paths, got one: [{os.fspath(paths)!r}] encodes it")
+    return paths
+
+
+def _mark(separator: str | bytes | None) -> bytes | None:
+    mark = separator.encode() if isinstance(separator, str) else separator
+    if mark is not None and not mark:
+        raise ValueError("separator is empty; want at least one byte, or None for one document a file")
+    return mark
 
 
 def _ends(data: bytes, separator: bytes) -> Iterator[tuple[int, int]]:
