@@ -80,12 +80,16 @@ static int joins(const lf_scored_bpe *m, uint32_t symbol) {
     return symbol != LF_UNIT_NONE && (symbol >= m->n_ids || m->kinds[symbol] != LF_USER_DEFINED);
 }
 
-/* Calls for each way of cutting a piece into two symbols; returns how many there are. */
+/* Puts each way of cutting a piece into two symbols; returns how many there are. The piece is one of m->pieces, so one
+ * walk along it meets all its beginnings: what is left is as much as they are symbols. */
 static size_t ways(lf_scored_bpe *m, const uint8_t *p, size_t n, uint32_t symbol, int put) {
     size_t n_ways = 0;
-    for (size_t at = lf_sp_width(p, n); at < n; at += lf_sp_width(p + at, n - at)) {
-        const uint32_t left = lf_double_array_find(&m->pieces, p, at);
-        if (!joins(m, left)) continue;
+    uint64_t node = m->pieces.root;
+    for (size_t at = 0; at < n;) {
+        for (const size_t next = at + lf_sp_width(p + at, n - at); at < next; at++)
+            lf_unit_step(&m->pieces, &node, p[at]);
+        const uint32_t left = lf_unit_value(node);
+        if (at == n || !joins(m, left)) continue;
         const uint32_t right = lf_double_array_find(&m->pieces, p + at, n - at);
         if (!joins(m, right)) continue;
         n_ways++;

@@ -99,7 +99,22 @@ def _metaspace(spec: TokenizerSpec) -> tuple[bytes, str, bool, bool] | None:
         return None
     if by_white_space and last.prepend_scheme != "always":
         return None
+    if last.prepend_scheme == "first" and any(map(_may_remove_the_start, spec.normalizer)):
+        return None
     return last.replacement.encode(), last.prepend_scheme, last.split, by_white_space
+
+
+def _may_remove_the_start(normalizer: Normalizer) -> bool:
+    """Whether a text may begin further on in the input afterwards: then nothing is put before it as before a first."""
+    match normalizer:
+        case Strip(left, _):
+            return left
+        case Replace(_, content, _):
+            return not content
+        case StripAccents() | Nmt():
+            return True
+        case _:
+            return False
 
 
 def _findable(model: Unigram) -> Unigram | None:

@@ -85,15 +85,35 @@ class Names:
         tokens = [name.decode("utf-8", "replace") for name in names]
         return decoding.decode(tokens, self._steps).encode()
 
-    def is_byte(self, token_id: int) -> bool:
-        """Whether an id is a byte of a character, whose text is not known before the next token."""
-        model = self._spec.model
-        kinds = getattr(model, "kinds", None)
-        if self._steps is None:
-            at = int(np.searchsorted(model.vocab.ids, token_id))
-            return kinds is not None and at < len(kinds) and int(kinds[at]) == Kind.BYTE
+    def is_partial(self, token_id: int) -> bool:
+        """Whether an id is a byte of a character, or a piece with parts of characters: its text is not known before the
+        next token.
+        """
         token = self.bytes_of(token_id)
-        return len(token) == 6 and token.startswith(b"<0x") and token.endswith(b">")
+        if self._steps is not None:
+            return len(token) == 6 and token.startswith(b"<0x") and token.endswith(b">")
+        if self._kind(token_id) == Kind.BYTE:
+            return True
+        try:
+            token.decode()
+        except UnicodeDecodeError:
+            return True
+        return False
+
+    def is_silent(self, token_id: int) -> bool:
+        """Whether an id has no text wherever it stands, and only keeps its neighbours apart."""
+        return self._steps is None and self._kind(token_id) == Kind.CONTROL
+
+    @property
+    def drops_leading_spaces(self) -> bool:
+        """Whether tokens without text at the beginning leave the next one the first."""
+        decoder = self._spec.decoder[0] if self._steps is None else None
+        return isinstance(decoder, SentencePieceDecoder) and decoder.remove_extra_whitespaces
+
+    def _kind(self, token_id: int) -> int:
+        kinds = getattr(self._spec.model, "kinds", None)
+        at = int(np.searchsorted(self._spec.model.vocab.ids, token_id))
+        return int(kinds[at]) if kinds is not None and at < len(kinds) else Kind.NORMAL
 
 
 _LOCAL = {Replace, Metaspace, WordPieceDecoder, ByteFallback, Fuse, StripDecoder, SentencePieceDecoder}
@@ -113,6 +133,10 @@ def _strips_at_most_the_start(spec: TokenizerSpec) -> bool:
     return bool(spec.decoder)
 
 
+_LONG = 16
+"""Ids that are decoded again with each new one."""
+
+
 class StreamDecoder:
     """Text from ids one at a time. What the next token could still change is held back.
 
@@ -130,15 +154,28 @@ class StreamDecoder:
     def push(self, token_id: int) -> str:
         """The text that an id completes, possibly none. Errors: IndexError for an id that no token has."""
         self._names.check(np.array([token_id], np.uint32))
+        if self._names.is_silent(token_id) and not (self._window and self._names.is_partial(self._window[-1])):
+            return ""
         self._window.append(token_id)
-        if not self._names.is_local or self._names.is_byte(token_id):
+        if not self._names.is_local or self._names.is_partial(token_id):
             return ""
         text = self._text(self._window)
         new, self._given = text[len(self._given) :], text
-        if len(self._window) > 16 and (alone := self._text([token_id])):
-            # From here on the text goes on as it does behind this token alone.
-            self._window, self._given = [token_id], alone
+        if len(self._window) > _LONG:
+            self._forget()
         return new
+
+    def _forget(self) -> None:
+        """Makes the window short: what comes depends on its last token, and on whether there has been any text."""
+        last = self._window[-1:]
+        if alone := self._text(last):
+            self._window, self._given = last, alone
+        elif self._given:
+            n = next(n for n in range(1, len(self._window) + 1) if self._text(self._window[:n]))
+            self._window = self._window[:n] + last
+            self._given = self._text(self._window)
+        elif self._names.drops_leading_spaces:
+            self._window = []
 
     def finish(self) -> str:
         """The text still held back; the decoder can be used anew."""

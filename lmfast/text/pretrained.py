@@ -13,7 +13,7 @@ import warnings
 from pathlib import Path
 
 from lmfast.files import atomic_write
-from lmfast.text.formats import MAX_FILE_BYTES, read, tiktoken
+from lmfast.text.formats import MAX_FILE_BYTES, tiktoken
 from lmfast.text.formats.published import DOWNLOADS, Download
 from lmfast.text.spec import TokenizerFileError
 from lmfast.text.tokenizer import Tokenizer
@@ -49,13 +49,13 @@ def from_pretrained(name: str, *, revision: str | None = None, token: str | None
     `lmfast.Tokenizer.from_file`.
     """
     if os.path.isdir(name):
-        return Tokenizer(read(os.path.join(name, "tokenizer.json")))
+        return Tokenizer.from_file(os.path.join(name, "tokenizer.json"))
     try:
         from huggingface_hub import hf_hub_download
     except ImportError as error:
         raise ImportError('from_pretrained needs huggingface_hub: pip install "lmfast-kernels[hub]"') from error
     path = hf_hub_download(name, "tokenizer.json", revision=revision, token=token, local_files_only=_offline())
-    return Tokenizer(read(path))
+    return Tokenizer.from_file(path)
 
 
 def _offline() -> bool:

@@ -28,7 +28,7 @@ from lmfast.text import _text
 from lmfast.text._text import text_items
 from lmfast.text.patterns import splitter_of
 from lmfast.text.ragged import Ragged
-from lmfast.text.spec import AddedToken, Split, TokenizerSpec
+from lmfast.text.spec import AddedToken, Split, TokenizerFileError, TokenizerSpec
 
 if TYPE_CHECKING:
     from lmfast.text.encoding import Encoding, Side, Strategy
@@ -158,7 +158,11 @@ class Tokenizer(_text.Encoder):
         """
         from lmfast.text import formats
 
-        return cls(formats.read(path, pattern=pattern, special_tokens=special_tokens))
+        spec = formats.read(path, pattern=pattern, special_tokens=special_tokens)
+        try:
+            return cls(spec)
+        except ValueError as error:  # what only compiling finds, a map of characters that leads nowhere for one
+            raise TokenizerFileError(f"{os.fspath(path)}: {error}") from error
 
     @classmethod
     def from_pretrained(cls, name: str, *, revision: str | None = None, token: str | None = None) -> Tokenizer:
@@ -492,7 +496,8 @@ class Tokenizer(_text.Encoder):
         template = self._spec.template
         if template is None:
             return ids
-        return np.concatenate([ids if p.kind == "sequence" else np.array(p.ids, np.uint32) for p in template.single])
+        parts = [ids if p.kind == "sequence" else np.array(p.ids, np.uint32) for p in template.single]
+        return np.concatenate([np.empty(0, np.uint32), *parts])
 
     def _bits(self, allowed: AllowedSpecial) -> tuple[Bits, Bits]:
         """For each of the raw and the normalized added tokens, the bits of the special ones that are allowed."""

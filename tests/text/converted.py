@@ -6,6 +6,8 @@ import base64
 import json
 from typing import Any
 
+import numpy as np
+
 from lmfast.text.spec import Kind, SentencePieceNormalizer, TokenizerSpec
 
 MARK = "\u2581"
@@ -30,6 +32,33 @@ def merges_of(scores: dict[str, float]) -> list[tuple[str, str]]:
 def special(content: str, token_id: int, normalized: bool = False) -> dict[str, Any]:
     flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": normalized, "special": True}
     return {"id": token_id, "content": content, **flags}
+
+
+def charsmap_of(rules: dict[str, str]) -> bytes:
+    """A double array with 256 units for the children of each state, which lie at its base xor a byte."""
+    states: list[dict[int, int]] = [{}]
+    values: dict[int, int] = {}
+    strings = b""
+    for source, target in rules.items():
+        at = 0
+        for byte in source.encode():
+            if byte not in states[at]:
+                states.append({})
+                states[at][byte] = len(states) - 1
+            at = states[at][byte]
+        values[at] = len(strings)
+        strings += target.encode() + b"\0"
+    units = np.full(256 * (len(states) + 1), 1 << 31, np.uint32)  # what no path leads to
+    bases = {0: 256}
+    units[0] = 1 << 10 | 0x200
+    for state, children in enumerate(states):
+        if state in values:
+            units[bases[state]] = 1 << 31 | values[state]
+        for byte, child in children.items():
+            place = bases[state] ^ byte
+            bases[child] = 256 * (child + 1) | place & 255
+            units[place] = (place ^ bases[child]) >> 8 << 10 | 0x200 | (child in values) << 8 | byte
+    return (4 * len(units)).to_bytes(4, "little") + units.astype("<u4").tobytes() + strings
 
 
 def llama(spec: TokenizerSpec, metaspace: str | None = None, normalized: bool = False) -> bytes:

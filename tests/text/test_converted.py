@@ -294,7 +294,7 @@ RULES = {
 def rules_file(rules: dict[str, str]) -> str:
     """A file that only normalizes; its map of characters is a double array without a child more than it needs."""
     pieces = [["<unk>", 0.0], *([c, -1.0] for c in "abcdefghijklmnopqrstuvwxyzXENFI-()")]
-    charsmap = base64.b64encode(charsmap_of(rules)).decode()
+    charsmap = base64.b64encode(converted.charsmap_of(rules)).decode()
     return json.dumps(
         {
             "version": "1.0",
@@ -306,33 +306,6 @@ def rules_file(rules: dict[str, str]) -> str:
             "model": {"type": "Unigram", "unk_id": 0, "vocab": pieces, "byte_fallback": False},
         }
     )
-
-
-def charsmap_of(rules: dict[str, str]) -> bytes:
-    """A double array with 256 units for the children of each state, which lie at its base xor a byte."""
-    states: list[dict[int, int]] = [{}]
-    values: dict[int, int] = {}
-    strings = b""
-    for source, target in rules.items():
-        at = 0
-        for byte in source.encode():
-            if byte not in states[at]:
-                states.append({})
-                states[at][byte] = len(states) - 1
-            at = states[at][byte]
-        values[at] = len(strings)
-        strings += target.encode() + b"\0"
-    units = np.full(256 * (len(states) + 1), 1 << 31, np.uint32)  # what no path leads to
-    bases = {0: 256}
-    units[0] = 1 << 10 | 0x200
-    for state, children in enumerate(states):
-        if state in values:
-            units[bases[state]] = 1 << 31 | values[state]
-        for byte, child in children.items():
-            place = bases[state] ^ byte
-            bases[child] = 256 * (child + 1) | place & 255
-            units[place] = (place ^ bases[child]) >> 8 << 10 | 0x200 | (child in values) << 8 | byte
-    return (4 * len(units)).to_bytes(4, "little") + units.astype("<u4").tobytes() + strings
 
 
 @pytest.fixture(scope="module")

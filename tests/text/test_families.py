@@ -36,6 +36,7 @@ texts = st.lists(
         st.text(alphabet="abAB '.,<>/s0129-_", max_size=12),
         st.sampled_from(
             ["</s>", "<s>", "<unk>", "[SEP]", "<0x41>", "  ", "▁▁", "\ud800", "\udc00", "x" * 120, "don't"]
+            + [unit * 700 for unit in ("ab", "é", "中", "a\u0301", "👩\u200d", "\ue000")]
         ),
     ),
     max_size=5,
@@ -45,13 +46,14 @@ texts = st.lists(
 class Pair:
     """A tokenizer and the library that it is to equal, as functions of many texts."""
 
-    def __init__(self, ours: lmfast.Tokenizer, encode: Callable[..., Any], decode: Callable[..., Any]) -> None:
-        self.ours, self.encode, self.decode = ours, encode, decode
+    def __init__(
+        self, ours: lmfast.Tokenizer, encode: Callable[..., Any], decode: Callable[..., Any], peer: Any
+    ) -> None:
+        self.ours, self.encode, self.decode, self.peer = ours, encode, decode, peer
 
     def check(self, lines: list[str], *, decodes: bool = True, **options: Any) -> None:
-        lines = [line.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace") for line in lines]
         got = self.ours.encode_batch(lines, **options).tolist()
-        want = self.encode(lines)
+        want = self.encode([line.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace") for line in lines])
         for line, a, b in zip(lines, got, want, strict=True):
             assert a == b, ascii(line)
         if decodes:
@@ -62,7 +64,7 @@ class Pair:
 def model_pair(path: Path) -> Pair:
     sentencepiece = pytest.importorskip("sentencepiece")
     peer = sentencepiece.SentencePieceProcessor(model_file=str(path))
-    return Pair(lmfast.Tokenizer.from_file(path), peer.encode, peer.decode)
+    return Pair(lmfast.Tokenizer.from_file(path), peer.encode, peer.decode, peer)
 
 
 def file_pair(path: Path) -> Pair:
@@ -72,9 +74,8 @@ def file_pair(path: Path) -> Pair:
     def encode(lines: list[str]) -> list[list[int]]:
         return [encoding.ids for encoding in peer.encode_batch_fast(lines, add_special_tokens=False)]
 
-    return Pair(
-        lmfast.Tokenizer.from_file(path), encode, lambda rows: peer.decode_batch(rows, skip_special_tokens=False)
-    )
+    ours = lmfast.Tokenizer.from_file(path)
+    return Pair(ours, encode, lambda rows: peer.decode_batch(rows, skip_special_tokens=False), peer)
 
 
 @pytest.fixture(scope="module", params=MODELS)
@@ -125,13 +126,13 @@ def test_peer_lines_of_files(file: Pair, data_dir: Path, corpus: str) -> None:
 @pytest.mark.corpus
 @pytest.mark.parametrize("corpus", ["english", "multilingual", "code"])
 def test_peer_whole_corpus_of_models(model: Pair, data_dir: Path, corpus: str) -> None:
-    model.check(lines_of(data_dir, corpus, -1 if FULL else 4 << 20), decodes=False)
+    model.check(lines_of(data_dir, corpus, -1 if FULL else 4 << 20), decodes=FULL)
 
 
 @pytest.mark.corpus
 @pytest.mark.parametrize("corpus", ["english", "multilingual", "code"])
 def test_peer_whole_corpus_of_files(file: Pair, data_dir: Path, corpus: str) -> None:
-    file.check(lines_of(data_dir, corpus, -1 if FULL else 500_000), decodes=False, allowed_special="all")
+    file.check(lines_of(data_dir, corpus, -1 if FULL else 500_000), decodes=FULL, allowed_special="all")
 
 
 @settings(max_examples=300)
@@ -174,7 +175,7 @@ def test_peer_many_strings_of_models(model: Pair, batch: list[str]) -> None:
 @settings(max_examples=1300 if FULL else 130)
 @given(batch=st.lists(texts, min_size=16, max_size=16))
 def test_peer_many_strings_of_files(file: Pair, batch: list[str]) -> None:
-    file.check(batch, decodes=False, allowed_special="all")
+    file.check(batch, decodes=FULL, allowed_special="all")
 
 
 CONTEXTS = [("", ""), ("a", "b"), ("a ", " b"), ("\u2581", "\u4e2d"), ("é", "\u0301")]
@@ -189,13 +190,40 @@ def contexts(step: int) -> Iterator[list[str]]:
 @pytest.mark.corpus
 def test_peer_every_character_of_models(model: Pair) -> None:
     for lines in contexts(1 if FULL else 37 if BRIEF else len(CONTEXTS)):
-        model.check(lines, decodes=False)
+        model.check(lines, decodes=FULL)
 
 
 @pytest.mark.corpus
 def test_peer_every_character_of_files(file: Pair) -> None:
     for lines in contexts(1 if FULL else 37):
-        file.check(lines, decodes=False, allowed_special="all")
+        file.check(lines, decodes=FULL, allowed_special="all")
+
+
+def test_peer_pieces_of_models(model: Pair) -> None:
+    """What each id is called, and how many there are."""
+    peer = model.peer
+    assert model.ours.vocab_size == peer.get_piece_size()
+    for i in range(peer.get_piece_size()):
+        assert model.ours.id_to_bytes(i).decode() == peer.id_to_piece(i)
+        assert model.ours.bytes_to_id(peer.id_to_piece(i).encode()) == peer.piece_to_id(peer.id_to_piece(i)) == i
+
+
+def test_peer_pieces_of_files(file: Pair) -> None:
+    peer = file.peer
+    assert file.ours.vocab_size == peer.get_vocab_size()
+    for i in range(peer.get_vocab_size()):
+        assert file.ours.id_to_bytes(i).decode() == peer.id_to_token(i)
+
+
+@settings(max_examples=100)
+@given(batch=st.lists(texts, min_size=1, max_size=8))
+def test_peer_places_of_models(model: Pair, batch: list[str]) -> None:
+    """Where each id comes from, in bytes, as sentencepiece says."""
+    for line in batch:
+        line = line.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+        want = [(piece.id, piece.begin, piece.end) for piece in model.peer.encode_as_proto(line).pieces]
+        ids, spans, _ = model.ours.encode_with_offsets(line)
+        assert [(i, *span) for i, span in zip(ids.tolist(), spans.tolist(), strict=True)] == want, ascii(line)
 
 
 def test_truth_engines_equal_the_pipeline(file: Pair, data_dir: Path) -> None:
@@ -244,6 +272,20 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "spaces": {"remove_extra_whitespaces": False, "allow_whitespace_only_pieces": True},
     "no_prefix": {"add_dummy_prefix": False},
     "surface": {"unk_surface": "??", "pad_id": 3, "unk_piece": "[U]"},
+    "bytes-suffix-spaces": {
+        "byte_fallback": True,
+        "treat_whitespace_as_suffix": True,
+        "remove_extra_whitespaces": False,
+        "normalization_rule_name": "nmt_nfkc_cf",
+    },
+    "across": {"split_by_whitespace": False, "split_by_number": False, "split_by_unicode_script": False},
+    "long": {"max_sentencepiece_length": 40, "user_defined_symbols": ["\u2581", "\u2581\u2581", "the"]},
+    "identity-symbols": {
+        "normalization_rule_name": "identity",
+        "add_dummy_prefix": False,
+        "remove_extra_whitespaces": False,
+        "user_defined_symbols": [" ", "\u0301", "中文"],
+    },
 }
 SAMPLES = [
     "the cat  sat on the mat ①②③ ＦＵＬＬ width",
@@ -446,6 +488,22 @@ def test_property_stream_is_decode(tokenizer: Any) -> None:
         decoder = tokenizer.decoder()
         assert "".join([decoder.push(int(i)) for i in ids]) + decoder.finish() == tokenizer.decode(ids)
         assert decoder.finish() == ""
+
+
+def test_property_long_streams_are_decode(tokenizer: Any, rng: np.random.Generator) -> None:
+    """Ids that have no text, alone or at the beginning, between others; what is decoded again each time stays short."""
+    named = [i for i in range(tokenizer.vocab_size) if tokenizer._lengths[i]]
+    odd = [
+        i for i in named if tokenizer.id_to_bytes(i) in (b"</s>", b"<s>", b"<unk>", b"[PAD]", b"##s", b"\xe2\x96\x81")
+    ]
+    for _ in range(20 if BRIEF else 200):
+        pool = [*rng.choice(odd, 2), *rng.choice(named, int(rng.integers(0, 3)))]
+        ids = rng.choice(pool, int(rng.integers(0, 200))).tolist()
+        decoder, found = tokenizer.decoder(), []
+        for i in ids:
+            found.append(decoder.push(i))
+            assert len(decoder._window) <= 60
+        assert "".join(found) + decoder.finish() == tokenizer.decode(ids), ids
 
 
 def test_property_special_tokens_only_where_allowed(tokenizer: Any) -> None:

@@ -21,6 +21,7 @@ from lmfast.text.formats.oniguruma import from_oniguruma, to_oniguruma
 from lmfast.text.formats.published import DOWNLOADS, SPECIAL_TOKENS
 from lmfast.text.formats.ranks import merges_of_ranks
 from lmfast.text.patterns import GPT2_PATTERN, PATTERNS, splitter_of
+from lmfast.text.pipeline.normalizing import find_matches
 from lmfast.text.spec import (
     BPE,
     NFC,
@@ -491,6 +492,9 @@ def test_unit_cl100k_pattern_is_translated() -> None:
         (r"a\Z", r"\Z"),
         (r"(a)\1", r"\1"),
         (r"[a[bc]]", "[b"),
+        (r"\pL+", r"\p"),
+        (r"\p{Word}", r"\p{Word}"),
+        (r"[^\W\d]", r"\W"),
         (r"[a-z&&aeiou]", "&&"),
         (r"[]a]", "[]"),
         (r"(?m)a.b", "(?m"),
@@ -501,6 +505,33 @@ def test_unit_patterns_that_may_differ_are_refused(pattern: str, odd: str) -> No
     for cross in (from_oniguruma, to_oniguruma):
         with pytest.raises(ValueError, match=regex.escape(repr(odd))):
             cross(pattern)
+
+
+SCALARS = [chr(c) for c in [*range(0x3100), *range(0x3100, 0xD800, 37), *range(0xE000, 0x110000, 37)]]
+
+
+@pytest.mark.parametrize("pattern", [r"\w", r"\W+", r"[\w.]", r"[^\w\s]", r"a\b", r"x\B.", r"\s", r"\p{L}|\d"])
+def test_peer_word_characters(pattern: str) -> None:
+    """A pattern of a file matches what it matches there, many characters on their own; written, it means the same."""
+    tokenizers = pytest.importorskip("tokenizers")
+    read = from_oniguruma(pattern)
+    assert from_oniguruma(to_oniguruma(read)) == to_oniguruma(read) == read
+    lines = [f"a{c}x{c} " for c in SCALARS]
+    for i in range(0, len(lines), 1 << 15):
+        text = "".join(lines[i : i + (1 << 15)])
+        ours = find_matches(read, False, text)
+        for written in (pattern, read):
+            peer = tokenizers.pre_tokenizers.Split(tokenizers.Regex(written), "removed", invert=True)
+            assert ours == [span for _, span in peer.pre_tokenize_str(text)]
+
+
+@pytest.mark.parametrize("pattern", [r"\w", r"[^\w\s]+", r"a\b"])
+def test_peer_written_word_characters(pattern: str) -> None:
+    """A pattern of a spec, which means what it does to `regex`, and what is written for it."""
+    tokenizers = pytest.importorskip("tokenizers")
+    peer = tokenizers.pre_tokenizers.Split(tokenizers.Regex(to_oniguruma(pattern)), "removed", invert=True)
+    text = "a\u00b2 a\u200d a\u200cb \u00bd _a-. a\u0301 中a\u00bc\u0663"
+    assert [span for _, span in peer.pre_tokenize_str(text)] == [m.span() for m in regex.finditer(pattern, text)]
 
 
 @pytest.mark.parametrize("name", PATTERNS)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from lmfast.text.pipeline import decoding, modelling, normalizing, splitting
 from lmfast.text.pipeline.aligned import Aligned, Place
-from lmfast.text.spec import BPE, AddedToken, TokenizerSpec
+from lmfast.text.spec import BPE, AddedToken, Metaspace, TokenizerSpec
 
 __all__ = ["Pipeline"]
 
@@ -35,6 +35,7 @@ class Pipeline:
         self._normalizers = [normalizing.step_of(n) for n in spec.normalizer]
         self._splitters = [splitting.step_of(p) for p in spec.pre_tokenizer]
         self._decoders = [decoding.step_of(d) for d in spec.decoder]
+        self._starts_matter = _starts_matter(spec)
         self._model = spec.model
         self._tokenize = modelling.model_of(spec.model)
         self._tokens: dict[str, list[modelling.Token]] = {}
@@ -47,9 +48,11 @@ class Pipeline:
 
     def normalize(self, data: bytes, *, start: int = 0, places: bool = False) -> Aligned:
         """A stretch of input, which begins at `start`, normalized."""
-        text = _aligned(data, start, places)
+        text = _aligned(data, start, places or self._starts_matter)
         for step in self._normalizers:
             step(text)
+        if text.places:
+            text.start = text.places[0][0]  # a text whose beginning is removed does not begin the input
         return text
 
     def encode(
@@ -93,6 +96,12 @@ class Pipeline:
             at = next(i for i, token_id in enumerate(ids.tolist()) if token_id not in self._names)
             raise IndexError(f"ids[{at}] = {ids[at]} is no token") from None
         return decoding.decode(tokens, self._decoders).encode()
+
+
+def _starts_matter(spec: TokenizerSpec) -> bool:
+    """Whether where a piece begins in the input decides about ids, and only its places tell."""
+    first = [isinstance(p, Metaspace) and p.prepend_scheme == "first" for p in spec.pre_tokenizer]
+    return any(first) and (bool(spec.normalizer) or any(first[1:]))
 
 
 def _aligned(data: bytes, start: int, places: bool) -> Aligned:

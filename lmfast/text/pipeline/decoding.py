@@ -57,8 +57,7 @@ def step_of(decoder: Decoder) -> Step:
             return lambda tokens: [_strip(token, content, start, stop) for token in tokens]
         case BPEDecoder(suffix):
             return lambda tokens: [
-                token.replace(suffix, "" if i == len(tokens) - 1 else " ") if suffix else token
-                for i, token in enumerate(tokens)
+                token.replace(suffix, "" if i == len(tokens) - 1 else " ") for i, token in enumerate(tokens)
             ]
         case CTC():
             return _ctc(decoder)
@@ -166,11 +165,10 @@ def _ctc(options: CTC) -> Step:
     def step(tokens: list[str]) -> list[str]:
         found = []
         for token, _ in groupby(tokens):
-            new = token.replace(options.pad_token, "") if options.pad_token else token
+            new = token.replace(options.pad_token, "")
             if options.cleanup:
                 new = clean_up(new)
-                if options.word_delimiter_token:
-                    new = new.replace(options.word_delimiter_token, " ")
+                new = new.replace(options.word_delimiter_token, " ")
             if new:
                 found.append(new)
         return found

@@ -213,10 +213,11 @@ def _bpe(model: BPE, rng: random.Random | None) -> Tokenize:
         found, sizes = symbols_of(piece)
         _merge_all(found, sizes, merges, dropout, rng)
         result: list[Token] = []
-        at = 0
+        at, n = 0, len(piece.encode())
         for token_id, size in zip(found, sizes, strict=True):
             if size:
-                result.append(Token(token_id, at, at + size))
+                # An affix that falls back to bytes has more of them than the piece: they stand for its last one.
+                result.append(Token(token_id, min(at, n - 1), min(at + size, n)))
                 at += size
         return result
 
