@@ -3,7 +3,8 @@
 Three models: Llama-2's BPE and T5's Unigram as sentencepiece has them, and BERT's WordPiece. Documents become arrays of
 ids on one pinned core: the first pass of a fresh process, and repeat passes. tokenizers gets the same models as
 `tokenizer.json`, in the form that transformers converts them to; its T5 splits and adds up scores in another way, so it
-races against lmfast reading the same file as well as against lmfast reading the `.model`.
+races against lmfast reading the same file as well as against lmfast reading the `.model`. `--hostile` instead gives
+lmfast one line of 4 MB of one thing, and one of 8: time a byte against English, and what twice the size costs.
 """
 
 import os
@@ -26,6 +27,19 @@ MODELS = {
     "t5-json": ("t5.json", ("tokenizers",), {}),
     "bert": ("bert-base-uncased.tokenizer.json", ("tokenizers",), {"tokenizers": (40, 40)}),
 }
+HOSTILE = (
+    "a",
+    "letters",
+    "spaces",
+    "spaces of models",
+    "newlines",
+    "digits",
+    "zwj",
+    "han",
+    "accents",
+    "marks",
+    "unknown",
+)
 LIMITS = {"sentencepiece": 2 * SAMPLE, "tokenizers": SAMPLE}
 
 
@@ -45,6 +59,19 @@ def files(scratch):
     return found
 
 
+def job_of(model, path, corpus, limit):
+    return {
+        "case": "array",
+        "vocab": model,
+        "corpus": corpus,
+        "vocab_file": str(path),
+        "tokenizer_json": str(path),
+        "pattern": None,
+        "corpus_file": str(DATA / "corpus" / f"{corpus}.txt"),
+        "limit": limit,
+    }
+
+
 def line(row, metric, side):
     """One number of a row, as MB/s and as a ratio."""
     value, ratio = row.median(metric, side), row.ratio(metric, side, True)
@@ -58,25 +85,24 @@ def line(row, metric, side):
 @click.option("--corpora", default=",".join(CORPORA), help="which corpora")
 @click.option("--runs", default=3, help="rounds in which the sides take turns")
 @click.option("--limit", default=None, type=int, help="bytes of each corpus for lmfast and gigatoken; all by default")
+@click.option("--hostile", is_flag=True, help="long lines of one character in place of the races")
 @click.option("--timeout", default=300.0, help="seconds for one measurement")
 @click.option("--save", "saves", is_flag=True, help="write results/<date>-<machine>.json")
-def main(models, corpora, runs, limit, timeout, saves):
+def main(models, corpora, runs, limit, hostile, timeout, saves):
     rows = []
     with tempfile.TemporaryDirectory() as scratch:
         paths = files(scratch)
         for model in models.split(","):
             name, peers, bars = MODELS[model]
-            for corpus in corpora.split(","):
-                job = {
-                    "case": "array",
-                    "vocab": model,
-                    "corpus": corpus,
-                    "vocab_file": str(paths[name]),
-                    "tokenizer_json": str(paths[name]),
-                    "pattern": None,
-                    "corpus_file": str(DATA / "corpus" / f"{corpus}.txt"),
-                    "limit": limit,
-                }
+            for kind in HOSTILE if hostile else ():
+                job = {**job_of(model, paths[name], "english", None), "case": "hostile", "kind": kind}
+                row = race({**job, "hostile_bytes": 4_000_000}, [Entry(HOME)], runs=runs, timeout=timeout)
+                rows.append(row)
+                found = [row.median(metric, HOME) for metric in ("ns_byte", "ordinary", "growth")]
+                told = None in found or f"{found[0]:.1f} ns/byte, {found[1]:.1f}x English, T(2n)/T(n) {found[2]:.2f}"
+                print(f"{model} {kind}: {row.notes.get(HOME) or told}")
+            for corpus in () if hostile else corpora.split(","):
+                job = job_of(model, paths[name], corpus, limit)
                 entries = [Entry(HOME), *(Entry(peer, limit=LIMITS.get(peer)) for peer in peers)]
                 row = race(job, entries, runs=runs, timeout=timeout)
                 rows.append(row)

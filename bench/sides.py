@@ -492,7 +492,18 @@ def hostile_text(kind, size):
         return rng.randbytes(size)
     if kind == "letters":
         return bytes(rng.choices(b"abcdefghijklmnopqrstuvwxyz", k=size))
-    unit = {"a": "a", "spaces": " ", "newlines": "\n", "digits": "7", "zwj": "\U0001f468\u200d", "han": "\u4e2d"}[kind]
+    unit = {
+        "a": "a",
+        "spaces": " ",
+        "newlines": "\n",
+        "digits": "7",
+        "zwj": "\U0001f468\u200d",
+        "han": "\u4e2d",
+        "accents": "\u00e9",
+        "marks": "\u0301",
+        "spaces of models": "\u2581",
+        "unknown": "\U000f0000",
+    }[kind]
     return (unit * (size // len(unit.encode()) + 1)).encode()[: size - size % len(unit.encode())]
 
 
