@@ -243,7 +243,7 @@ static int bytes_for(uint8_t **bytes, size_t *room, size_t n) {
 lf_part *lf_batch_read_begin(lf_batch *b) {
     lf_part *part = part_new(b);
     if (!part) return NULL;
-    if (!bytes_for(&part->bytes, &part->bytes_room, b->n_rest + LF_BATCH_PART)) return lf_batch_give(b, part), NULL;
+    if (!bytes_for(&part->bytes, &part->bytes_room, b->n_rest + LF_BATCH_READ)) return lf_batch_give(b, part), NULL;
     if (b->n_rest) memcpy(part->bytes, b->rest, b->n_rest);
     part->n_bytes = b->n_rest;
     part->first = b->next;
@@ -278,7 +278,7 @@ lf_status lf_batch_find(lf_batch *b, lf_part *part, int at_end) {
         return LF_OK;
     }
     if (n - part->start > partial) part->searched = n - partial;
-    if (b->cut && part->n_texts == 0 && n > LF_BATCH_PART + partial) {
+    if (b->cut && part->n_texts == 0 && n > LF_BATCH_READ + partial) {
         /* No mark begins before the end of this view and ends behind it, so none lies across a cut. */
         const lf_text_view view = {part->bytes, n - partial, 0};
         const size_t stop = lf_batch_cut(b->text, &view, part->cut_from, view.n - 1);

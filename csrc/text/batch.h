@@ -25,7 +25,10 @@
 #include "lf.h"
 #include "text/encode.h"
 
-enum { LF_BATCH_PART = 1 << 17 }; /* characters, or bytes, of a part, if texts can be cut so */
+enum {
+    LF_BATCH_PART = 1 << 17, /* characters, or bytes, of a part, if texts can be cut so */
+    LF_BATCH_READ = 1 << 19, /* the same of files: while one thread reads, others wait */
+};
 
 /* UTF-8, or the characters of a Python str that are still to be transcoded (width > 0). */
 typedef struct {

@@ -245,7 +245,7 @@ cdef extern from "text/encode.h" nogil:
 
 cdef extern from "text/batch.h" nogil:
     enum:
-        LF_BATCH_PART
+        LF_BATCH_READ
     ctypedef struct lf_text_view:
         const void *data
         size_t n
@@ -1169,7 +1169,7 @@ cdef class Files(Batch):
         if part == NULL:
             self.fail(self.batch.n_taken, LF_ENOMEM)
             return NULL
-        while status == LF_OK and (part.n_texts == 0 or part.n_bytes < LF_BATCH_PART):
+        while status == LF_OK and (part.n_texts == 0 or part.n_bytes < LF_BATCH_READ):
             if self.descriptor < 0 and not self.open_next():
                 break
             n = read(self.descriptor, part.bytes + part.n_bytes, min(part.bytes_room - part.n_bytes, self.left))

@@ -13,7 +13,7 @@ from lmfast.text.patterns import PATTERNS
 from lmfast.text.spec import BPE, NFC, AddedToken, Split, TokenizerSpec, Vocab
 from lmfast.text.tokenizer import Tokenizer
 
-PART = 1 << 17  # LF_BATCH_PART of csrc/text/batch.h
+PART, READ = 1 << 17, 1 << 19  # LF_BATCH_PART and LF_BATCH_READ of csrc/text/batch.h
 WORDS = [b"th", b"the", b" the", b"in", b"er", b" a", b"\n\n", b" \n", b"\nth", b".\n", "é".encode(), b"hello"]
 TOKENS = [*(bytes([b]) for b in range(256)), *WORDS]
 VOCAB = Vocab.from_items((token, i) for i, token in enumerate(TOKENS))
@@ -202,8 +202,8 @@ def rows_of(data: bytes, mark: bytes | None) -> list[bytes]:
 @pytest.mark.parametrize("mark", [None, b"<|end|>", b"\n\n", b"\n", b"aa", b".\nth"])
 def test_truth_documents_of_files(mark: bytes | None, tmp_path: Path, rng: np.random.Generator) -> None:
     tok = made("cl100k_base")
-    sizes = [0, 1, 7, 5000, PART - 1, PART, PART + 1, 3 * PART + 5, 0, 30]
-    contents = [b"<|end|>", b"aaa", b"\n\n\n", b"aa", b"x" * (2 * PART) + b"<|end|>y"]
+    sizes = [0, 1, 7, 5000, READ - 1, READ, READ + 1, 3 * READ + 5, 0, 30]
+    contents = [b"<|end|>", b"aaa", b"\n\n\n", b"aa", b"x" * (2 * READ) + b"<|end|>y"]
     for size in sizes:
         text = some_text(rng, size // 2 + 1, (*PROSE, "a", "aa", "\n\n\n", "<|end|>")).encode()[:size]
         contents.append(text)
