@@ -13,7 +13,7 @@ import lmfast
 CHECKOUT = Path(__file__).resolve().parents[1]
 HEADERS = sorted(CHECKOUT.glob("csrc/**/*.h"))
 C_FILES = sorted(CHECKOUT.glob("csrc/**/*.[ch]")) + sorted(CHECKOUT.glob("csrc/**/*.cu*"))
-PYTHON_FILES = sorted(CHECKOUT.glob("lmfast/**/*.py*"))
+PYTHON_FILES = sorted(path for path in CHECKOUT.glob("lmfast/**/*.py*") if path.suffix != ".pyc")
 COMPILED = sorted(Path(lmfast.__file__).parent.glob("*/_*.so"))
 HEAVY = ("torch", "click", "tqdm", "tokenizers", "tiktoken", "matplotlib", "hypothesis", "ctypes", "concurrent.futures")
 
