@@ -389,22 +389,6 @@ static size_t stretch(lf_sp_workspace *w, const uint8_t *text, size_t n, size_t 
     return close_sink(w, &s);
 }
 
-/* A sum after n more terms of equal value, each added as the rule adds it. Between two powers of two sums are multiples of
- * one number, and adding a term moves every sum by the same step, save that the first of them may lie half way between two
- * multiples: so many steps are one. */
-static float add_many(float sum, float term, size_t n) {
-    enum { APART = 16 };
-    while (n) {
-        for (unsigned i = 0; i < APART && n; i++, n--) sum = settled(sum) + term;
-        const float next = sum + term, step = (next + term) - next, far = next + step * (float)n;
-        if (n < APART || n > 1 << 20) continue;
-        if (size_of(sum) >> 23 == size_of(far) >> 23 && size_of(sum) >> 23 == size_of(next) >> 23 &&
-            (sum < 0) == (far < 0) && settled(sum) == sum && settled(far) == far)
-            return far - step;
-    }
-    return sum;
-}
-
 /* A character of text that is well-formed. */
 static inline unsigned read_valid(const uint8_t *p, uint32_t *c) {
     if (p[0] < 0xE0) return *c = (p[0] & 31u) << 6 | (p[1] & 63u), 2;
@@ -435,7 +419,7 @@ static size_t give_alone(lf_sp_workspace *w, const uint8_t *p, const uint8_t *en
     const lf_sp *m = w->model;
     const uint32_t unknown_id = m->parts.unknown_id;
     const float unknown = (float)m->unigram.unknown;
-    size_t n = 0, n_unknown = 0; /* ... whose scores are not added yet */
+    size_t n = 0;
     float sum = w->sum;
     int after_unknown = w->unknown_end == ids;
     if (m->has_bytes && m->parts.family == LF_SP_BPE) return give_alone_bytes(m, p, end, ids);
@@ -450,10 +434,10 @@ static size_t give_alone(lf_sp_workspace *w, const uint8_t *p, const uint8_t *en
         const uint32_t entry = lf_characters_of(&m->characters, c);
         if (entry & LF_CHARACTER_KNOWN) {
             ids[n++] = entry & LF_CHARACTER_ID;
-            sum = settled(add_many(sum, unknown, n_unknown)) + m->sums[entry & LF_CHARACTER_ID];
-            after_unknown = 0, n_unknown = 0;
+            sum = settled(sum) + m->sums[entry & LF_CHARACTER_ID];
+            after_unknown = 0;
         } else {
-            n_unknown++;
+            sum = settled(sum) + unknown;
             if (m->has_bytes)
                 for (unsigned i = 0; i < width; i++) ids[n++] = m->bytes[p[i]];
             else if (!after_unknown) ids[n++] = unknown_id;
@@ -462,7 +446,7 @@ static size_t give_alone(lf_sp_workspace *w, const uint8_t *p, const uint8_t *en
         p += width;
     }
     if (after_unknown) w->unknown_end = ids + n;
-    w->sum = add_many(sum, unknown, n_unknown);
+    w->sum = sum;
     return n;
 }
 

@@ -77,7 +77,8 @@ def specs(draw: st.DrawFn, *, unigram: bool | None = None) -> TokenizerSpec:
     scores = draw(st.lists(st.sampled_from([-1.0, -2.0, -2.5, -3.25, -7.0]), min_size=len(words), max_size=len(words)))
     pieces = [b"<unk>", b"<s>", *(w.encode() for w in words), *(BYTES if byte_fallback else [])]
     n_bytes = 256 if byte_fallback else 0
-    vocab = Vocab.from_items([(piece, i) for i, piece in enumerate(pieces)])
+    step = draw(st.sampled_from([1, 1, 1, 70_000 // len(pieces)]))  # ids of 16 bits, or of more
+    vocab = Vocab.from_items([(piece, i * step) for i, piece in enumerate(pieces)])
     normalizer = SentencePieceNormalizer(
         add_dummy_prefix=draw(st.booleans()),
         remove_extra_whitespaces=draw(st.booleans()),
@@ -269,6 +270,28 @@ def test_peer_ill_formed_bytes(model: tuple[TokenizerSpec, Any], lines: list[byt
 
 
 ENGINES: dict[str, Engine] = {}
+
+
+def test_peer_words_on_each_side_of_a_table(model: tuple[TokenizerSpec, Any]) -> None:
+    """Words of as many bytes and ids as a line of the cache has room for, one less and one more; words that become more
+    characters than are looked at together; and runs of unknown characters, to where
+    sums get another exponent and to where they are taken off.
+    """
+    spec, peer = model
+    lines = [letter * n for letter in "xé7.-жя" for n in (1, 5, 6, 7, 13, 14, 15, 16, 17, 30, 31, 32, 33, 64, 128, 129)]
+    lines += [" " + line for line in lines] + [line + "中" for line in lines]
+    lines += ["\ufdfa" * n for n in (1, 13, 14, 15, 42, 43)] + ["中ж" * n + "ﬁ" for n in (1, 5, 8, 20, 21)]
+    lines += [
+        f"{start} {character * n} the tokenization of{character * 40}, unbelievable"
+        for start in ("", "a", "interesting " * 30)
+        for character in ("中", "ж", "क", "\U0001f600", "\ue000")
+        for n in (1, 2, 7, 15, 16, 17, 18, 33, 100, 1000, 4300, 8500)
+    ]
+    texts_of_lines = [line.encode() for line in lines]
+    want = peer.encode(texts_of_lines)
+    engine = engine_of(spec, 1 << 20)
+    for _ in range(3):
+        assert encode_all(engine, texts_of_lines) == want
 
 
 @given(line=st.text(alphabet="abcdefgh theinr.,1", min_size=1, max_size=60), k=st.integers(2, 64))
