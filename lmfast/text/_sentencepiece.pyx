@@ -4,6 +4,7 @@
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stddef cimport size_t
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.string cimport memset
 
 import numpy as np
 
@@ -357,7 +358,8 @@ cdef class Lattice:
 
     def best(self, size_t k):
         """The k best segmentations as pairs (ids, score), the best first; those of sentencepiece 0.2.3."""
-        cdef lf_paths paths = lf_paths(NULL, NULL, NULL, 0)
+        cdef lf_paths paths
+        memset(&paths, 0, sizeof(paths))  # the fields that are not declared here too
         cdef lf_status status
         try:
             with nogil:
@@ -370,7 +372,8 @@ cdef class Lattice:
 
     def sample(self, double alpha, size_t n, uint64_t seed):
         """n segmentations drawn with their probabilities, as pairs (ids, log-probability); the same for the same seed."""
-        cdef lf_paths paths = lf_paths(NULL, NULL, NULL, 0)
+        cdef lf_paths paths
+        memset(&paths, 0, sizeof(paths))  # the fields that are not declared here too
         cdef lf_status status = LF_OK
         cdef size_t i
         try:
@@ -389,7 +392,8 @@ cdef class Lattice:
     def sample_different(self, double alpha, size_t n, uint64_t seed):
         """n different segmentations, drawn without replacement, as triples (ids, log-probability, perturbed
         log-probability), by falling perturbed ones. There are fewer where the text has fewer."""
-        cdef lf_paths paths = lf_paths(NULL, NULL, NULL, 0)
+        cdef lf_paths paths
+        memset(&paths, 0, sizeof(paths))  # the fields that are not declared here too
         cdef lf_status status
         cdef size_t i
         try:
