@@ -158,7 +158,9 @@ cdef class Normalizer:
 
 cdef tuple normalized(const lf_sp_normalizer *z, bytes text, bint traced):
     # the normalized text and, if asked for, where each of its bytes comes from
-    cdef lf_sp_text out = lf_sp_text(NULL, NULL, 0, traced)
+    cdef lf_sp_text out
+    memset(&out, 0, sizeof(out))
+    out.traced = traced
     cdef const uint8_t *data = <const uint8_t *>PyBytes_AS_STRING(text)
     cdef size_t n = <size_t>len(text)
     cdef lf_status status
