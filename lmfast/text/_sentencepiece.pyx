@@ -4,6 +4,7 @@
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stddef cimport size_t
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.string cimport memset
 
 import numpy as np
 
@@ -157,7 +158,9 @@ cdef class Normalizer:
 
 cdef tuple normalized(const lf_sp_normalizer *z, bytes text, bint traced):
     # the normalized text and, if asked for, where each of its bytes comes from
-    cdef lf_sp_text out = lf_sp_text(NULL, NULL, 0, traced)
+    cdef lf_sp_text out
+    memset(&out, 0, sizeof(out))
+    out.traced = traced
     cdef const uint8_t *data = <const uint8_t *>PyBytes_AS_STRING(text)
     cdef size_t n = <size_t>len(text)
     cdef lf_status status
@@ -357,7 +360,8 @@ cdef class Lattice:
 
     def best(self, size_t k):
         """The k best segmentations as pairs (ids, score), the best first; those of sentencepiece 0.2.3."""
-        cdef lf_paths paths = lf_paths(NULL, NULL, NULL, 0)
+        cdef lf_paths paths
+        memset(&paths, 0, sizeof(paths))  # the fields that are not declared here too
         cdef lf_status status
         try:
             with nogil:
@@ -370,7 +374,8 @@ cdef class Lattice:
 
     def sample(self, double alpha, size_t n, uint64_t seed):
         """n segmentations drawn with their probabilities, as pairs (ids, log-probability); the same for the same seed."""
-        cdef lf_paths paths = lf_paths(NULL, NULL, NULL, 0)
+        cdef lf_paths paths
+        memset(&paths, 0, sizeof(paths))  # the fields that are not declared here too
         cdef lf_status status = LF_OK
         cdef size_t i
         try:
@@ -389,7 +394,8 @@ cdef class Lattice:
     def sample_different(self, double alpha, size_t n, uint64_t seed):
         """n different segmentations, drawn without replacement, as triples (ids, log-probability, perturbed
         log-probability), by falling perturbed ones. There are fewer where the text has fewer."""
-        cdef lf_paths paths = lf_paths(NULL, NULL, NULL, 0)
+        cdef lf_paths paths
+        memset(&paths, 0, sizeof(paths))  # the fields that are not declared here too
         cdef lf_status status
         cdef size_t i
         try:
