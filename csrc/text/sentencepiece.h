@@ -25,7 +25,7 @@
  *
  * Models and options of which this cannot be said are segmented whole.
  *
- * Exactness: ids of sentencepiece 0.2.3, or of the Unigram model of tokenizers 0.23.3. Memory: the workspace's tables,
+ * Exactness: ids of sentencepiece 0.2.3. Memory: the workspace's tables,
  * and of the order of the longest word or, where a text is segmented whole, of the text. Threads: a workspace belongs to
  * one at a time; the model is shared. */
 #ifndef LF_TEXT_SENTENCEPIECE_H

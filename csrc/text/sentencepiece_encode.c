@@ -63,7 +63,7 @@ static inline void give(sink *s, uint32_t id, size_t begin, size_t end) {
 /* An unknown piece: its bytes, of which the last has the whole as its place; or one id for a whole run of them. */
 static void give_unknown(lf_sp_workspace *w, sink *s, const uint8_t *text, size_t begin, size_t end) {
     const lf_sp *m = w->model;
-    if (m->has_bytes && m->parts.rule == LF_RULE_SENTENCEPIECE) {
+    if (m->has_bytes) {
         for (size_t i = begin; i < end; i++) give(s, m->bytes[text[i]], begin, i + 1 == end ? end : begin);
     } else if (!s->after_unknown) {
         if (m->parts.unknown_id == LF_SP_NO_ID) w->status = LF_EVALUE;
@@ -77,31 +77,11 @@ static inline void give_piece(sink *s, uint32_t id, size_t begin, size_t end) {
     s->after_unknown = 0;
 }
 
-/* tokenizers: a run of unknown characters is one token, which may be in the vocabulary, or be its bytes. */
-static void give_run(lf_sp_workspace *w, sink *s, const uint8_t *text, size_t begin, size_t end) {
-    const lf_sp *m = w->model;
-    const uint32_t whole = lf_double_array_find(&m->unigram.pieces, text + begin, end - begin);
-    size_t known = begin;
-    if (whole != LF_UNIT_NONE) return give(s, whole, begin, end);
-    while (m->parts.byte_fallback && known < end && m->bytes[text[known]] != LF_SP_NO_ID) known++;
-    if (known == end)
-        for (size_t i = begin; i < end; i++) give(s, m->bytes[text[i]], begin, end);
-    else if (m->parts.unknown_id == LF_SP_NO_ID) w->status = LF_EVALUE;
-    else give(s, m->parts.unknown_id, begin, end);
-}
-
 static void give_path(lf_sp_workspace *w, sink *s, const uint8_t *text, size_t n) {
-    const lf_sp *m = w->model;
-    const int fuses = m->parts.rule == LF_RULE_TOKENIZERS;
     for (size_t at = 0, end; at < n; at = end) {
         end = at + w->nodes[at].length;
         const uint32_t id = w->nodes[at].id;
-        if (fuses && (id == LF_PIECE_UNKNOWN || id == m->parts.unknown_id)) {
-            if (m->parts.unknown_id == LF_SP_NO_ID) w->status = LF_EVALUE;
-            while (end < n && (w->nodes[end].id == LF_PIECE_UNKNOWN || w->nodes[end].id == m->parts.unknown_id))
-                end += w->nodes[end].length;
-            give_run(w, s, text, at, end);
-        } else if (id == LF_PIECE_UNKNOWN) give_unknown(w, s, text, at, end);
+        if (id == LF_PIECE_UNKNOWN) give_unknown(w, s, text, at, end);
         else give_piece(s, id, at, end);
     }
 }
@@ -584,18 +564,12 @@ static lf_status normalized(lf_sp_workspace *w, const uint8_t *text, size_t n, i
     return status == LF_OK && w->normalized.n > LF_SP_MOST ? LF_EVALUE : status;
 }
 
-/* A whole text. By the rule of tokenizers texts are words already, and the ids depend on nothing but the bytes. */
+/* A whole text at once. */
 static size_t encode_whole(lf_sp_workspace *w, const uint8_t *text, size_t n, uint32_t *ids) {
-    const int is_word = w->model->parts.rule == LF_RULE_TOKENIZERS && n <= WORD_MOST;
     sink s = {ids, NULL, 0, 0};
-    if (is_word) {
-        const word_found found = words_find(&w->words, text, n, text + n);
-        if (found.n_ids) return memcpy(ids, found.ids, found.n_ids * sizeof *ids), found.n_ids;
-    }
     w->status = normalized(w, text, n, 0);
     if (w->status != LF_OK) return 0;
     model(w, w->normalized.bytes, w->normalized.n, &s);
-    if (is_word && s.n && w->status == LF_OK) words_put(&w->words, text, n, text + n, ids, s.n, s.n, 0);
     return s.n;
 }
 
