@@ -88,7 +88,7 @@ lf_glyph_kind lf_bert_kind(lf_word_rule rule, uint32_t cp);
 /* The glyph of any character, without the spaces around ideographs. */
 lf_glyph lf_bert_glyph(const lf_bert_options *options, uint32_t cp);
 
-/* Room for the ids of n bytes: stores are 16 bytes wide. */
+/* Room for the ids of n bytes: stores are 32 bytes wide. */
 static inline size_t lf_bert_bound(size_t n) { return n + 8; }
 
 /* The ids of text that is normalized already, and the bytes that each stands for: spans[2 i] to spans[2 i + 1]. Room for

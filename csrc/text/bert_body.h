@@ -95,15 +95,15 @@ static void key_batch(lf_bert_workspace *w, size_t first, size_t n_words) {
     }
 }
 
-static void emit_batch(lf_bert_workspace *w, size_t first, size_t n_words) {
+static inline void emit_batch(lf_bert_workspace *w, size_t first, size_t n_words, const int narrow) {
     const uint8_t *end = w->to.window + w->room + SLACK;
     uint32_t *const ids = w->ids;
     size_t n_ids = w->n_ids;
     for (size_t i = 0; i < n_words; i++) {
         uint32_t *to = ids ? ids + n_ids : w->sink;
         const word_ids *found = words_probe(&w->words, w->keys[i], w->hashes[i]);
-        if (LF_LIKELY(found && word_count(*found) <= w->words.short_ids)) {
-            words_take(found, 0, to);
+        if (LF_LIKELY(found && word_count(*found) <= (narrow ? 6 : 3))) {
+            words_take(found, narrow, to);
             n_ids += word_count(*found);
         } else {
             const size_t n = w->stops[first + i] - w->starts[first + i];
@@ -120,7 +120,8 @@ static void take_words(lf_bert_workspace *w) {
     for (size_t i = 0; i < to->n_stops; i += BATCH) {
         const size_t m = to->n_stops - i < BATCH ? to->n_stops - i : BATCH;
         key_batch(w, i, m);
-        emit_batch(w, i, m);
+        if (w->words.narrow) emit_batch(w, i, m, 1);
+        else emit_batch(w, i, m, 0);
     }
     const size_t start = to->open ? to->starts[to->n_stops] : to->n;
     size_t n = to->n - start;
@@ -376,7 +377,7 @@ static lf_status workspace_new(lf_bert_workspace **workspace, const lf_bert *ber
     w->to.stops = w->stops;
     w->to.window = malloc(WINDOW + SLACK);
     if (!w->to.window || !need(w, &w->sink, &w->n_sink, (WINDOW + SLACK) * sizeof *w->sink, 0) ||
-        !words_new(&w->words, cache_bytes, UINT32_MAX))
+        !words_new(&w->words, cache_bytes, bert->model->n_ids))
         return free(w->to.window), free(w->sink), free(w), LF_ENOMEM;
     *workspace = w;
     return LF_OK;

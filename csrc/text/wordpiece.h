@@ -9,17 +9,19 @@
 #define LF_TEXT_WORDPIECE_H
 
 #include "lf.h"
-#include "text/trie.h"
+#include "text/double_array.h"
 
 typedef struct {
-    lf_trie trie;        /* values are ids                                              */
-    uint32_t continuing; /* where tokens that go on begin; LF_TRIE_NONE if there is none */
-    uint32_t unk_id;     /* LF_TRIE_NONE: a word may have no ids                         */
-    size_t max_chars;    /* a word of more characters is unknown                         */
-    int whole;           /* only whole words are tokens: WordLevel                       */
+    lf_double_array tokens; /* values are ids                                          */
+    uint64_t continuing;    /* where tokens that go on begin ...                       */
+    int continues;          /* ... if there are any                                    */
+    uint32_t unk_id;        /* LF_UNIT_NONE: a word may have no ids                    */
+    uint32_t n_ids;         /* ids are below it                                        */
+    size_t max_chars;       /* a word of more characters is unknown                    */
+    int whole;              /* only whole words are tokens: WordLevel                  */
 } lf_wordpiece;
 
-/* Token i is blob[offsets[i] .. offsets[i + 1]) with ids[i] < LF_TRIE_NONE. */
+/* Token i is blob[offsets[i] .. offsets[i + 1]) with ids[i] < LF_UNIT_NONE. */
 lf_status lf_wordpiece_new(lf_wordpiece **model, const uint8_t *blob, const int64_t *offsets, const uint32_t *ids,
                            size_t n_tokens, const uint8_t *prefix, size_t n_prefix, uint32_t unk_id, size_t max_chars,
                            int whole);

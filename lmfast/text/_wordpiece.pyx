@@ -60,7 +60,7 @@ cdef extern from "text/bert.h" nogil:
 
 ISA_NAMES = ("generic", "avx2", "avx512")
 RULES = ("bert", "classes", "spaces")
-cdef uint32_t NO_ID = 0xFFFFFFFFu
+cdef uint32_t NO_ID = (1 << 28) - 1  # LF_UNIT_NONE
 
 
 cdef class BertEngine(_engine.Engine):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 
 from lmfast.text._wordpiece import BertEngine
-from lmfast.text.spec import TokenizerSpec
+from lmfast.text.spec import MAX_ID, TokenizerSpec
 from lmfast.text.spec.decoders import WordPieceDecoder
 from lmfast.text.spec.models import WordLevel, WordPiece
 from lmfast.text.spec.normalizers import BertNormalizer, Lowercase
@@ -40,6 +40,8 @@ def engine_for(spec: TokenizerSpec, *, cache_bytes: int, isa: str) -> BertEngine
     rule = _RULES.get(type(spec.pre_tokenizer[0])) if len(spec.pre_tokenizer) == 1 else None
     if not isinstance(model, WordPiece | WordLevel) or normalizer is None or rule is None:
         return None
+    if len(model.vocab) and max(int(model.vocab.ids[-1]), model.unk_id or 0) == MAX_ID:
+        return None  # the engine's trie has no room for it
     pieces = isinstance(model, WordPiece)
     strip = normalizer.lowercase if normalizer.strip_accents is None else normalizer.strip_accents
     return BertEngine(
