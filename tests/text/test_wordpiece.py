@@ -20,7 +20,7 @@ from lmfast.text.spec.decoders import WordPieceDecoder
 from lmfast.text.spec.models import WordLevel, WordPiece
 from lmfast.text.spec.normalizers import BertNormalizer, Lowercase
 from lmfast.text.spec.pre_tokenizers import BertPreTokenizer, Digits, Whitespace, WhitespaceSplit
-from lmfast.text.spec.vocab import Vocab
+from lmfast.text.spec.vocab import MAX_ID, Vocab
 
 SCALARS = [c for c in range(0x110000) if not 0xD800 <= c < 0xE000]
 WORDS = [
@@ -210,6 +210,9 @@ def test_unit_what_has_no_engine() -> None:
         other = TokenizerSpec(model=spec.model, normalizer=spec.normalizer, pre_tokenizer=pre_tokenizer)
         assert bert.engine_for(other, cache_bytes=1 << 20, isa="generic") is None
     other = TokenizerSpec(model=spec.model, normalizer=(Lowercase(), Lowercase()), pre_tokenizer=spec.pre_tokenizer)
+    assert bert.engine_for(other, cache_bytes=1 << 20, isa="generic") is None
+    largest = WordPiece(vocab=Vocab.from_items([(b"a", 0), (b"b", MAX_ID)]), unk_id=0)
+    other = TokenizerSpec(model=largest, normalizer=spec.normalizer, pre_tokenizer=spec.pre_tokenizer)
     assert bert.engine_for(other, cache_bytes=1 << 20, isa="generic") is None
 
 
