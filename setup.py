@@ -27,7 +27,8 @@ WERROR = os.environ.get("LMFAST_WERROR") == "1"
 WARN = ["-Wall", "-Wextra", "-Wno-psabi", *(["-Werror"] if WERROR else [])]
 DEBUG = ["-g0"]
 if SANITIZE:
-    DEBUG = [f"-fsanitize={SANITIZE}", "-fno-omit-frame-pointer", "-fno-sanitize-recover=all", "-g"]
+    # Optimised little, which compiles in a third of the time.
+    DEBUG = [f"-fsanitize={SANITIZE}", "-fno-omit-frame-pointer", "-fno-sanitize-recover=all", "-g1", "-O1"]
 CFLAGS = ["-O3", "-std=c11", "-D_DEFAULT_SOURCE", "-fvisibility=hidden", "-ffp-contract=off", "-fno-strict-aliasing"]
 CFLAGS += [*WARN, *DEBUG]
 ISA_FLAGS = {"generic": []}
