@@ -223,4 +223,4 @@ cdef tuple mended(bytes data):
     text = data.decode("utf-8", "surrogateescape")
     lengths = [1 if "\udc80" <= c <= "\udcff" else len(c.encode()) for c in text]
     text = "".join(["\ufffd" if "\udc80" <= c <= "\udcff" else c for c in text])
-    return text.encode(), np.cumsum([0, *lengths])[:-1]
+    return text.encode(), np.cumsum([0, *lengths])[: len(lengths)]
