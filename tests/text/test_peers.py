@@ -16,6 +16,7 @@ from lmfast.text.patterns import PATTERNS
 from lmfast.text.ragged import Ragged
 from lmfast.text.tokenizer import Tokenizer
 
+FULL = os.environ.get("LMFAST_TEST_FULL") == "1"
 END = "<|endoftext|>"
 RANK_FILES = {"cl100k_base": "cl100k_base", "o200k_base": "o200k_base", "llama3": "llama3", "qwen2": "qwen"}
 JSON_FILES = ["gpt2", "gpt-neox-20b"]
@@ -175,7 +176,9 @@ def test_peer_whole_corpus(pair: Pair, data_dir: Path, corpus: str) -> None:
 
 
 @pytest.mark.corpus
-def test_peer_every_character(pair: Pair) -> None:
+def test_peer_every_character(pair: Pair, request: pytest.FixtureRequest) -> None:
+    if "gpt2" in request.node.name and not FULL:
+        pytest.skip("gpt-neox-20b cuts as gpt2 does and normalizes besides: LMFAST_TEST_FULL=1 runs both")
     for first in range(0, 0x110000, 0x4000):
         scalars = [chr(c) for c in range(first, first + 0x4000) if not 0xD800 <= c < 0xE000]
         texts = [text for c in scalars for text in (c, "a" + c, c + " b", "1" + c, c + c, f" {c}A\n")]
