@@ -12,7 +12,7 @@ from typing import Any
 import converted
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 import lmfast
@@ -23,6 +23,7 @@ from lmfast.text.pipeline import Pipeline
 
 BRIEF = os.environ.get("LMFAST_TEST_BRIEF") == "1"
 FULL = os.environ.get("LMFAST_TEST_FULL") == "1"
+CHECKED = os.environ.get("LMFAST_CHECK") == "1"
 MARK = "\u2581"
 SCALARS = [chr(c) for c in range(0x110000) if not 0xD800 <= c < 0xE000]
 
@@ -316,6 +317,8 @@ def odd_rules(tmp_path_factory: pytest.TempPathFactory) -> Pair:
 @given(st.text(alphabet="ae\u0301\u00ad©\u200d\u0600fb \r\n\u0628\u0903\u0915\u094d", max_size=12))
 @settings(max_examples=100 if BRIEF else 1000)
 def test_peer_odd_rules(odd_rules: Pair, text: str) -> None:
+    # The reference takes clusters from the installed `regex`, whose Unicode may join these where the peer's does not.
+    assume(not (CHECKED and "\u094d\u0915" in text))
     odd_rules.check([text], places=True)
 
 
