@@ -66,8 +66,9 @@ class Tokenizer(_text.Encoder):
     Immutable: threads share it freely, it survives `fork`, pickles by its spec and is equal to, and hashes as, any
     tokenizer with the same contents. `cache_bytes` bounds the piece cache of each thread that encodes at the same time:
     by default 32 MB, and 22 MB in a call of several threads (`encode_batch`, `encode_files`, `count_batch`). The memory
-    of a tokenizer is that, the vocabulary (15 MB for the 100,000 tokens of cl100k) and 2 MB, whatever the text. Tables
-    of less than 16 MB make English slower; text in many scripts profits from 32 MB.
+    of a tokenizer is that for each thread (what a call of one thread took stays with it), the vocabulary (15 MB for the
+    100,000 tokens of cl100k) and 2 MB, whatever the text. Tables of less than 16 MB make English slower; text in many
+    scripts profits from 32 MB.
 
     Text is str, or bytes in UTF-8. Bytes that are not UTF-8 are encoded too, and decode to themselves: each byte that
     belongs to no well-formed sequence counts as a character of its own that is neither letter, number nor white space.
