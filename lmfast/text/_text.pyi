@@ -3,7 +3,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from typing_extensions import disjoint_base
+from typing_extensions import Self, disjoint_base
 
 _Bytes: TypeAlias = bytes | bytearray | memoryview | NDArray[np.uint8]
 _Special: TypeAlias = Literal["all"] | Collection[str]
@@ -85,36 +85,39 @@ class Encoder:
     def _find(self, token: bytes) -> int | None: ...
     def _properties(self) -> tuple[bool, int]: ...
 
+@disjoint_base
 class Batch:
     shared: bool
     def work(self) -> None: ...
     def stop(self) -> None: ...
     def finish(self) -> int: ...
 
+@disjoint_base
 class Texts(Batch):
-    def __init__(
-        self,
+    def __new__(
+        cls,
         encoder: Encoder,
         allowed_raw: NDArray[np.uint8] | None,
         allowed_normalized: NDArray[np.uint8] | None,
         texts: list[str | bytes],
         strict: bool,
-    ) -> None: ...
+    ) -> Self: ...
     def room(self) -> int: ...
     def __len__(self) -> int: ...
     def size(self) -> int: ...
     def begin(self, ids: NDArray[np.uint32] | None, counts: NDArray[np.int64]) -> None: ...
 
+@disjoint_base
 class Files(Batch):
-    def __init__(
-        self,
+    def __new__(
+        cls,
         encoder: Encoder,
         allowed_raw: NDArray[np.uint8] | None,
         allowed_normalized: NDArray[np.uint8] | None,
         files: Iterator[tuple[int, int]],
         mark: bytes | None,
         n_bytes: int,
-    ) -> None: ...
+    ) -> Self: ...
     def begin(self, ids: NDArray[np.uint32] | None) -> None: ...
     def counts(self) -> NDArray[np.int64]: ...
 
