@@ -286,7 +286,7 @@ static __attribute__((noinline)) void key_batch(lf_text_workspace *w, const uint
 }
 
 /* The ids of a line that holds the key, NULL if it does not. Which of its two keys it is must not be a branch. */
-static inline const ids4 *probe(const short_line *line, const key16 *key) {
+static inline const packed *probe(const short_line *line, const key16 *key) {
 #if defined(__AVX2__)
     static const uint8_t offset[16] = {[3] = 32, [7] = 32, [11] = 32, [15] = 32, [12] = 48, [13] = 48, [14] = 48};
     const __m256i both = _mm256_broadcastsi128_si256((__m128i)*key), keys = _mm256_load_si256((const void *)line->key);
@@ -295,7 +295,7 @@ static inline const ids4 *probe(const short_line *line, const key16 *key) {
 #else
     const unsigned at = offset[_mm256_movemask_pd(_mm256_castsi256_pd(_mm256_cmpeq_epi64(keys, both)))];
 #endif
-    return at ? (const ids4 *)((const uint8_t *)line + at) : NULL;
+    return at ? (const packed *)((const uint8_t *)line + at) : NULL;
 #else
     const int first = same16(line->key[0], *key), second = same16(line->key[1], *key);
     return first | second ? &line->ids[second] : NULL;
@@ -407,15 +407,17 @@ static __attribute__((noinline)) size_t emit_other(lf_text_workspace *w, const u
 static inline size_t emit_batch(lf_text_workspace *w, const uint32_t *bounds, const uint8_t *base, const uint8_t *end,
                                 size_t n_pieces, const uint8_t *segments, size_t first, size_t before, uint32_t *ids) {
     size_t n_ids = 0;
+    const packing packing = w->tables.packing; /* in registers */
     for (size_t i = 0; i < n_pieces; i++) {
-        const ids4 *found = probe(w->homes[i], &w->keys[i]);
-        const unsigned n_found = found ? (*found)[3] >> COUNT_SHIFT : SEE_TAIL;
+        const packed *found = probe(w->homes[i], &w->keys[i]);
+        const unsigned n_found = found ? (unsigned)((*found)[1] >> COUNT_SHIFT) : SEE_TAIL;
         if (LF_LIKELY(n_found != SEE_TAIL)) {
-            if (ids) take_four(*found, ids + n_ids);
+            if (ids) unpack(&packing, *found, ids + n_ids);
             n_ids += n_found;
             continue;
         }
-        const unsigned n_tail = found ? take_tail(&w->tables, (const uint32_t *)found, ids ? ids + n_ids : NULL) : LOST;
+        const unsigned n_tail =
+            found ? take_tail(&w->tables, (*found)[0], (unsigned)(*found)[1] & 0xFF, ids ? ids + n_ids : NULL) : LOST;
         if (n_tail != LOST) {
             n_ids += n_tail;
             continue;

@@ -16,13 +16,12 @@ enum {
     PROBES = 8,        /* lines a key may stand in */
     SHORT_KEY = 15,    /* bytes of a piece in the first table */
     LONG_KEY = 31,     /* ... and in the second */
-    SHORT_IDS = 4,     /* ids of a piece in the first table */
-    LONG_IDS = 7,      /* ... and in the second */
+    SHORT_IDS = 8,     /* more than a piece in the first table has ids there: a register of them is written */
+    LONG_IDS = 7,      /* ids of a piece in the second */
     SEE_TAIL = 15,     /* the number of ids of an entry whose ids are in the ring */
     LOST = 16,         /* what a finder returns for such an entry whose ids have been overwritten */
     RECORD_MOST = 512, /* bytes of a piece in the ring */
-    COUNT_SHIFT = 28,  /* the top four bits of a line's last id hold how many there are */
-    ID_MASK = (1 << COUNT_SHIFT) - 1,
+    COUNT_SHIFT = 60,  /* the top four bits of packed ids hold how many there are */
 };
 
 typedef uint64_t key16 __attribute__((vector_size(16)));
@@ -30,10 +29,11 @@ typedef struct {
     key16 half[2];
 } key32;
 typedef uint32_t ids4 __attribute__((vector_size(16)));
+typedef uint64_t packed __attribute__((vector_size(16))); /* ids side by side, see packing */
 
 typedef struct {
     key16 key[2];
-    ids4 ids[2];
+    packed ids[2];
 } __attribute__((aligned(64))) short_line;
 
 typedef struct {
@@ -42,7 +42,17 @@ typedef struct {
     uint16_t n_ids, length; /* n_ids 0: a free line */
 } __attribute__((aligned(64))) long_line;
 
+/* How ids are packed: as many as fit into 124 bits, each with as many bits as the largest id of the vocabulary needs. An id
+ * lies in four bytes, wherever it begins, so one shuffle, one shift a lane and a mask take all of them apart. */
 typedef struct {
+    uint8_t bytes[SHORT_IDS][4]; /* the four of each id, numbered as they lie */
+    uint32_t shifts[SHORT_IDS];  /* how far it lies from the first of them    */
+    uint32_t mask;
+    unsigned bits, most;
+} __attribute__((aligned(32))) packing;
+
+typedef struct {
+    packing packing;
     short_line *lines;
     long_line *long_lines;
     uint8_t *ring;
@@ -50,7 +60,7 @@ typedef struct {
     size_t n_lines, n_long;      /* home lines; a few more follow for keys that are probed past the last */
     size_t ring_mask, slot_mask; /* one less than how many bytes and slots: powers of two */
     uint64_t ring_head;          /* where the next record or tail goes, counted from the beginning of all */
-    int narrow;                  /* no id has more than 16 bits */
+    int narrow;                  /* no id has more than 16 bits: tails */
     uint32_t turn;               /* counts: which of several places is taken next */
     uint32_t n_seen;             /* bits set in seen */
     uint8_t seen[1 << 15];       /* see comes_again */
@@ -141,19 +151,18 @@ static inline const uint8_t *at_position(const tables *t, uint64_t position) {
 /* Tails: the ids of an entry that has more of them than fit, 16 bits each where no id of the vocabulary has more. The entry
  * has the position and the number instead. */
 
-static void put_tail(tables *t, const uint32_t *ids, size_t n, uint32_t *entry) {
+static uint64_t put_tail(tables *t, const uint32_t *ids, size_t n) {
     uint64_t position;
     uint8_t *tail = ring_room(t, (n * (t->narrow ? 2 : 4) + 3) & ~(size_t)3, &position);
     for (size_t i = 0; t->narrow && i < n; i++) memcpy(tail + 2 * i, &(uint16_t){(uint16_t)ids[i]}, 2);
     if (!t->narrow) memcpy(tail, ids, n * sizeof *ids);
-    entry[0] = (uint32_t)position, entry[1] = (uint32_t)(position >> 32), entry[2] = (uint32_t)n;
+    return position;
 }
 
-/* Writes the ids, up to three more after them, and returns how many; LOST where they are gone. */
-static inline unsigned take_tail(const tables *t, const uint32_t *entry, uint32_t *ids) {
+/* Writes the n ids, up to three more after them, and returns n; LOST where they are gone. */
+static inline unsigned take_tail(const tables *t, uint64_t position, unsigned n, uint32_t *ids) {
     typedef uint16_t narrow4 __attribute__((vector_size(8)));
-    const uint8_t *tail = at_position(t, entry[0] | (uint64_t)entry[1] << 32);
-    const unsigned n = entry[2];
+    const uint8_t *tail = at_position(t, position);
     if (LF_UNLIKELY(!tail)) return LOST;
     if (!ids) return n;
     for (unsigned i = 0; i < n; i += 4) {
@@ -166,9 +175,41 @@ static inline unsigned take_tail(const tables *t, const uint32_t *entry, uint32_
     return n;
 }
 
-static inline void take_four(ids4 entry, uint32_t *ids) {
-    entry &= (uint32_t)ID_MASK;
-    memcpy(ids, &entry, sizeof entry);
+/* Packed ids. */
+
+static packing packing_for(uint32_t largest_id) {
+    packing p = {.bits = 8};
+    while (p.bits < 28 && largest_id >> p.bits) p.bits++;
+    if (p.bits > 25) p.bits = 28; /* so that four bytes hold it */
+    p.most = 124 / p.bits < SHORT_IDS ? 124 / p.bits : SHORT_IDS - 1;
+    p.mask = (1u << p.bits) - 1;
+    for (unsigned i = 0; i < p.most; i++) {
+        const unsigned first = i * p.bits / 8 < 12 ? i * p.bits / 8 : 12;
+        for (unsigned k = 0; k < 4; k++) p.bytes[i][k] = (uint8_t)(first + k);
+        p.shifts[i] = i * p.bits - 8 * first;
+    }
+    return p;
+}
+
+static packed pack(const packing *p, const uint32_t *ids, unsigned n) {
+    unsigned __int128 all = 0;
+    for (unsigned i = n; i-- > 0;) all = all << p->bits | ids[i];
+    return (packed){(uint64_t)all, (uint64_t)(all >> 64) | (uint64_t)n << COUNT_SHIFT};
+}
+
+/* Writes at most SHORT_IDS ids, of which those past the number are nothing. */
+static inline void unpack(const packing *p, packed entry, uint32_t *ids) {
+#if defined(__AVX2__)
+    const __m256i four =
+        _mm256_shuffle_epi8(_mm256_broadcastsi128_si256((__m128i)entry), _mm256_load_si256((const void *)p->bytes));
+    const __m256i moved = _mm256_srlv_epi32(four, _mm256_load_si256((const void *)p->shifts));
+    _mm256_storeu_si256((void *)ids, _mm256_and_si256(moved, _mm256_set1_epi32((int)p->mask)));
+#else
+    const unsigned n = (unsigned)(entry[1] >> COUNT_SHIFT);
+    unsigned __int128 all = (unsigned __int128)entry[1] << 64 | entry[0];
+    ids[0] = (uint32_t)all & p->mask;
+    for (unsigned i = 1; i < n; i++) ids[i] = (uint32_t)(all >>= p->bits) & p->mask;
+#endif
 }
 
 /* A key found away from its home line changes places with one there, so keys that are asked for often come to stand where
@@ -179,15 +220,15 @@ static unsigned find_short(tables *t, key16 key, uint64_t hash, uint32_t *ids) {
         short_line *line = home + i;
         for (unsigned s = 0; s < 2; s++)
             if (same16(line->key[s], key)) {
-                const ids4 found = line->ids[s];
+                const packed found = line->ids[s];
                 if (i) {
                     const unsigned other = t->turn++ % 2;
                     line->key[s] = home->key[other], line->ids[s] = home->ids[other];
                     home->key[other] = key, home->ids[other] = found;
                 }
-                const unsigned n = found[3] >> COUNT_SHIFT;
-                if (n == SEE_TAIL) return take_tail(t, (const uint32_t *)&found, ids);
-                return take_four(found, ids), n;
+                const unsigned n = (unsigned)(found[1] >> COUNT_SHIFT);
+                if (n == SEE_TAIL) return take_tail(t, found[0], (unsigned)(found[1] & 0xFF), ids);
+                return unpack(&t->packing, found, ids), n;
             }
         if (is_free(&line->key[1])) return 0;
     }
@@ -218,19 +259,18 @@ static void remember_short(tables *t, key16 key, uint64_t hash, const uint32_t *
         if (!comes_again(t, hash)) return;
         i = t->turn / 2 % PROBES, slot = t->turn++ % 2;
     }
-    uint32_t entry[SHORT_IDS] = {0};
-    if (n > SHORT_IDS) put_tail(t, ids, n, entry), n = SEE_TAIL;
-    else memcpy(entry, ids, n * sizeof *ids);
-    entry[3] |= (uint32_t)n << COUNT_SHIFT;
     line[i].key[slot] = key;
-    memcpy(&line[i].ids[slot], entry, sizeof entry);
+    line[i].ids[slot] = n <= t->packing.most ? pack(&t->packing, ids, n)
+                                             : (packed){put_tail(t, ids, n), n | (uint64_t)SEE_TAIL << COUNT_SHIFT};
 }
 
 static unsigned find_long(const tables *t, const key32 *key, size_t length, uint64_t hash, uint32_t *ids) {
     const long_line *line = &t->long_lines[long_home_of(t, hash)];
     for (size_t i = 0; i < PROBES; i++, line++) {
         if (line->length == length && same32(&line->key, key)) {
-            if (line->n_ids > LONG_IDS) return take_tail(t, line->ids, ids);
+            uint64_t position;
+            if (line->n_ids > LONG_IDS)
+                return memcpy(&position, line->ids, sizeof position), take_tail(t, position, line->n_ids, ids);
             return memcpy(ids, line->ids, sizeof line->ids), line->n_ids;
         }
         if (line->n_ids == 0) return 0;
@@ -248,7 +288,7 @@ static void remember_long(tables *t, const key32 *key, size_t length, uint64_t h
     }
     line += i;
     line->key = *key;
-    if (n > LONG_IDS) put_tail(t, ids, n, line->ids);
+    if (n > LONG_IDS) memcpy(line->ids, &(uint64_t){put_tail(t, ids, n)}, sizeof(uint64_t));
     else memcpy(line->ids, ids, n * sizeof *ids);
     line->n_ids = (uint16_t)n;
     line->length = (uint16_t)length;
@@ -317,6 +357,7 @@ static int tables_new(tables *t, size_t bytes, uint32_t largest_id) {
     const size_t for_lines = bytes - n_ring - n_slots * sizeof *t->slots - for_long;
     t->n_lines = for_lines / sizeof *t->lines - PROBES;
     t->n_long = for_long / sizeof *t->long_lines - PROBES;
+    t->packing = packing_for(largest_id);
     t->narrow = largest_id <= UINT16_MAX;
     t->ring_mask = n_ring - 1;
     t->slot_mask = n_slots - 1;
