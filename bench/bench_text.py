@@ -11,7 +11,10 @@ Cases, each on one core unless it says otherwise:
   decode   ids to text
   load     a vocabulary file to a tokenizer, and to the first answer
   threads  array on two cores
-  hostile  10 MB of one thing: time a byte against English, and what twice the size costs
+  hostile  64 KB to 16 MB of one thing: time a byte against English, and what twice the size costs
+
+What is measured is kept row by row: a race that is stopped has its rows in the page, and with --save in its file, to
+which the next one of the same revision adds.
 """
 
 import json
@@ -22,7 +25,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import click
-from race import HERE, HOME, SAMPLE, Entry, Row, race, report_of, save
+from race import HERE, HOME, SAMPLE, Entry, Results, Row, race
+
+from lmfast.files import atomic_write
 
 DATA = Path(os.environ.get("LMFAST_TEST_DATA") or HERE.parent.parent / "shared" / "data")
 
@@ -64,7 +69,8 @@ METRICS = {
     ("threads", "beside"): ("two cores, memory added beside the ids", "MB", False),
     ("hostile", "ns_byte"): ("hostile", "ns/byte", False),
     ("hostile", "ordinary"): ("hostile, time a byte over that of English", "x", None),
-    ("hostile", "growth"): ("hostile, T(2n) / T(n)", "x", None),
+    ("hostile", "growth"): ("hostile, the greatest T(2n) / T(n)", "x", None),
+    ("hostile", "growth_kb"): ("... where 2n is", "KB", None),
 }
 
 
@@ -78,8 +84,9 @@ def settings(cases, vocabs, corpora):
         elif case in ("list", "primed", "count"):
             yield from (dict(case=case, vocab=vocabs[0], corpus=corpus) for corpus in corpora)
         elif case == "hostile":
-            for kind in HOSTILE:
-                yield dict(case=case, vocab=vocabs[0], corpus=corpora[0], kind=kind, hostile_bytes=10_000_000)
+            for vocab in vocabs:
+                for kind in HOSTILE:
+                    yield dict(case=case, vocab=vocab, corpus=corpora[0], kind=kind, hostile_bytes=16 << 20)
         elif case == "threads":
             yield dict(case=case, vocab=vocabs[0], corpus=corpora[0], cores=sorted(os.sched_getaffinity(0))[-2:])
         else:
@@ -229,8 +236,12 @@ def page(report: dict, rows: list[Row], sides: list[str]) -> str:
 @click.option("--timeout", default=120.0, show_default=True, help="Seconds for one process.")
 @click.option("--interpreter", multiple=True, metavar="PEER=PYTHON", help="A Python that has this peer. Repeatable.")
 @click.option("--report", "report_path", metavar="OUT.html", help="Also write one self-contained page.")
-@click.option("--save", "keep", is_flag=True, help="Also write bench/results/<date>-<machine>.json.")
-def main(against, cases, vocabs, corpora, runs, megabytes, timeout, interpreter, report_path, keep):
+@click.option("--hostile-peers", is_flag=True, help="Peers take part in the hostile cases too.")
+@click.option("--save", "keep", is_flag=True, help="Also write bench/results/<date>-<machine>-<topic>.json.")
+@click.option("--topic", default="text", show_default=True)
+def main(
+    against, cases, vocabs, corpora, runs, megabytes, timeout, interpreter, report_path, hostile_peers, keep, topic
+):
     if not DATA.is_dir():
         raise click.ClickException(
             f"no data: {DATA} is absent; set LMFAST_TEST_DATA to the folder of corpus/ and vocab/"
@@ -253,27 +264,27 @@ def main(against, cases, vocabs, corpora, runs, megabytes, timeout, interpreter,
         if sys.stderr.isatty():
             print(f"\r\033[K{line}", end="", file=sys.stderr, flush=True)
 
-    rows = []
+    results = Results(topic if keep else None, runs=runs, megabytes=megabytes)
     with tempfile.TemporaryDirectory() as scratch:
         for job in settings(cases.split(","), vocabs.split(","), corpora.split(",")):
             job = complete(job, scratch)
             if megabytes:
                 job["limit"] = megabytes * 1_000_000
-            mine = entries
+            mine, rounds = entries, runs
             if job["case"] == "decode":  # quick for all, and the same ids for all
                 mine = [replace(e, limit=None) for e in entries]
-            if job["case"] == "hostile":
-                mine = [replace(e, limit=1_000_000) if e.limit else e for e in entries]
-            rows.append(race(job, mine, runs=runs, timeout=timeout, say=say))
+            if job["case"] == "hostile":  # medians already
+                mine, rounds = [replace(e, limit=1 << 20) if e.limit else e for e in entries], 1
+                mine = mine if hostile_peers else mine[:1]
+            results.add(race(job, mine, runs=rounds, timeout=timeout, say=say))
             say("")
-            print(table(rows[-1:], sides), file=sys.stderr, flush=True)
-    report = report_of(rows, runs=runs, megabytes=megabytes)
-    print("\n" + json.dumps(report["machine"]) + "\n\n" + table(rows, sides))
-    if keep:
-        print(f"saved {save(report)}")
-    if report_path:
-        Path(report_path).write_text(page(report, rows, sides))
-        print(f"wrote {report_path}")
+            print(table(results.rows[-1:], sides), file=sys.stderr, flush=True)
+            if report_path:
+                with atomic_write(report_path, "w") as file:
+                    file.write(page(results.report, results.rows, sides))
+    print("\n" + json.dumps(results.report["machine"]) + "\n\n" + table(results.rows, sides))
+    for path in filter(None, (results.path, report_path)):
+        print(f"wrote {path}")
 
 
 def has(peer: str) -> bool:

@@ -6,6 +6,7 @@ ratio above 1 says that lmfast is better.
 """
 
 import datetime
+import itertools
 import json
 import os
 import platform
@@ -15,6 +16,8 @@ import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from lmfast.files import atomic_write
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
@@ -143,36 +146,56 @@ def machine() -> dict[str, object]:
 
 
 def revision() -> str:
-    """The git revision of the checkout, with a + where files differ from it."""
+    """The git revision of the checkout, with a + where files other than results differ from it."""
 
     def git(*arguments: str) -> str:
         return subprocess.run(["git", "-C", HERE, *arguments], capture_output=True, text=True).stdout.strip()
 
-    return (git("rev-parse", "--short=10", "HEAD") or "unknown") + ("+" if git("status", "--porcelain") else "")
+    changed = git("status", "--porcelain", "--", ":/", f":(exclude){RESULTS.name}")
+    return (git("rev-parse", "--short=10", "HEAD") or "unknown") + ("+" if changed else "")
 
 
-def report_of(rows: list[Row], **more: object) -> dict[str, object]:
-    versions: dict[str, str] = {}
-    for row in rows:
-        versions.update(row.versions)
-    return {
-        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "revision": revision(),
-        "machine": machine(),
-        "versions": versions,
-        **more,
-        "rows": [row.to_json() for row in rows],
-    }
+class Results:
+    """What a race has measured so far, and its file.
 
+    With a topic that is results/<date>-<machine>-<topic>.json, written anew with each row, so a race that is stopped
+    loses only what it was at. A race on the same day, machine and revision with the same settings adds to the file; a
+    case that was there before is replaced. Any other begins a file with the next number.
+    """
 
-def save(report: dict) -> Path:
-    """Write a report to results/<date>-<machine>.json; a second one of the same day gets a number."""
-    about = report["machine"]
-    name = re.sub(r"[^a-z0-9]+", "-", f"{about['cpu']}-{about['cores']}c".lower()).strip("-")
-    RESULTS.mkdir(exist_ok=True)
-    stem, path, n = f"{report['date'][:10]}-{name}", RESULTS / f"{report['date'][:10]}-{name}.json", 1
-    while path.exists():
-        n += 1
-        path = RESULTS / f"{stem}-{n}.json"
-    path.write_text(json.dumps(report, indent=1) + "\n")
-    return path
+    def __init__(self, topic: str | None, **settings: object) -> None:
+        date = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+        self.report: dict = {"date": date, "revision": revision(), "machine": machine(), "versions": {}, **settings}
+        self.rows: list[Row] = []
+        """those of this race"""
+        self._kept: list[dict] = []
+        self.path = self._place(topic, settings) if topic else None
+
+    def _place(self, topic: str, settings: dict) -> Path:
+        about = self.report["machine"]
+        cpu = re.sub(r"\(r\)|processor|cpu|@.*", "", str(about["cpu"]).lower())
+        stem = re.sub(r"[^a-z0-9]+", "-", f"{self.report['date'][:10]}-{cpu}-{about['cores']}c-{topic}")
+        for n in itertools.count(1):
+            path = RESULTS / (f"{stem}-{n}.json" if n > 1 else f"{stem}.json")
+            if not path.exists():
+                return path
+            there = json.loads(path.read_text())
+            if all(there.get(key) == self.report[key] for key in ("revision", "machine", *settings)):
+                self.report["versions"], self._kept = there["versions"], there["rows"]
+                return path
+        raise AssertionError  # the numbers do not end
+
+    def add(self, row: Row) -> None:
+        """Take a row in, and write the file where there is one."""
+
+        def case(row: dict) -> list:
+            return [row[key] for key in ("case", "vocab", "corpus")]
+
+        new = row.to_json()
+        self.rows.append(row)
+        self._kept = [old for old in self._kept if case(old) != case(new)] + [new]
+        self.report["versions"].update(row.versions)
+        if self.path:
+            self.path.parent.mkdir(exist_ok=True)
+            with atomic_write(self.path, "w") as file:
+                file.write(json.dumps({**self.report, "rows": self._kept}, indent=1) + "\n")

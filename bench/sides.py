@@ -5,12 +5,15 @@ likes best (`takes`), prepared before the clock starts. It needs only its librar
 clash can live in environments of their own. What a library cannot do is left out, and its cell in the table is empty.
 """
 
+import ctypes
 import gc
 import hashlib
 import importlib.metadata
 import json
+import math
 import os
 import random
+import signal
 import statistics
 import sys
 import time
@@ -320,8 +323,12 @@ def timed(function, *arguments):
     return time.perf_counter() - start, out
 
 
-def repeated(function, *arguments, most=7, budget=2.0):
-    """Median seconds of a few more passes: `most`, or as many as fit into the budget, one at least."""
+def repeated(job, function, *arguments, most=7, budget=2.0):
+    """Median seconds of a few more passes: `most`, or as many as fit into the budget, one at least. None, and endless
+    time, where only the output is to be checked.
+    """
+    if job["check_only"]:
+        return math.inf
     times = []
     while len(times) < most and (not times or sum(times) < budget):
         seconds, out = timed(function, *arguments)
@@ -354,7 +361,7 @@ def case_array(side, job, threads=1):
     check = hash_rows(side, out)
     output = sum(array.nbytes for array in as_rows(side, out)) / 2**20 if hasattr(side, "flat") else None
     del out
-    repeat = repeated(side.array, docs, threads)
+    repeat = repeated(job, side.array, docs, threads)
     metrics = {"first": size / first / 1e6, "repeat": size / repeat / 1e6, "peak": peak}
     if output is not None:
         metrics["beside"] = peak - output
@@ -397,7 +404,7 @@ def case_list(side, job):
     check = hash_rows(side, out)
     del out
     size = sum(map(len, raw))
-    repeat = repeated(side.lists, docs)
+    repeat = repeated(job, side.lists, docs)
     return {"metrics": {"first": size / first / 1e6, "repeat": size / repeat / 1e6}, "check": check, "bytes": size}
 
 
@@ -420,7 +427,7 @@ def case_texts(side, job):
     size = sum(len(text.encode()) for text in texts)
     side.load(job)
     check = hash_rows(side, each(side.one_list, texts))
-    seconds = repeated(each, side.one_list, texts)
+    seconds = repeated(job, each, side.one_list, texts)
     return {"metrics": {"repeat": size / seconds / 1e6}, "check": check, "bytes": size}
 
 
@@ -429,11 +436,11 @@ def case_short(side, job):
     texts = pieces(job, 500 if job["check_only"] else 10_000, 50, 50)
     side.load(job)
     check = hash_rows(side, each(side.one_list, texts))
-    metrics = {"list": repeated(each, side.one_list, texts) / len(texts) * 1e9}
+    metrics = {"list": repeated(job, each, side.one_list, texts) / len(texts) * 1e9}
     if hasattr(side, "one_array"):
         if hash_rows(side, each(side.one_array, texts)) != check:
             raise ValueError("arrays and lists differ")
-        metrics["array"] = repeated(each, side.one_array, texts) / len(texts) * 1e9
+        metrics["array"] = repeated(job, each, side.one_array, texts) / len(texts) * 1e9
     return {"metrics": metrics, "check": check, "bytes": sum(len(text.encode()) for text in texts)}
 
 
@@ -454,7 +461,7 @@ def case_count(side, job):
 
     out = np.asarray(count(docs), np.int64)
     size = sum(map(len, raw))
-    return {"metrics": {"repeat": size / repeated(count, docs) / 1e6}, "check": digest(out), "bytes": size}
+    return {"metrics": {"repeat": size / repeated(job, count, docs) / 1e6}, "check": digest(out), "bytes": size}
 
 
 def case_decode(side, job):
@@ -470,7 +477,7 @@ def case_decode(side, job):
         text = side.decode(value)
         if text.encode() != b"".join(raw):
             raise ValueError(f"decoding a {name} does not give the text back")
-        metrics[name] = size / repeated(side.decode, value) / 1e6
+        metrics[name] = size / repeated(job, side.decode, value) / 1e6
     return {"metrics": metrics, "check": digest(text.encode()), "bytes": size}
 
 
@@ -485,13 +492,13 @@ def case_load(side, job):
     return {"metrics": metrics, "check": hash_rows(side, out), "bytes": os.path.getsize(job["vocab_file"])}
 
 
-def hostile_text(kind, size):
+def hostile_text(kind, size, seed=2):
     """Text that is slow in a careless tokenizer, always valid UTF-8 except `bytes`."""
-    rng = random.Random(2)
+    rng = random.Random(seed)
     if kind == "bytes":
         return rng.randbytes(size)
     if kind == "letters":
-        return bytes(rng.choices(b"abcdefghijklmnopqrstuvwxyz", k=size))
+        return rng.randbytes(size).translate(bytes(ord("a") + i % 26 for i in range(256)))
     unit = {
         "a": "a",
         "spaces": " ",
@@ -508,33 +515,54 @@ def hostile_text(kind, size):
 
 
 def case_hostile(side, job):
-    """One document of 10 MB: nanoseconds a byte, times that of English, and how twice the size takes longer."""
-    n = 100_000 if job["check_only"] else job["hostile_bytes"]
-    plain = read_documents(job, n)
-    one, two = (as_taken(side, [hostile_text(job["kind"], size)]) for size in (n, 2 * n))
+    """One document of one thing, of 64 KB, twice that, and so on to `hostile_bytes`: nanoseconds a byte of the largest,
+    times that of English, and the most that a text of twice the size takes longer, with its size.
+
+    It is the time of the process that is taken, so that others on the machine hardly count, and of each size the median
+    of three. Before that the largest is encoded once, and nothing is the same again: random text is drawn anew, and a
+    run gets some bytes shorter, for it might be remembered.
+    """
+    most = 100_000 if job["check_only"] else job["hostile_bytes"]
+    sizes = [most]
+    while sizes[0] >= 2 << 16:
+        sizes.insert(0, sizes[0] // 2)
+    plain = read_documents(job, most)
     side.load(job)
-    side.array(as_taken(side, [b"hi"]))
-    ordinary, _ = timed(side.array, as_taken(side, plain))
-    seconds, out = timed(side.array, one)
-    check = hash_rows(side, out)
+
+    def seconds(docs):
+        start = time.process_time()
+        out = side.array(docs)
+        return time.process_time() - start, out
+
+    def one(size, turn):
+        return as_taken(side, [hostile_text(job["kind"], size - 64 * turn, f"{size} {turn}")])
+
+    ordinary, _ = seconds(as_taken(side, plain))
+    _, out = seconds(one(most, 0))
+    found = {"check": hash_rows(side, out), "bytes": most}
     del out
-    twice, _ = timed(side.array, two) if not job["check_only"] else (seconds, None)
-    per_byte = seconds / n * 1e9
-    return {
-        "metrics": {
-            "ns_byte": per_byte,
-            "ordinary": per_byte / (ordinary / sum(map(len, plain)) * 1e9),
-            "growth": twice / seconds,
-        },
-        "check": check,
-        "bytes": n,
-    }
+    if job["check_only"]:
+        return found
+    times = [statistics.median(seconds(one(size, turn))[0] for turn in (1, 2, 3)) for size in sizes]
+    growth, at = max((after / before, size) for before, after, size in zip(times, times[1:], sizes[1:], strict=False))
+    ns_byte = times[-1] / most * 1e9
+    times_english = ns_byte / (ordinary / sum(map(len, plain)) * 1e9)
+    metrics = {"ns_byte": ns_byte, "ordinary": times_english, "growth": growth, "growth_kb": at / 1024}
+    return {**found, "metrics": metrics}
+
+
+def end_with_parent():
+    """Has the system kill this process when the race that started it ends, however it ends."""
+    if sys.platform == "linux":
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
 
 
 CASES = {name.removeprefix("case_"): function for name, function in globals().items() if name.startswith("case_")}
 
 
 def main():
+    end_with_parent()
     job = json.load(sys.stdin)
     os.sched_setaffinity(0, job["cores"])
     side = SIDES[job["side"]]()

@@ -92,11 +92,14 @@ size_t lf_batch_cut(const lf_text *text, const lf_text_view *view, size_t from, 
             i = (size_t)(found - bytes) + 1;
         }
         if (is_cut(text, view, i)) return i;
+        while (bytes && i > from + 1 && bytes[i - 2] == '\n') i--; /* no letter follows those of a run but the last */
     }
     for (size_t i = at + 1; i < view->n; i++) {
         if (bytes) {
             if (!(found = memchr(bytes + i - 1, '\n', view->n - i))) break;
             i = (size_t)(found - bytes) + 1;
+            while (i < view->n && bytes[i] == '\n') i++;
+            if (i == view->n) break;
         }
         if (is_cut(text, view, i)) return i;
     }

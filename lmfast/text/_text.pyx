@@ -87,17 +87,14 @@ cdef extern from *:
     }
 
     /* Reads up to n ints of a list, from `start` on, and returns how many came before the list ended, or before one that
-     * is not plain. Fetched are the slots of 16 bytes that they number, and the ints that come next. */
+     * is not plain. The slots of 16 bytes that they number are fetched. */
     static Py_ssize_t small_ints(PyObject *list, Py_ssize_t start, Py_ssize_t n, const void *slots, uint32_t *out) {
-        enum { NEXT = 256 };
         Py_ssize_t i = 0;
         Py_BEGIN_CRITICAL_SECTION(list);
         PyObject **items = ((PyListObject *)list)->ob_item + start;
         const Py_ssize_t left = PyList_GET_SIZE(list) - start;
         if (n > left) n = left;
-        const Py_ssize_t next = left >= n + NEXT ? NEXT : 0;
         for (; i < n; i++) {
-            __builtin_prefetch(items[i + next]);
             const int64_t value = small_int(items[i]);
             if ((uint64_t)value > UINT32_MAX) break;
             __builtin_prefetch((const char *)slots + 16 * value);
@@ -792,9 +789,9 @@ cdef class Encoder:
 
     def _decode_list(self, list ids not None, errors):
         """The same for a list of ints: they become bytes as they are read, and the bytes become the text."""
-        cdef uint32_t some[256]
+        cdef uint32_t some[64]
         cdef Py_ssize_t at = 0
-        cdef size_t m
+        cdef size_t m, measured = 0
         cdef growing text = growing(NULL, 0, 8 * <size_t>len(ids) + 512, lf_decoded(0, 0))
         text.data = <uint8_t *>malloc(text.room)
         try:
@@ -804,12 +801,16 @@ cdef class Encoder:
                 raise MemoryError(f"no memory for the text of {len(ids)} ids")
             lf_pages_advise(text.data, text.room)
             while at < len(ids):
-                m = <size_t>small_ints(<PyObject *>ids, at, 256, self.decoder.slots, some)
+                m = <size_t>small_ints(<PyObject *>ids, at, 64, self.decoder.slots, some)
                 if m == 0:
                     some[0] = self.odd_id(PySequence_GetItem(ids, at), at)
                     m = 1
                 self.append(&text, some, m, <size_t>at)
                 at += <Py_ssize_t>m
+                if text.n - measured >= 4096:  # while they are in the first-level cache
+                    lf_decode_measure_bytes(text.data + measured, text.n - measured, &text.sum)
+                    measured = text.n
+            lf_decode_measure_bytes(text.data + measured, text.n - measured, &text.sum)
             if errors is None:
                 return PyBytes_FromStringAndSize(<char *>text.data, <Py_ssize_t>text.n)
             return self.text_of(&text, errors)
@@ -824,7 +825,6 @@ cdef class Encoder:
         while True:
             status = lf_decode_some(self.decoder, ids + done, n - done, text.data + text.n, text.room - text.n - 64, &m,
                                     &written)
-            lf_decode_measure_bytes(text.data + text.n, written, &text.sum)
             done += m
             text.n += written
             if status != LF_OK:
