@@ -13,13 +13,13 @@
 #endif
 
 enum {
-    PROBES = 8,        /* lines a key may stand in */
-    SHORT_KEY = 15,    /* bytes of a piece in the first table */
-    LONG_KEY = 31,     /* ... and in the second */
-    SHORT_IDS = 8,     /* more than a piece in the first table has ids there: a register of them is written */
-    LONG_IDS = 7,      /* ids of a piece in the second */
-    SEE_TAIL = 15,     /* the number of ids of an entry whose ids are in the ring */
-    LOST = 16,         /* what a finder returns for such an entry whose ids have been overwritten */
+    PROBES = 8,     /* lines a key may stand in */
+    SHORT_KEY = 15, /* bytes of a piece in the first table */
+    LONG_KEY = 31,  /* ... and in the second */
+    SHORT_IDS = 8,  /* more than a piece in the first table has ids there: a register of them is written */
+    LONG_IDS = 7,   /* ids of a piece in the second */
+    SEE_TAIL = 15,  /* the number of ids of an entry whose ids are in the ring */
+    LOST = 32,      /* what a finder returns for such an entry whose ids have been overwritten: more than a key has */
     RECORD_MOST = 512, /* bytes of a piece in the ring */
     COUNT_SHIFT = 60,  /* the top four bits of packed ids hold how many there are */
 };
