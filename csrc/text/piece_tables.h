@@ -350,10 +350,10 @@ static void tables_free(tables *t) {
     lf_pages_free(t->slots, (t->slot_mask + 1) * sizeof *t->slots);
 }
 
-/* Empty tables of `bytes` bytes in all, at least 64 KB: 3/16 or less for the ring and its slots, which are to be powers of two, a
- * ninth for the second table, and the rest for the first, whose size matters most. Returns 0 if there is no memory. */
+/* Empty tables of `bytes` bytes in all, at least 64 KB: an eleventh or less for the ring, which is to be a power of two, a
+ * sixth for the second table, and the rest for the first, whose size matters most. Returns 0 if there is no memory. */
 static int tables_new(tables *t, size_t bytes, uint32_t largest_id) {
-    const size_t n_ring = power_of_two_below(bytes / 16 * 3), n_slots = n_ring / 64, for_long = bytes / 9;
+    const size_t n_ring = power_of_two_below(bytes / 11), n_slots = n_ring / 64, for_long = bytes / 6;
     const size_t for_lines = bytes - n_ring - n_slots * sizeof *t->slots - for_long;
     t->n_lines = for_lines / sizeof *t->lines - PROBES;
     t->n_long = for_long / sizeof *t->long_lines - PROBES;
