@@ -44,9 +44,9 @@ struct lf_text_workspace {
     size_t n_normalized, n_ids;
     uint8_t unformed[1 << 11]; /* a bit by hash: a token with that hash does not form, and the model is to be asked */
     uint8_t small[SMALL + 16];
-    uint32_t bounds[LF_SPLIT_BATCH];                       /* of pieces, from the splitter */
-    uint32_t cuts[LF_SPLIT_BATCH + CUT_MOST];              /* the same with cuts among them ... */
-    uint8_t segments[(LF_SPLIT_BATCH + CUT_MOST) / 8 + 1]; /* ... and a bit for each part that is a segment */
+    uint32_t bounds[LF_SPLIT_BATCH];                         /* of pieces, from the splitter */
+    uint32_t cuts[LF_SPLIT_BATCH + CUT_MOST];                /* the same with cuts among them ... */
+    uint64_t segments[(LF_SPLIT_BATCH + CUT_MOST) / 64 + 1]; /* ... and a bit for each part that is a segment */
     /* The home lines and the keys of a batch of them. Stores of several across cache lines cost a fifth of the keying. */
     const short_line *homes[BATCH] __attribute__((aligned(64)));
     key16 keys[BATCH] __attribute__((aligned(64)));
@@ -183,6 +183,14 @@ static size_t look_up_count(lf_text_workspace *w, const uint8_t *p, size_t n, co
     return w->ids ? look_up(w, p, n, end, kind, w->ids) : 0;
 }
 
+/* Sets the bits first .. stop - 1. */
+static inline void set_bits(uint64_t *words, size_t first, size_t stop) {
+    for (size_t k = first; k < stop; k = (k / 64 + 1) * 64) {
+        const uint64_t from = ~(uint64_t)0 << k % 64, upto = stop / 64 > k / 64 ? 0 : ~(uint64_t)0 << stop % 64;
+        words[k / 64] |= from & ~upto;
+    }
+}
+
 /* Long pieces in scripts without spaces between words hardly ever come twice, but their parts do: cutting them before
  * they are keyed lets their parts be looked up like pieces. Writes the bounds with the cuts among them, marks what is a
  * segment, and returns how many parts there are. */
@@ -209,9 +217,9 @@ static size_t cut_batch(lf_text_workspace *w, const uint8_t *base, size_t n_piec
             w->cuts[n++] = w->bounds[i];
             if (LF_LIKELY(length <= SHORT_KEY || length > CUT_MOST)) continue;
             if (length <= LONG_KEY && p[lf_utf8_before(p, length)] < 0xE0) continue; /* a word: better kept whole */
-            const size_t first = n - 1;
-            n += lf_bpe_cuts(model, p, length, w->bounds[i], w->cuts + n);
-            for (size_t k = first; n - first > 1 && k < n; k++) w->segments[k / 8] |= (uint8_t)(1u << k % 8);
+            const size_t n_cuts = lf_bpe_cuts(model, p, length, w->bounds[i], w->cuts + n);
+            if (n_cuts) set_bits(w->segments, n - 1, n + n_cuts);
+            n += n_cuts;
         }
     }
     w->cuts[n] = w->bounds[n_pieces];
@@ -302,8 +310,8 @@ static inline const packed *probe(const short_line *line, const key16 *key) {
 #endif
 }
 
-static inline part kind_of(const uint8_t *segments, size_t k) {
-    return segments && segments[k / 8] >> k % 8 & 1 ? SEGMENT : PIECE;
+static inline part kind_of(const uint64_t *segments, size_t k) {
+    return segments && segments[k / 64] >> k % 64 & 1 ? SEGMENT : PIECE;
 }
 
 #if defined(__AVX512F__)
@@ -405,7 +413,7 @@ static __attribute__((noinline)) size_t emit_other(lf_text_workspace *w, const u
 }
 
 static inline size_t emit_batch(lf_text_workspace *w, const uint32_t *bounds, const uint8_t *base, const uint8_t *end,
-                                size_t n_pieces, const uint8_t *segments, size_t first, size_t before, uint32_t *ids) {
+                                size_t n_pieces, const uint64_t *segments, size_t first, size_t before, uint32_t *ids) {
     size_t n_ids = 0;
     const packing packing = w->tables.packing; /* in registers */
     for (size_t i = 0; i < n_pieces; i++) {
@@ -441,7 +449,8 @@ static size_t plain(lf_text_workspace *w, const uint8_t *text, size_t n, uint32_
     lf_split_begin(&run, w->text->split, w->text->unicode, text, n);
     for (;;) {
         const lf_split_batch batch = LF_CAT(lf_split_fill, LF_ISA)(&run, w->bounds);
-        const uint8_t *base = text + batch.base, *segments = NULL;
+        const uint8_t *base = text + batch.base;
+        const uint64_t *segments = NULL;
         const uint32_t *bounds = w->bounds;
         size_t n_parts = batch.n_pieces;
         if (batch.beyond_ascii) n_parts = cut_batch(w, base, n_parts), bounds = w->cuts, segments = w->segments;

@@ -13,13 +13,13 @@
 #endif
 
 enum {
-    PROBES = 8,        /* lines a key may stand in */
-    SHORT_KEY = 15,    /* bytes of a piece in the first table */
-    LONG_KEY = 31,     /* ... and in the second */
-    SHORT_IDS = 8,     /* more than a piece in the first table has ids there: a register of them is written */
-    LONG_IDS = 7,      /* ids of a piece in the second */
-    SEE_TAIL = 15,     /* the number of ids of an entry whose ids are in the ring */
-    LOST = 16,         /* what a finder returns for such an entry whose ids have been overwritten */
+    PROBES = 8,     /* lines a key may stand in */
+    SHORT_KEY = 15, /* bytes of a piece in the first table */
+    LONG_KEY = 31,  /* ... and in the second */
+    SHORT_IDS = 8,  /* more than a piece in the first table has ids there: a register of them is written */
+    LONG_IDS = 7,   /* ids of a piece in the second */
+    SEE_TAIL = 15,  /* the number of ids of an entry whose ids are in the ring */
+    LOST = 32,      /* what a finder returns for such an entry whose ids have been overwritten: more than a key has */
     RECORD_MOST = 512, /* bytes of a piece in the ring */
     COUNT_SHIFT = 60,  /* the top four bits of packed ids hold how many there are */
 };
@@ -47,7 +47,7 @@ typedef struct {
 typedef struct {
     uint8_t bytes[SHORT_IDS][4]; /* the four of each id, numbered as they lie */
     uint32_t shifts[SHORT_IDS];  /* how far it lies from the first of them    */
-    uint32_t mask;
+    uint32_t masks[SHORT_IDS];   /* all the same: its bits                    */
     unsigned bits, most;
 } __attribute__((aligned(32))) packing;
 
@@ -182,7 +182,7 @@ static packing packing_for(uint32_t largest_id) {
     while (p.bits < 28 && largest_id >> p.bits) p.bits++;
     if (p.bits > 25) p.bits = 28; /* so that four bytes hold it */
     p.most = 124 / p.bits < SHORT_IDS ? 124 / p.bits : SHORT_IDS - 1;
-    p.mask = (1u << p.bits) - 1;
+    for (unsigned i = 0; i < SHORT_IDS; i++) p.masks[i] = (1u << p.bits) - 1;
     for (unsigned i = 0; i < p.most; i++) {
         const unsigned first = i * p.bits / 8 < 12 ? i * p.bits / 8 : 12;
         for (unsigned k = 0; k < 4; k++) p.bytes[i][k] = (uint8_t)(first + k);
@@ -203,12 +203,12 @@ static inline void unpack(const packing *p, packed entry, uint32_t *ids) {
     const __m256i four =
         _mm256_shuffle_epi8(_mm256_broadcastsi128_si256((__m128i)entry), _mm256_load_si256((const void *)p->bytes));
     const __m256i moved = _mm256_srlv_epi32(four, _mm256_load_si256((const void *)p->shifts));
-    _mm256_storeu_si256((void *)ids, _mm256_and_si256(moved, _mm256_set1_epi32((int)p->mask)));
+    _mm256_storeu_si256((void *)ids, _mm256_and_si256(moved, _mm256_load_si256((const void *)p->masks)));
 #else
     const unsigned n = (unsigned)(entry[1] >> COUNT_SHIFT);
     unsigned __int128 all = (unsigned __int128)entry[1] << 64 | entry[0];
-    ids[0] = (uint32_t)all & p->mask;
-    for (unsigned i = 1; i < n; i++) ids[i] = (uint32_t)(all >>= p->bits) & p->mask;
+    ids[0] = (uint32_t)all & p->masks[0];
+    for (unsigned i = 1; i < n; i++) ids[i] = (uint32_t)(all >>= p->bits) & p->masks[0];
 #endif
 }
 
@@ -350,10 +350,10 @@ static void tables_free(tables *t) {
     lf_pages_free(t->slots, (t->slot_mask + 1) * sizeof *t->slots);
 }
 
-/* Empty tables of `bytes` bytes in all, at least 64 KB: 3/16 or less for the ring and its slots, which are to be powers of two, a
- * ninth for the second table, and the rest for the first, whose size matters most. Returns 0 if there is no memory. */
+/* Empty tables of `bytes` bytes in all, at least 64 KB: an eleventh or less for the ring, which is to be a power of two, a
+ * sixth for the second table, and the rest for the first, whose size matters most. Returns 0 if there is no memory. */
 static int tables_new(tables *t, size_t bytes, uint32_t largest_id) {
-    const size_t n_ring = power_of_two_below(bytes / 16 * 3), n_slots = n_ring / 64, for_long = bytes / 9;
+    const size_t n_ring = power_of_two_below(bytes / 11), n_slots = n_ring / 64, for_long = bytes / 6;
     const size_t for_lines = bytes - n_ring - n_slots * sizeof *t->slots - for_long;
     t->n_lines = for_lines / sizeof *t->lines - PROBES;
     t->n_long = for_long / sizeof *t->long_lines - PROBES;
