@@ -188,6 +188,23 @@ cdef extern from "text/rank_file.h" nogil:
                                 uint64_t *hashes, size_t *n_tokens)
     int lf_rank_file_repeats(const uint64_t *hashes, size_t n, uint32_t *slots, size_t n_slots)
 
+cdef extern from "text/bpe_json.h" nogil:
+    ctypedef struct lf_span:
+        size_t start
+        size_t stop
+    ctypedef struct lf_bpe_json_tokens:
+        const uint8_t *blob
+        const int64_t *offsets
+        uint32_t *slots
+        size_t n_slots
+    lf_status lf_bpe_json_find(const uint8_t *text, size_t n, lf_span *vocab, lf_span *merges)
+    lf_status lf_bpe_json_vocab(const uint8_t *text, size_t n, uint8_t *blob, int64_t *offsets, uint32_t *ids,
+                                size_t *n_tokens)
+    lf_status lf_bpe_json_index(const lf_bpe_json_tokens *tokens, size_t n_tokens)
+    int64_t lf_bpe_json_token(const lf_bpe_json_tokens *tokens, const uint8_t *bytes, size_t n)
+    lf_status lf_bpe_json_merges(const lf_bpe_json_tokens *tokens, size_t n_tokens, const uint8_t *text, size_t n,
+                                 uint8_t *scratch, uint32_t *pairs, uint32_t *made, size_t *n_merges)
+
 cdef extern from "text/decode.h" nogil:
     enum:
         LF_BEYOND_ASCII
@@ -364,6 +381,39 @@ def read_rank_lines(bytes text not None):
     with nogil:
         status = lf_rank_file_read(data, n, &blob_out[0], &offsets_out[0], &ids_out[0], &hashes_out[0], &n_tokens)
     return None if status != LF_OK else (ids, offsets, blob[:offsets[n_tokens]].tobytes(), hashes)
+
+
+def find_bpe_json(bytes text not None):
+    """Where the values of model.vocab and model.merges stand in a tokenizer.json, as two slices; None where they are not
+    to be found, or stand twice. The text need not be JSON."""
+    cdef lf_span vocab, merges
+    cdef lf_status status = lf_bpe_json_find(<const uint8_t *>PyBytes_AS_STRING(text), <size_t>len(text), &vocab, &merges)
+    return (slice(vocab.start, vocab.stop), slice(merges.start, merges.stop)) if status == LF_OK else None
+
+
+def read_bpe_json(const uint8_t[::1] vocab not None, const uint8_t[::1] merges not None, list contents not None):
+    """A vocabulary in stand-ins for bytes and its merges: (uint32[n] ids, which increase, int64[n + 1] offsets, bytes,
+    uint32[m, 2] numbers of the tokens that merge, uint32[m] numbers of what they make, numbers of the tokens that have
+    these contents in bytes, each -1 if none has); None where anything is not as usual."""
+    cdef size_t n_vocab = <size_t>vocab.shape[0], n_merges = <size_t>merges.shape[0], n = 0, m = 0
+    ids, offsets = empty(n_vocab // 6 + 1, uint32), empty(n_vocab // 6 + 2, np.int64)
+    pairs, made = empty((n_merges // 6 + 1, 2), uint32), empty(n_merges // 6 + 1, uint32)
+    cdef uint32_t[::1] ids_out = ids, made_out = made, slots
+    cdef uint32_t[:, ::1] pairs_out = pairs
+    cdef int64_t[::1] offsets_out = offsets
+    blob = empty(n_vocab + 1, np.uint8)
+    cdef uint8_t[::1] blob_out = blob, scratch = empty(n_merges + 1, np.uint8)
+    if n_vocab == 0 or n_merges == 0 or lf_bpe_json_vocab(&vocab[0], n_vocab, &blob_out[0], &offsets_out[0],
+                                                          &ids_out[0], &n) != LF_OK:
+        return None
+    slots = np.zeros(1 << (2 * n).bit_length(), uint32)
+    cdef lf_bpe_json_tokens tokens = lf_bpe_json_tokens(&blob_out[0], &offsets_out[0], &slots[0], <size_t>slots.shape[0])
+    if lf_bpe_json_index(&tokens, n) != LF_OK or lf_bpe_json_merges(
+            &tokens, n, &merges[0], n_merges, &scratch[0], &pairs_out[0, 0], &made_out[0], &m) != LF_OK:
+        return None
+    found = [lf_bpe_json_token(&tokens, <const uint8_t *>PyBytes_AS_STRING(content), <size_t>len(<bytes>content))
+             for content in contents]
+    return ids[:n], offsets[:n + 1], blob[:offsets[n]].tobytes(), pairs[:m], made[:m], found
 
 
 def may_repeat(const uint64_t[::1] hashes not None):

@@ -100,7 +100,7 @@ class Tokenizer(_text.Encoder):
                 raise ValueError("a byte-level BPE has no normalizer but NFC; a BPE over characters has any")
         merges = None
         if model.merges is not None:
-            merges = np.searchsorted(model.vocab.ids, model.merges).astype(np.uint32)
+            merges = _positions(model.vocab.ids, model.merges)
             known = np.append(model.vocab.ids, np.uint32(0xFFFFFFFF))
             if not np.array_equal(known[merges], model.merges):
                 bad = int(np.argmax((known[merges] != model.merges).any(axis=1)))
@@ -732,6 +732,14 @@ def compiled_tokens(tokens: dict[bytes, AddedToken]) -> tuple[tuple[bytes, int, 
 def _allowed_bits(tokens: dict[bytes, AddedToken], allowed: Collection[str] | str) -> NDArray[np.uint8]:
     wanted = [allowed == "all" or token.content in allowed for token in tokens.values()]
     return np.packbits(np.array(wanted, np.bool_), bitorder="little")
+
+
+def _positions(ids: NDArray[np.uint32], wanted: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    """Where ids stand among those of a vocabulary, if they do."""
+    if ids.size and int(ids[-1]) == ids.size - 1:  # they are their positions
+        at: NDArray[np.uint32] = np.minimum(wanted, np.uint32(ids.size))
+        return at
+    return np.searchsorted(ids, wanted).astype(np.uint32)
 
 
 def _offsets(counts: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -360,6 +360,172 @@ BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": Tr
 GPT2 = Split(GPT2_PATTERN)
 
 
+# The tables of a byte-level file, which C reads where they look as usual. The strict reader is the truth.
+
+
+def strictly(data: bytes) -> TokenizerSpec | str:
+    """What the strict reader makes of a file, the message where it refuses."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_text, "find_bpe_json", lambda text: None)
+        return as_usual(data)
+
+
+def as_usual(data: bytes) -> TokenizerSpec | str:
+    try:
+        return huggingface.read_bytes(data, where="x")
+    except spec.TokenizerFileError as error:
+        return str(error)
+
+
+def tables_of(data: bytes, contents: list[bytes]) -> Any:
+    found = _text.find_bpe_json(data)
+    return found and _text.read_bpe_json(data[found[0]], data[found[1]], contents)
+
+
+def test_unit_tables() -> None:
+    data = rb""" {"a": [{"model": {}}, "\"}"], "model" : {"merges": ["\u0120 t", "\" \\"] , "x": "{", "vocab":
+        {"t":0, "\u0120":1,"\"":3 ,"\\": 7, "\u00c3\/" : 8, "\u0120t": 268435455, "\"\\" :268435455}}, "b": 1} """
+    _, merges = _text.find_bpe_json(data) or (slice(0), slice(0))
+    assert data[merges].strip() == rb"""["\u0120 t", "\" \\"]"""
+    assert tables_of(data, []) is None  # the last two ids are the same
+    ids, offsets, blob, pairs, made, found = tables_of(
+        data.replace(b": 268435455", b": 9"), [b"t", b" t", b"\xc3/", b"x"]
+    )
+    assert ids.tolist() == [0, 1, 3, 7, 8, 9, 2**28 - 1]
+    assert offsets.tolist() == [0, 1, 2, 3, 4, 6, 8, 10]
+    assert blob == b't "\\\xc3/ t"\\'
+    assert pairs.tolist() == [[1, 0], [2, 3]]
+    assert made.tolist() == [5, 6]
+    assert found == [0, 5, 4, -1]
+
+
+def test_unit_every_stand_in() -> None:
+    vocab = json.dumps({c: i for i, c in enumerate(ALPHABET)}, ensure_ascii=False).encode()
+    assert _text.read_bpe_json(vocab, b" [ ] ", [])[2] == bytes(range(256))
+    for other in (*range(0x80, 0xA1), 0xAD, *range(0x144, 0x180), 0x2581, 0xFFFF, 0x10FFFF):
+        for token in (f'"{chr(other)}"', json.dumps(chr(other))):
+            assert _text.read_bpe_json(b"{%s: 0}" % token.encode(), b"[]", []) is None
+
+
+UNUSUAL = [
+    *(b"{}", b'{"a":0,}', b'{"a":0 "b":1}', b'{"a":01}', b'{"a":-1}', b'{"a":1.0}', b'{"a":1e1}', b'{"a":"1"}', b"[]"),
+    *(b'{"a":268435456}', b'{"a":10000000000}', b'{"a":1,"b":1}', b'{"a":1,"b":0}', b'{"a":0,"a":1}', b'{"":0}'),
+    *(
+        b'{"a b":0}',
+        b'{"\\n":0}',
+        b'{"\\u012":0}',
+        b'{"\\u012g":0}',
+        b'{"\\x41":0}',
+        b'{"\n":0}',
+        b'{"a":0}]',
+        b'{"a":0',
+    ),
+    *(
+        b'{"\xc4":0}',
+        b'{"\xc4"',
+        b'{"\\',
+        b'{"a',
+        b'{"a"',
+        b'{"a":',
+        b"{",
+        b"",
+        b'{"\xc0\x80":0}',
+        b'{"\xe2\x96\x81":0}',
+    ),
+]
+UNUSUAL_MERGES = [
+    *(b'["a b",["a","b"]]', b'["a b" "b a"]', b'["a b",]', b'["ab"]', b'["a  b"]', b'["a b a"]', b'[" b"]', b'["a "]'),
+    *(
+        b'[["a"]]',
+        b'[["a","b","a"]]',
+        b'[["a b"]]',
+        b'[["a",1]]',
+        b"[[]]",
+        b'["a c"]',
+        b'["b a"]',
+        b'["a b"',
+        b'["a',
+        b"[",
+    ),
+    *(
+        b'["#version: 0.2","a b"]',
+        b"{}",
+        b'[["a","b"]}',
+        b'[["a","b"',
+        b'[["a",',
+        b'[["a',
+        b"",
+        b'["a b"]]',
+        b'["a \\u0062',
+    ),
+]
+
+
+@pytest.mark.parametrize("table", UNUSUAL)
+def test_unit_an_unusual_vocabulary_is_sent_on(table: bytes) -> None:
+    assert _text.read_bpe_json(table, b"[]", []) is None
+
+
+@pytest.mark.parametrize("table", UNUSUAL_MERGES)
+def test_unit_unusual_merges_are_sent_on(table: bytes) -> None:
+    usual = b'{"a":0,"b":1,"ab":2}'
+    assert _text.read_bpe_json(usual, b'["a b"]', []) is not None
+    assert _text.read_bpe_json(usual, table, []) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [b"", b"{", b'{"model"', b'{"model":', b'{"model":{}}', b'{"model":{"vocab":{}}}', b'[{"model":1}]', b'{"model\\'],
+)
+def test_unit_no_tables(text: bytes) -> None:
+    assert _text.find_bpe_json(text) is None
+    twice = b'{"model":{"vocab":{},"merges":[]},"model":{"vocab":{},"merges":[]}}'
+    assert _text.find_bpe_json(twice) is None
+    assert _text.find_bpe_json(twice[:33] + b',"x":{"vocab":{}}}') is not None
+    assert _text.find_bpe_json(b'{"model":{"vocab":{},"merges":[],"vocab":{}}}') is None
+
+
+@st.composite
+def byte_level_files(draw: st.DrawFn) -> bytes:
+    """Small files of all kinds, some of which are damaged in a few places."""
+    content = tokenizer_json()
+    model = content["model"]
+    model["vocab"] |= {
+        token: 259 + i for i, token in enumerate(draw(st.sets(st.sampled_from(["<s>", "</s>", "<a b>"]))))
+    }
+    names = draw(
+        st.lists(st.sampled_from([*[*model["vocab"]][254:], "<s>", "</s>", "<x>", "é中"]), unique=True, max_size=4)
+    )
+    after = len(model["vocab"])
+    for name in names:
+        token_id = model["vocab"].get(name, after)
+        after += name not in model["vocab"]
+        flags = {flag: draw(st.booleans()) for flag in ("special", "single_word", "normalized")}
+        content["added_tokens"].append(added(name, token_id, **flags))
+    if draw(st.booleans()):
+        model["merges"] = [" ".join(pair) for pair in model["merges"]]
+    if draw(st.booleans()):
+        model["vocab"] = dict(draw(st.permutations(list(model["vocab"].items()))))
+    content["model"] = {key: model[key] for key in draw(st.permutations(list(model)))}
+    data = json.dumps(content, ensure_ascii=draw(st.booleans()), indent=draw(st.sampled_from([None, 0, 1]))).encode()
+    for _ in range(draw(st.integers(0, 2))):
+        at, odd = draw(st.integers(0, len(data) - 1)), draw(st.sampled_from(list(b'"{}[],:0 9\\ab\n\xc4\xa0')))
+        data = data[:at] + bytes([odd]) * draw(st.integers(0, 2)) + data[at + 1 :]
+    return data
+
+
+@given(byte_level_files())
+def test_truth_tables_or_the_strict_reader(data: bytes) -> None:
+    assert as_usual(data) == strictly(data)
+
+
+@pytest.mark.parametrize("name", ["gpt2", "gpt-neox-20b"])
+def test_truth_tables_of_real_files(name: str, data_dir: Path) -> None:
+    data = (data_dir / "vocab" / f"{name}.tokenizer.json").read_bytes()
+    assert tables_of(data, []) is not None
+    assert as_usual(data) == strictly(data)
+
+
 def split(pattern: dict[str, str], behavior: str = "Isolated", invert: bool = False) -> dict[str, Any]:
     return {"type": "Split", "pattern": pattern, "behavior": behavior, "invert": invert}
 

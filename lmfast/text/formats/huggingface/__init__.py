@@ -12,7 +12,10 @@ Read and written as tokenizers 0.23.3 does; source: tokenizers/src.
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import replace
+
+import numpy as np
 
 from lmfast.text.formats.huggingface import (
     added_tokens,
@@ -24,8 +27,8 @@ from lmfast.text.formats.huggingface import (
     pre_tokenizers,
 )
 from lmfast.text.formats.huggingface.components import write_sequence
-from lmfast.text.formats.strict_json import parse, shown
-from lmfast.text.spec import BPE, ByteLevel, TokenizerSpec
+from lmfast.text.formats.strict_json import Node, parse, shown
+from lmfast.text.spec import BPE, ByteLevel, Model, TokenizerFileError, TokenizerSpec
 
 __all__ = ["read_bytes", "to_bytes"]
 
@@ -35,7 +38,19 @@ def read_bytes(data: bytes, *, where: str, name: str | None = None) -> Tokenizer
 
     Errors: TokenizerFileError for everything that is wrong with the file or not supported.
     """
-    top = parse(data, where).object(
+    if found := byte_level.without_tables(data):
+        rest, tables = found
+        with suppress(TokenizerFileError):  # told below, with the place in the whole file
+            if spec := _read(parse(rest, where), name, tables):
+                return spec
+    spec = _read(parse(data, where), name, None)
+    assert spec is not None
+    return spec
+
+
+def _read(top: Node, name: str | None, tables: byte_level.Tables | None) -> TokenizerSpec | None:
+    """The tokenizer in a file, or in one without its tables; None where the tables are not as usual."""
+    top.object(
         ("model", "pre_tokenizer"),
         ("version", "truncation", "padding", "added_tokens", "normalizer", "post_processor", "decoder"),
     )
@@ -45,8 +60,18 @@ def read_bytes(data: bytes, *, where: str, name: str | None = None) -> Tokenizer
     kind = models.check_keys(model)
     added = added_tokens.read(top["added_tokens"] if "added_tokens" in top.value else None)
     over_bytes = kind == "BPE" and byte_level.is_byte_level(top)
-    read_model = byte_level.read(model, added) if over_bytes else models.read(model, kind, added)
-    added_tokens.check_ids(top, models.ids_of(model, kind), read_model.vocab, added)
+    read_model: Model
+    if tables is not None:
+        found = byte_level.read_tables(model, added, tables) if over_bytes else None
+        if found is None:
+            return None
+        read_model, ids_of, ids = found
+        taken = set(ids[np.isin(ids, [token.id for token in added])].tolist())
+        added_tokens.check_ids(top, ids_of, taken, len(ids), read_model.vocab, added)
+    else:
+        read_model = byte_level.read(model, added) if over_bytes else models.read(model, kind, added)
+        ids_of = models.ids_of(model, kind)
+        added_tokens.check_ids(top, ids_of, set(ids_of.values()), len(ids_of), read_model.vocab, added)
     processor, trimming = post_processors.read(top.get("post_processor"), read_model.vocab, added)
     for key in ("truncation", "padding"):
         if (node := top.get(key)) and type(node.value) is not dict:

@@ -13,6 +13,7 @@ would make of such text is taken from what the model finds (`hidden`).
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from lmfast.text.formats.huggingface.components import cannot_hold
@@ -43,10 +44,16 @@ def is_always_found(token: AddedToken) -> bool:
     return token.special and not token.single_word and len(token.content) > 1
 
 
-def check_ids(top: Node, ids_of: dict[str, int], vocab: Vocab, added: list[AddedToken]) -> None:
-    """The ids of added tokens are those that the library gives, and no id needs tables that do not fit in memory."""
-    taken = set(ids_of.values())
-    next_id = len(ids_of)
+def check_ids(
+    top: Node, ids_of: Mapping[str, int], taken: Collection[int], size: int, vocab: Vocab, added: list[AddedToken]
+) -> None:
+    """The ids of added tokens are those that the library gives, and no id needs tables that do not fit in memory.
+
+    ids_of  the ids of added tokens that stand in the vocabulary
+    taken   the ids that the vocabulary has, or those of them that added tokens have
+    size    how many tokens the vocabulary has
+    """
+    next_id = size
     for i, token in enumerate(added):
         expected = ids_of.get(token.content, next_id)
         next_id += token.content not in ids_of

@@ -1,16 +1,21 @@
 """Byte-level BPE in a `tokenizer.json`: a vocabulary spelled in stand-ins for bytes, and a ByteLevel before it.
 
 In a spec of byte-level BPE tokens are bytes, and pre-tokenizers cut text; the stand-ins are the file's affair alone.
+
+Nearly all of such a file is its vocabulary and its merges. They are read by C (csrc/text/bpe_json.h) where they look as
+usual, and the rest by the strict reader; anything else, and anything wrong, sends the whole file through the strict
+reader.
 """
 
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lmfast.text import _text
 from lmfast.text.formats.huggingface import decoders, normalizers, pre_tokenizers
 from lmfast.text.formats.huggingface.added_tokens import is_always_found, with_added_tokens
 from lmfast.text.formats.huggingface.components import cannot_hold, flat
@@ -32,7 +37,16 @@ from lmfast.text.spec import (
     Vocab,
 )
 
-__all__ = ["is_byte_level", "read", "read_pre_tokenizer", "write", "write_pre_tokenizer"]
+__all__ = [
+    "Tables",
+    "is_byte_level",
+    "read",
+    "read_pre_tokenizer",
+    "read_tables",
+    "without_tables",
+    "write",
+    "write_pre_tokenizer",
+]
 
 
 def _alphabet() -> NDArray[np.uint16]:
@@ -50,6 +64,13 @@ _BYTE_OF = np.full(int(_CHARACTER_OF.max()) + 2, -1, np.int16)
 _BYTE_OF[_CHARACTER_OF] = np.arange(256)
 # The 13 others occur in no text, and vocabularies trained without the whole alphabet (GPT-NeoX) lack them.
 _IN_UTF8 = np.array([byte for byte in range(256) if byte not in (0xC0, 0xC1) and byte < 0xF5])
+
+
+class Tables(NamedTuple):
+    """The text of the vocabulary and of the merges of a file."""
+
+    vocab: memoryview
+    merges: memoryview
 
 
 def is_byte_level(top: Node) -> bool:
@@ -94,16 +115,61 @@ def read(model: Node, added: list[AddedToken]) -> BPE:
         unreached = ids_of.get(token.content) == token.id and token.id not in in_merges
         if unreached and (is_always_found(token) or _to_bytes([token.content]) is None):
             del ids_of[token.content]
-    ignore_merges = model.get("ignore_merges")
-    return BPE(
-        _to_vocab(node, ids_of),
-        merges=pairs.astype(np.uint32),
-        ignore_merges=ignore_merges.boolean() if ignore_merges else False,
-    )
+    return BPE(_to_vocab(node, ids_of), pairs.astype(np.uint32), _ignores_merges(model))
+
+
+def without_tables(data: bytes) -> tuple[bytes, Tables] | None:
+    """A file without its vocabulary and its merges, and these two; None where they are not found.
+
+    What is left is small. It is right if and only if the whole is, as far as the tables are.
+    """
+    found = _text.find_bpe_json(data)
+    if found is None:
+        return None
+    vocab, merges = found
+    view = memoryview(data)
+    at = [(vocab, b"{}"), (merges, b"[]")] if vocab.start < merges.start else [(merges, b"[]"), (vocab, b"{}")]
+    (first, one), (second, two) = at
+    rest = b"".join([view[: first.start], one, view[first.stop : second.start], two, view[second.stop :]])
+    return rest, Tables(view[vocab], view[merges])
+
+
+def read_tables(
+    model: Node, added: list[AddedToken], tables: Tables
+) -> tuple[BPE, dict[str, int], NDArray[np.uint32]] | None:
+    """As `read`, from the text of the tables; also the ids that the vocabulary has for added tokens, and all its ids.
+    None where anything is unusual: then `read` takes it, or says what is wrong.
+    """
+    bytes_of = {token.content: data for token in added if (data := _to_bytes([token.content])) is not None}
+    found = _text.read_bpe_json(tables.vocab, tables.merges, list(bytes_of.values()))
+    if found is None:
+        return None
+    ids, offsets, blob, pairs, made, numbers = found
+    keys = np.sort(pairs[:, 0].astype(np.int64) << 32 | pairs[:, 1])
+    if bool(np.any(keys[1:] == keys[:-1])):
+        return None
+    number_of = {content: number for content, number in zip(bytes_of, numbers, strict=True) if number >= 0}
+    known = {content: int(ids[number]) for content, number in number_of.items()}
+    seen = np.ones(len(ids), np.bool_)
+    for token in added:
+        if known.get(token.content) == token.id and is_always_found(token):
+            seen[number_of[token.content]] = False
+    seen[pairs] = seen[made] = True
+    merges, kept = ids[pairs], ids
+    if not seen.all():
+        blob = np.frombuffer(blob, np.uint8)[np.repeat(seen, np.diff(offsets))].tobytes()
+        offsets = np.append(0, np.cumsum(np.diff(offsets)[seen]))
+        kept = ids[seen]
+    return BPE(_vocab(model["vocab"], kept, offsets, blob), merges, _ignores_merges(model)), known, ids
+
+
+def _ignores_merges(model: Node) -> bool:
+    node = model.get("ignore_merges")
+    return node.boolean() if node else False
 
 
 def _to_vocab(node: Node, ids_of: dict[str, int]) -> Vocab:
-    """The vocabulary in bytes, by increasing id, with every single byte that UTF-8 has."""
+    """The vocabulary in bytes, by increasing id."""
     strings, ids = list(ids_of), np.fromiter(ids_of.values(), np.int64, len(ids_of))
     if bool(np.any(ids[1:] < ids[:-1])):
         order = np.argsort(ids)
@@ -116,8 +182,12 @@ def _to_vocab(node: Node, ids_of: dict[str, int]) -> Vocab:
             if not token or _to_bytes([token]) is None:
                 node[token].fail("not a byte-level token: one or more of the 256 characters that stand for the bytes")
     assert blob is not None
-    offsets = np.concatenate([[0], np.cumsum(lengths)])
-    single = np.frombuffer(blob, np.uint8)[offsets[:-1][lengths == 1]]
+    return _vocab(node, ids.astype(np.uint32), np.append(0, np.cumsum(lengths)), blob)
+
+
+def _vocab(node: Node, ids: NDArray[np.uint32], offsets: NDArray[np.int64], blob: bytes) -> Vocab:
+    """A vocabulary, which needs every single byte that UTF-8 has."""
+    single = np.frombuffer(blob, np.uint8)[offsets[:-1][np.diff(offsets) == 1]]
     missing = np.flatnonzero(np.bincount(single, minlength=256)[_IN_UTF8] == 0)
     if missing.size:
         byte = int(_IN_UTF8[missing[0]])
@@ -125,7 +195,7 @@ def _to_vocab(node: Node, ids_of: dict[str, int]) -> Vocab:
             f"{missing.size} of the {_IN_UTF8.size} bytes that UTF-8 has are no tokens, the first is 0x{byte:02x} "
             f"({shown(chr(_CHARACTER_OF[byte]))})"
         )
-    return Vocab(ids.astype(np.uint32), offsets, blob)
+    return Vocab(ids, offsets, blob)
 
 
 def _to_bytes(strings: list[str]) -> bytes | None:
