@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-enum { MOST_DIGITS = 9, LARGEST_ID = (1 << 28) - 1 };
+enum { MOST_DIGITS = 9, LARGEST_ID = (1 << 28) - 1, MOST_PROBES = 256 };
 
 static inline const uint8_t *space(const uint8_t *p, const uint8_t *end) {
     while (p < end && (*p == ' ' || *p == '\n' || *p == '\r' || *p == '\t')) p++;
@@ -181,24 +181,34 @@ static inline int is_token(const lf_bpe_json_tokens *t, uint32_t i, const uint8_
     return (size_t)(t->offsets[i + 1] - t->offsets[i]) == n && !memcmp(t->blob + t->offsets[i], bytes, n);
 }
 
+/* The place of a token or of one to come. NULL where it would be far from home: no such token is in the table, and none goes
+ * there, so a file whose tokens were made to meet takes no longer than another. */
 static inline uint32_t *slot_of(const lf_bpe_json_tokens *t, const uint8_t *bytes, size_t n) {
-    const size_t mask = t->n_slots - 1;
-    size_t at = (size_t)hash_of(bytes, n) & mask;
-    while (t->slots[at] && !is_token(t, t->slots[at] - 1, bytes, n)) at = (at + 1) & mask;
-    return &t->slots[at];
+    const size_t home = (size_t)hash_of(bytes, n);
+    for (size_t i = 0; i < MOST_PROBES; i++) {
+        uint32_t *slot = &t->slots[(home + i) & (t->n_slots - 1)];
+        if (!*slot || is_token(t, *slot - 1, bytes, n)) return slot;
+    }
+    return NULL;
+}
+
+/* One more than its number, 0 if there is none. */
+static inline uint32_t find(const lf_bpe_json_tokens *t, const uint8_t *bytes, size_t n) {
+    const uint32_t *slot = slot_of(t, bytes, n);
+    return slot ? *slot : 0;
 }
 
 lf_status lf_bpe_json_index(const lf_bpe_json_tokens *t, size_t n_tokens) {
     for (size_t i = 0; i < n_tokens; i++) {
         uint32_t *slot = slot_of(t, t->blob + t->offsets[i], (size_t)(t->offsets[i + 1] - t->offsets[i]));
-        if (*slot) return LF_EVALUE;
+        if (!slot || *slot) return LF_EVALUE;
         *slot = (uint32_t)i + 1;
     }
     return LF_OK;
 }
 
 int64_t lf_bpe_json_token(const lf_bpe_json_tokens *t, const uint8_t *bytes, size_t n) {
-    return (int64_t)*slot_of(t, bytes, n) - 1;
+    return (int64_t)find(t, bytes, n) - 1;
 }
 
 /* Two tokens, in one string or in two; their bytes follow one another. */
@@ -222,10 +232,10 @@ lf_status lf_bpe_json_merges(const lf_bpe_json_tokens *t, size_t n_tokens, const
         uint8_t *middle, *out = scratch;
         if (!(p = read_pair(p, end, strings, &middle, &out)) || p == end) break;
         const size_t left = (size_t)(middle - scratch), whole = (size_t)(out - scratch);
-        const uint32_t a = *slot_of(t, scratch, left), b = *slot_of(t, middle, whole - left);
+        const uint32_t a = find(t, scratch, left), b = find(t, middle, whole - left);
         /* Tokens mostly stand in the order of the merges that make them. */
         const uint32_t c = next < n_tokens && is_token(t, (uint32_t)next, scratch, whole) ? (uint32_t)next + 1
-                                                                                          : *slot_of(t, scratch, whole);
+                                                                                          : find(t, scratch, whole);
         if (!a || !b || !c) break;
         pairs[2 * i] = a - 1, pairs[2 * i + 1] = b - 1, made[i] = c - 1;
         next = c, *n_merges = i + 1;

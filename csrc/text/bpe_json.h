@@ -34,7 +34,7 @@ typedef struct {
     size_t n_slots;
 } lf_bpe_json_tokens;
 
-/* LF_EVALUE for a token that stands twice. */
+/* LF_EVALUE for a token that stands twice, and for tokens that crowd the table. */
 lf_status lf_bpe_json_index(const lf_bpe_json_tokens *tokens, size_t n_tokens);
 
 /* The number of a token, -1 if there is none with these bytes. */
