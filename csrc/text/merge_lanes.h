@@ -25,14 +25,14 @@ typedef uint32_t lanes __attribute__((vector_size(4 * LANES)));
 typedef uint64_t half_lanes __attribute__((vector_size(4 * LANES)));
 typedef uint32_t half_narrow __attribute__((vector_size(2 * LANES)));
 
-/* Words of `base` in the lanes of `where`, all ones in the others. */
-static inline lanes gather(const void *base, lanes index, lanes where) {
-    return (lanes)_mm512_mask_i32gather_epi32(_mm512_set1_epi32(-1), _mm512_movepi32_mask((__m512i)where),
-                                              (__m512i)index, base, 4);
-}
-static inline unsigned mask_of(lanes where) { return _mm512_movepi32_mask((__m512i)where); }
+typedef __mmask16 some; /* lanes: a bit each. As vectors they would cost one more step wherever they choose. */
+
+static inline some equal(lanes a, lanes b) { return _mm512_cmpeq_epi32_mask((__m512i)a, (__m512i)b); }
+static inline some below(lanes a, lanes b) { return _mm512_cmplt_epu32_mask((__m512i)a, (__m512i)b); }
 static inline lanes least(lanes a, lanes b) { return (lanes)_mm512_min_epu32((__m512i)a, (__m512i)b); }
-static inline lanes choose(lanes where, lanes yes, lanes no) { return (where & yes) | (~where & no); }
+static inline lanes choose(some these, lanes yes, lanes no) {
+    return (lanes)_mm512_mask_mov_epi32((__m512i)no, these, (__m512i)yes);
+}
 
 /* Questions to the table of pairs, one in each lane of two vectors, as four halves of 64 bits a lane; and what lf_bpe_pair
  * says to them. */
@@ -48,21 +48,23 @@ typedef struct {
 
 static inline half_lanes widened(half_narrow v) { return __builtin_convertvector(v, half_lanes); }
 
-/* Looks where the pairs should be; only in the lanes of `where`, and where the filter lets them through. */
-static inline void ask(const lf_bpe *model, const four_halves left, const four_halves right, const four_halves where,
+/* Looks where the pairs should be; only in `these` lanes, and where the filter lets them through. */
+static inline void ask(const lf_bpe *model, const four_halves left, const four_halves right, const some these[2],
                        questions *q) {
-    four_halves bit, through;
+    four_halves bit;
     for (int i = 0; i < 4; i++) {
         q->key[i] = widened(left.half[i]) << 21 | widened(right.half[i]);
         const half_lanes hash = q->key[i] * 0x9E3779B97F4A7C15u;
         bit.half[i] = __builtin_convertvector(hash >> (64 - LF_BPE_PAIR_FILTER_BITS), half_narrow);
         q->at[i] = hash >> (64 - model->pair_bits);
     }
+    q->open = 0;
     for (int i = 0; i < 2; i++) {
-        const lanes words = gather(model->pair_filter, bit.whole[i] >> 5, where.whole[i]);
-        through.whole[i] = -(words >> (bit.whole[i] & 31) & 1) & where.whole[i];
+        const __m512i words = _mm512_mask_i32gather_epi32(_mm512_setzero_si512(), these[i],
+                                                          (__m512i)(bit.whole[i] >> 5), model->pair_filter, 4);
+        const lanes wanted = ((lanes){0} + 1) << (bit.whole[i] & 31);
+        q->open |= (uint32_t)_mm512_test_epi32_mask(words, (__m512i)wanted) << i * LANES;
     }
-    q->open = mask_of(through.whole[0]) | (uint32_t)mask_of(through.whole[1]) << LANES;
     for (uint32_t open = q->open; open; open &= open - 1) {
         const unsigned i = (unsigned)__builtin_ctz(open);
         __builtin_prefetch(&model->pairs[((const uint64_t *)q->at)[i]]);
@@ -118,31 +120,39 @@ static inline void put_in_lane(const lf_bpe *model, merging *g, unsigned lane, c
  * merge. */
 static inline int merge_step(const lf_bpe *model, merging *g, questions *q) {
     const uint32_t rows = g->rows;
-    const lanes none = ~(lanes){0};
-    lanes best = none, place = none;
-    for (uint32_t r = rows; r-- > 0;) {
-        lanes here = choose((lanes)(g->at == r), g->with_next, g->rank[r]);
-        here = choose((lanes)(g->at == r + 1), g->with_before, here);
-        g->rank[r] = here;
-        best = least(best, here);
-        place = choose((lanes)(best == here), (lanes){0} + r, place);
+    const lanes none = ~(lanes){0}, zero = {0};
+    lanes best = none, place = none, row = zero + rows;
+    some here, after = equal(g->at, row); /* the lanes that merged last in this row, and in the one after it */
+    for (uint32_t r = rows; r-- > 0; after = here) {
+        here = equal(g->at, row -= 1);
+        const lanes rank = choose(after, g->with_before, choose(here, g->with_next, g->rank[r]));
+        g->rank[r] = rank;
+        best = least(best, rank);
+        place = choose(equal(best, rank), row, place);
     }
-    const lanes active = (lanes)(best != none);
-    const lanes at = choose(active, place, none - 1);
-    g->n += active; /* one less */
+    const some resting = equal(best, none), active = (some)~resting;
+    const lanes at = choose(resting, none - 1, place);
+    g->n = choose(active, g->n - 1, g->n);
     lanes before = none, next = none;
+    some earlier = 0, last = 0; /* those that merge now in a row before this one, and in the last */
+    here = equal(at, zero);
+    row = zero;
     for (uint32_t r = 0; r < rows; r++) {
-        const lanes later = (lanes)(at < r);
-        before = choose((lanes)(at == r + 1), g->symbol[r], before);
-        g->symbol[r] = choose((lanes)(at == r), best, choose(later, g->symbol[r + 1], g->symbol[r]));
-        g->rank[r] = choose(later, g->rank[r + 1], g->rank[r]);
-        next = choose((lanes)(at + 1 == r), g->symbol[r], next);
+        after = equal(at, row += 1);
+        before = choose(after, g->symbol[r], before);
+        const lanes symbol = choose(here, best, choose(earlier, g->symbol[r + 1], g->symbol[r]));
+        g->symbol[r] = symbol;
+        g->rank[r] = choose(earlier, g->rank[r + 1], g->rank[r]);
+        next = choose(last, symbol, next);
+        earlier |= here;
+        last = here;
+        here = after;
     }
     g->at = at;
-    const four_halves left = {{best, before}}, right = {{next, best}},
-                      where = {{active & (lanes)(at + 1 < g->n), active & (lanes)(at != 0)}};
-    ask(model, left, right, where, q);
-    return mask_of(active) != 0;
+    const four_halves left = {{best, before}}, right = {{next, best}};
+    const some these[2] = {active & below(at + 1, g->n), active & (some)~equal(at, zero)};
+    ask(model, left, right, these, q);
+    return active != 0;
 }
 
 /* Merges several vectors of pieces. */
