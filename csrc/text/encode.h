@@ -2,12 +2,12 @@
  *
  * A text is cut into pieces in batches. Each piece becomes a key - its bytes and its length in one vector register -
  * and its line of the cache is prefetched; when the batch is keyed, the lines are probed in order. Nearly every piece
- * is found: one compare, one 16-byte store of up to four ids, and the next piece. The others take the slow path: look
+ * is found: one compare, one store of up to seven ids, and the next piece. The others take the slow path: look
  * further, cut where no merge can cross, merge, remember.
  *
- *     a line of the first table, 64 bytes, for pieces of 1..15 bytes: up to 4 ids, or where in the ring they are
- *     | bytes of piece 0 ........ length | bytes of piece 1 ........ length | id id id n+id | at at n 15 |
- *     0                                 16                                 32              48           64
+ *     a line of the first table, 64 bytes, for pieces of 1..15 bytes: their ids packed into 124 bits, or where in the ring
+ *     | bytes of piece 0 ........ length | bytes of piece 1 ........ length | id id id id id n | at .... n . 15 |
+ *     0                                 16                                 32                 48                64
  *
  *     a line of the second table, for pieces of 16..31 bytes: up to 7 ids, or likewise
  *     | first 16 bytes of the piece ... | last 16 bytes .................. | id id id id id id id | n, length |

@@ -420,7 +420,7 @@ static inline size_t emit_batch(lf_text_workspace *w, const uint32_t *bounds, co
         const packed *found = probe(w->homes[i], &w->keys[i]);
         const unsigned n_found = found ? (unsigned)((*found)[1] >> COUNT_SHIFT) : SEE_TAIL;
         if (LF_LIKELY(n_found != SEE_TAIL)) {
-            if (ids) unpack(&packing, *found, ids + n_ids);
+            if (ids) unpack(&packing, found, ids + n_ids);
             n_ids += n_found;
             continue;
         }

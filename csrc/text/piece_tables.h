@@ -198,17 +198,19 @@ static packed pack(const packing *p, const uint32_t *ids, unsigned n) {
 }
 
 /* Writes at most SHORT_IDS ids, of which those past the number are nothing. */
-static inline void unpack(const packing *p, packed entry, uint32_t *ids) {
+static inline void unpack(const packing *p, const packed *entry, uint32_t *ids) {
 #if defined(__AVX2__)
     const __m256i four =
-        _mm256_shuffle_epi8(_mm256_broadcastsi128_si256((__m128i)entry), _mm256_load_si256((const void *)p->bytes));
+        _mm256_shuffle_epi8(_mm256_broadcastsi128_si256((__m128i)*entry), _mm256_load_si256((const void *)p->bytes));
     const __m256i moved = _mm256_srlv_epi32(four, _mm256_load_si256((const void *)p->shifts));
     _mm256_storeu_si256((void *)ids, _mm256_and_si256(moved, _mm256_load_si256((const void *)p->masks)));
 #else
-    const unsigned n = (unsigned)(entry[1] >> COUNT_SHIFT);
-    unsigned __int128 all = (unsigned __int128)entry[1] << 64 | entry[0];
-    ids[0] = (uint32_t)all & p->masks[0];
-    for (unsigned i = 1; i < n; i++) ids[i] = (uint32_t)(all >>= p->bits) & p->masks[0];
+    const unsigned n = (unsigned)((*entry)[1] >> COUNT_SHIFT);
+    const uint32_t mask = p->masks[0];
+    ids[0] = (uint32_t)(*entry)[0] & mask, ids[1] = (uint32_t)((*entry)[0] >> p->bits) & mask; /* hardly ever more */
+    if (n <= 2) return;
+    unsigned __int128 all = ((unsigned __int128)(*entry)[1] << 64 | (*entry)[0]) >> p->bits;
+    for (unsigned i = 2; i < n; i++) ids[i] = (uint32_t)(all >>= p->bits) & mask;
 #endif
 }
 
@@ -228,7 +230,7 @@ static unsigned find_short(tables *t, key16 key, uint64_t hash, uint32_t *ids) {
                 }
                 const unsigned n = (unsigned)(found[1] >> COUNT_SHIFT);
                 if (n == SEE_TAIL) return take_tail(t, found[0], (unsigned)(found[1] & 0xFF), ids);
-                return unpack(&t->packing, found, ids), n;
+                return unpack(&t->packing, &found, ids), n;
             }
         if (is_free(&line->key[1])) return 0;
     }

@@ -8,7 +8,7 @@ piece, backtracking, a heap, cuts and cached segments), and which depends on the
 import os
 import random
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import islice, pairwise, product
 
 import numpy as np
 import pytest
@@ -114,6 +114,28 @@ def test_truth_the_same_new_words_again(isa: str, n: int, whole: bool) -> None:
     merges = None if whole else [(b"b", b"c"), (b" ", b"a"), (b"t", b"h"), (b"bc", b"d"), (b"th", b"e"), (b" ", b"the")]
     tok = Tokenizer(spec_of(tokens, merges, whole=whole, pattern="cl100k_base"), isa=isa)
     check(tok, "".join(rng.choice(others) if rng.random() < 0.02 else rng.choice(new) for _ in range(n)).encode())
+
+
+def spread(bits: int, rng: random.Random) -> TokenizerSpec:
+    """Bytes whose ids are anywhere below the largest one of so many bits; larger ones need tokens beside them."""
+    others = [bytes(quad) for quad in islice(product(range(65, 91), repeat=4), 460_000 if bits > 18 else 0)]
+    most = min(2**bits, 2 * (256 + len(others)) + 2**17)  # more are refused
+    ids = [most - 1, *rng.sample(range(most - 1), 255 + len(others))]
+    rng.shuffle(ids)
+    return TokenizerSpec(
+        BPE(Vocab.from_items(dict(zip([*BYTES, *others], ids, strict=True))), None, ignore_merges=True),
+        (Split(PATTERNS["cl100k_base"]),),
+    )
+
+
+@pytest.mark.parametrize("bits", [8, 9, 15, 16, 17, 18, 21])
+def test_truth_any_number_of_ids_of_any_width(isa: str, bits: int) -> None:
+    """Ids are packed by the bits of the largest, as many as fit; other numbers of them lie elsewhere, 16 bits each or 32."""
+    rng = random.Random(bits)
+    tok = Tokenizer(spread(bits, rng), cache_bytes=1 << 18, isa=isa)
+    lengths = [*range(1, 70)] * 2
+    rng.shuffle(lengths)
+    check(tok, b" ".join(bytes(rng.choices(range(97, 123), k=n)) for n in lengths))
 
 
 # Small vocabularies, drawn so that a failure shrinks to the smallest one.
