@@ -128,9 +128,9 @@ def spread(bits: int, rng: random.Random) -> TokenizerSpec:
     )
 
 
-@pytest.mark.parametrize("bits", [8, 9, 15, 16, 17, 18, 21])
+@pytest.mark.parametrize("bits", [8, 9, 15, 16, 17, 18, pytest.param(21, marks=pytest.mark.slow)])
 def test_truth_any_number_of_ids_of_any_width(isa: str, bits: int) -> None:
-    """Ids are packed by the bits of the largest, as many as fit; other numbers of them lie elsewhere, 16 bits each or 32."""
+    """Ids are packed by the bits of the largest, as many as fit; more of them lie elsewhere, 16 bits each or 32."""
     rng = random.Random(bits)
     tok = Tokenizer(spread(bits, rng), cache_bytes=1 << 18, isa=isa)
     lengths = [*range(1, 70)] * 2
