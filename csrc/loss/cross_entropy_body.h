@@ -20,12 +20,13 @@ LF_INLINE void row_float(const lf_cross_entropy *job, lf_float type, size_t row,
     float *e = !pulls ? NULL : type == LF_F32 && !past_cache ? gradient : kept;
     if (hard || job->lse || pulls) {
         const float logit_scale = (float)job->logit_scale;
+        const int beaten = job->correct != NULL;
         if (e)
-            s = smooth ? sum_row(type, x, n, logit_scale, label, e, 1, 0, stretches)
-                       : sum_row(type, x, n, logit_scale, label, e, 0, 1, stretches);
+            s = smooth ? sum_row(type, x, n, logit_scale, label, e, 1, 0, beaten, stretches)
+                       : sum_row(type, x, n, logit_scale, label, e, 0, 1, beaten, stretches);
         else
-            s = smooth ? sum_row(type, x, n, logit_scale, label, NULL, 1, 0, stretches)
-                       : sum_row(type, x, n, logit_scale, label, NULL, 0, 1, stretches);
+            s = smooth ? sum_row(type, x, n, logit_scale, label, NULL, 1, 0, beaten, stretches)
+                       : sum_row(type, x, n, logit_scale, label, NULL, 0, 1, beaten, stretches);
     }
     const double own_d = own_z - s.ref, sum = s.others + exp(own_d), log_sum = log(sum), lse = s.ref + log_sum;
     const double nll = hard ? lf_row_nll(s.others, own_d) : 0.0, weight = hard ? lf_row_weight(job, label) : 0.0;

@@ -22,6 +22,9 @@ LF_INLINE vf v_max(vf a, vf b) { return _mm256_max_ps(a, b); }
 LF_INLINE vf v_if_below(vf a, vf b, vf yes, vf no) {
     return _mm256_blendv_ps(no, yes, _mm256_cmp_ps(a, b, _CMP_LT_OQ));
 }
+LF_INLINE int v_below(vf a, float limit) {
+    return _mm256_movemask_ps(_mm256_cmp_ps(a, v_all(limit), _CMP_LT_OQ)) == 0xff;
+}
 LF_INLINE float v_sum(vf a) {
     __m128 h = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
     h = _mm_add_ps(h, _mm_movehl_ps(h, h));
@@ -49,13 +52,15 @@ LF_INLINE vf v_exp(vf d) {
 }
 
 enum { SHIFTS = 0 };
+static const double FAR = 0.0;
 typedef struct {
     char none;
 } v_origin;
 LF_INLINE double v_origin_near(double ref) { return ref; }
 LF_INLINE v_origin v_origin_at(double ref) { return (v_origin){ref != 0.0}; }
-LF_INLINE vf v_exp_from(vf d, v_origin zero) { return (void)zero, v_exp(d); }
+LF_INLINE vf v_exp_from(vf d, v_origin zero) { return (void)zero, v_exp(_mm256_min_ps(v_all(80.0f), d)); }
 LF_INLINE vf v_add_exp(vf sum, vf d, v_origin zero) { return v_add(sum, v_exp_from(d, zero)); }
+LF_INLINE vf v_no_abyss(vf z) { return z; }
 
 LF_INLINE __m256i v_first(size_t n) {
     return _mm256_cmpgt_epi32(_mm256_set1_epi32(n < LANES ? (int)n : LANES), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));

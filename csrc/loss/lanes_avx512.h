@@ -25,65 +25,67 @@ LF_INLINE vf v_if_below(vf a, vf b, vf yes, vf no) {
 LF_INLINE float v_sum(vf a) { return _mm512_reduce_add_ps(a); }
 LF_INLINE float v_top(vf a) { return _mm512_reduce_max_ps(a); }
 
-/* Half of 2^(j / 32) with j / 32 taken from the exponent again, since j stands in the low bits of what is added to it. */
-static const uint32_t v_powers[32] __attribute__((aligned(64))) = {
-    0x3f000000, 0x3efecd87, 0x3efdaac3, 0x3efc980f, 0x3efb95c2, 0x3efaa43a, 0x3ef9c3d3, 0x3ef8f4f0,
-    0x3ef837f0, 0x3ef78d3a, 0x3ef6f532, 0x3ef67043, 0x3ef5fed7, 0x3ef5a15b, 0x3ef5583f, 0x3ef523f6,
-    0x3ef504f3, 0x3ef4fbaf, 0x3ef508a4, 0x3ef52c4d, 0x3ef5672a, 0x3ef5b9be, 0x3ef6248c, 0x3ef6a81e,
-    0x3ef744fd, 0x3ef7fbb8, 0x3ef8ccdf, 0x3ef9b907, 0x3efac0c7, 0x3efbe4ba, 0x3efd257d, 0x3efe83b3,
+LF_INLINE int v_below(vf a, float limit) { return _mm512_cmp_ps_mask(a, v_all(limit), _CMP_LT_OQ) == 0xffff; }
+
+/* Half of 2^(j / 16). */
+static const float v_halves[16] __attribute__((aligned(64))) = {
+    0x1.000000p-1f, 0x1.0b5586p-1f, 0x1.172b84p-1f, 0x1.2387a6p-1f, 0x1.306fe0p-1f, 0x1.3dea64p-1f,
+    0x1.4bfdaep-1f, 0x1.5ab07ep-1f, 0x1.6a09e6p-1f, 0x1.7a1148p-1f, 0x1.8ace54p-1f, 0x1.9c4918p-1f,
+    0x1.ae89fap-1f, 0x1.c199bep-1f, 0x1.d5818ep-1f, 0x1.ea4afap-1f,
 };
 
-/* A 32nd of ln 2 as a float. References are whole multiples of it: then z - ref need not be computed, since the number
- * of 32nds in z and that in ref are subtracted as integers, at the rounding by `magic`. */
-static const float V_STEP = 0x1.62e43p-6f;
+/* References are whole multiples of ln 2: then z - ref need not be computed, since 2^-n is put into the table. */
+static const float V_LN2 = 0x1.62e43p-1f;
 
 enum { SHIFTS = 1 };
+static const double FAR = 80.0;
 typedef struct {
-    vf magic, lowest;
+    vf halves;
 } v_origin;
 
-LF_INLINE double v_origin_near(double ref) { return rint(ref / V_STEP) * V_STEP; }
+LF_INLINE double v_origin_near(double ref) { return rint(ref / V_LN2) * V_LN2; }
 LF_INLINE v_origin v_origin_at(double ref) {
-    return (v_origin){v_all((float)(0x1.8p23 - rint(ref / V_STEP))), v_all((float)(ref - 87.0))};
+    return (v_origin){_mm512_scalef_ps(_mm512_load_ps(v_halves), v_all((float)-rint(ref / V_LN2)))};
 }
 
-/* With z - ref = n / 32 ln 2 + r: half of 2^(n / 32), r, and whether z is not so far below that the result is 0. n is
- * rounded by the addition of 1.5 * 2^23, less what of it is ref's, after which it stands in the low bits. */
+/* z = n ln 2 + r, where n is a multiple of a 16th: it is rounded by the addition of 1.5 * 2^19, after which its 16ths
+ * stand in the low bits. `half` is half of 2^n, and the last multiplication needs no limits: it ends in 0 or infinity. */
 typedef struct {
     vf half, r;
-    __mmask16 counts;
 } v_split;
 
 LF_INLINE v_split v_split_of(vf z, v_origin from) {
-    vf t = _mm512_fmadd_ps(z, _mm512_set1_ps(46.16624130844683f), from.magic);
-    vf r = _mm512_fmadd_ps(_mm512_sub_ps(t, from.magic), _mm512_set1_ps(-V_STEP), z);
-    __m512i n = _mm512_castps_si512(t);
-    __m512i power = _mm512_permutex2var_epi32(_mm512_load_si512(v_powers), n, _mm512_load_si512(v_powers + 16));
-    vf half = _mm512_castsi512_ps(_mm512_add_epi32(power, _mm512_slli_epi32(n, 18)));
-    return (v_split){half, r, _mm512_cmp_ps_mask(z, from.lowest, _CMP_NLT_UQ)};
+    const vf magic = v_all(0x1.8p19f);
+    vf t = _mm512_fmadd_ps(z, v_all(1.44269504f), magic), n = _mm512_sub_ps(t, magic);
+    vf half = _mm512_scalef_ps(_mm512_permutexvar_ps(_mm512_castps_si512(t), from.halves), n);
+    return (v_split){half, _mm512_fmadd_ps(n, v_all(-V_LN2), z)};
 }
 
-/* 2 * exp(r) = 2 + 2 r + r^2 with the cubic term spread over the linear one, as a square: (1 + r)^2 + 1. */
+/* 2 * exp(r) = 2 + 2 r + r^2 with the cubic term spread over the linear one, as a square: (c + r)^2 + 2 - c^2. */
 LF_INLINE vf v_twice_exp(vf r) {
-    vf u = _mm512_add_ps(r, _mm512_set1_ps(1.00001466f));
-    return _mm512_fmadd_ps(u, u, _mm512_set1_ps(0.99997068f));
+    vf u = _mm512_add_ps(r, v_all(1.0000587f));
+    return _mm512_fmadd_ps(u, u, v_all(0.9998827f));
 }
 
 LF_INLINE vf v_exp_from(vf z, v_origin from) {
     v_split s = v_split_of(z, from);
-    return _mm512_maskz_mul_ps(s.counts, s.half, v_twice_exp(s.r));
+    return _mm512_mul_ps(s.half, v_twice_exp(s.r));
 }
 
 LF_INLINE vf v_add_exp(vf sum, vf z, v_origin from) {
     v_split s = v_split_of(z, from);
-    return _mm512_mask3_fmadd_ps(s.half, v_twice_exp(s.r), sum, s.counts);
+    return _mm512_fmadd_ps(s.half, v_twice_exp(s.r), sum);
 }
 
-/* One instruction more, and half the error: nothing is lost beside the 1 of 1 + r. */
+/* The second operand is the result where one is no number. */
+LF_INLINE vf v_no_abyss(vf z) { return _mm512_max_ps(v_all(-1000.0f), z); }
+
+/* Two instructions more: the cubic term, and nothing is lost beside the 1 of 1 + r. */
 LF_INLINE vf v_exp(vf d) {
-    v_split s = v_split_of(d, v_origin_at(0.0));
-    vf power = _mm512_add_ps(s.half, s.half), q = _mm512_fmadd_ps(s.r, _mm512_set1_ps(0.5f), v_all(1.00001466f));
-    return _mm512_maskz_fmadd_ps(s.counts, _mm512_mul_ps(power, s.r), q, power);
+    v_split s = v_split_of(v_no_abyss(d), v_origin_at(0.0));
+    vf power = _mm512_add_ps(s.half, s.half), q = _mm512_fmadd_ps(s.r, v_all(1.66666667e-1f), v_all(0.5f));
+    q = _mm512_fmadd_ps(q, s.r, v_all(1.0f));
+    return _mm512_fmadd_ps(_mm512_mul_ps(power, s.r), q, power);
 }
 
 LF_INLINE __mmask16 v_first(size_t n) { return n >= LANES ? 0xffff : (__mmask16)((1u << n) - 1); }

@@ -1,7 +1,7 @@
 /* lanes_generic.h - what cross_entropy_body.h and softmax_body.h need of a vector of floats, in portable C: vectors of
  * four, which every 64-bit processor has. lanes_avx2.h and lanes_avx512.h say the same with wider ones.
  *
- * Exactness: v_exp is within 2 ulp of exp(d) for -87 <= d <= 80, 0 below -87, NaN of a NaN. */
+ * Exactness: v_exp is within 2 ulp of exp(d) for -87 <= d <= 80, 0 or nearly so below -87, NaN of a NaN. */
 #ifndef LF_LOSS_LANES_H
 #define LF_LOSS_LANES_H
 
@@ -32,6 +32,9 @@ LF_INLINE vf v_if_below(vf a, vf b, vf yes, vf no) {
 /* The greater, and b where a is no number. */
 LF_INLINE vf v_max(vf a, vf b) { return v_if_below(b, a, a, b); }
 
+/* Whether all lanes are. */
+LF_INLINE int v_below(vf a, float limit) { return a[0] < limit && a[1] < limit && a[2] < limit && a[3] < limit; }
+
 /* All lanes in one. */
 LF_INLINE float v_sum(vf a) { return (a[0] + a[2]) + (a[1] + a[3]); }
 LF_INLINE float v_top(vf a) {
@@ -55,15 +58,18 @@ LF_INLINE vf v_exp(vf d) {
 }
 
 /* exp(z - ref), and the same added to a sum, where SHIFTS says that a machine leaves out that subtraction: for the reference
- * that v_origin_near makes of another. Where it does not, z - ref is given for z, and 0 for ref. */
+ * that v_origin_near makes of another, up to FAR. Where it does not, z - ref is given for z, and 0 for ref. Far above ref the
+ * result is some number beyond e^79, or infinity. Of -inf it may be NaN: v_no_abyss makes a number of it of which it is 0. */
 enum { SHIFTS = 0 };
+static const double FAR = 0.0;
 typedef struct {
     char none;
 } v_origin;
 LF_INLINE double v_origin_near(double ref) { return ref; }
 LF_INLINE v_origin v_origin_at(double ref) { return (v_origin){ref != 0.0}; }
-LF_INLINE vf v_exp_from(vf d, v_origin zero) { return (void)zero, v_exp(d); }
+LF_INLINE vf v_exp_from(vf d, v_origin zero) { return (void)zero, v_exp(v_if_below(v_all(80.0f), d, v_all(80.0f), d)); }
 LF_INLINE vf v_add_exp(vf sum, vf d, v_origin zero) { return v_add(sum, v_exp_from(d, zero)); }
+LF_INLINE vf v_no_abyss(vf z) { return z; }
 
 /* LANES elements from the i-th on; or n of them, the other lanes being `fill`. */
 LF_INLINE vf v_load(lf_float type, const void *p, size_t i) {

@@ -58,7 +58,7 @@ LF_INLINE void forward(const lf_softmax *job, lf_float type, const void *x, void
                        stretch *stretches) {
     const size_t n = job->n_classes;
     if (job->log) {
-        row_sums s = sum_row(type, x, n, 1.0f, n, NULL, 0, 0, stretches);
+        row_sums s = sum_row(type, x, n, 1.0f, n, NULL, 0, 0, 0, stretches);
         double log_sum = log(s.others);
         if (!(s.others > 0.0)) {
             fill(type, out, n, NAN);
@@ -71,7 +71,7 @@ LF_INLINE void forward(const lf_softmax *job, lf_float type, const void *x, void
         return;
     }
     float *e = type == LF_F32 ? (float *)out : kept;
-    row_sums s = sum_row(type, x, n, 1.0f, n, e, 0, 0, stretches);
+    row_sums s = sum_row(type, x, n, 1.0f, n, e, 0, 0, 0, stretches);
     if (!(s.others > 0.0)) {
         fill(type, out, n, NAN);
         return;
