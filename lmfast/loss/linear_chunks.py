@@ -10,10 +10,14 @@ A 16-bit d_weight on the CPU would need a float32 sum of twice its size beside i
 second pass takes the classes in parts instead, all rows at once: it makes the part's logits anew, turns them into
 their gradient by the log-sum-exp that is known by now, and writes the part of d_weight once. It is a fourth product
 instead of a float32 sum that passes through memory for each chunk: less memory, and no more time.
+
+What the first pass has made of as many rows as there are hidden features is not made anew: the memory of d_weight,
+which is not written before the second pass, has room for the gradient of just so many rows of logits.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -104,6 +108,7 @@ class Head:
         in_parts = with_weight and size < n_rows and self.weight.element_size() == 2 and not self.hidden.is_cuda
         d_weight = _WeightGradient(self.weight, -(-n_rows // size)) if with_weight and not in_parts else None
         own_logits = self.hidden.new_zeros(n_rows) if in_parts else None
+        parts = _Parts(self.weight, n_rows, self.budget) if in_parts else None
         names = ("lse", *want) if in_parts and "lse" not in want else want
         buffer = self.hidden.new_empty(min(size, n_rows), n_classes)
         buffer = buffer if buffer.is_cuda else new_like(buffer)
@@ -122,16 +127,19 @@ class Head:
                 continue
             if d_weight is not None:
                 d_weight.add(logits, hidden)
+            if parts is not None:
+                parts.keep(logits, start)
             if d_bias is not None:
                 d_bias += logits.sum(0, dtype=wide)
             if d_hidden is not None and kept is None:
                 torch.mm(logits, self.weight, out=d_hidden[part])
             elif d_hidden is not None:
                 d_hidden[part] = torch.mm(logits, self.weight)
-        if own_logits is not None:
+        if parts is not None:
             assert upstream is not None
+            assert own_logits is not None
             del buffer, logits
-            whole_weight = self._in_parts(kept, own_logits, found["lse"], upstream)
+            whole_weight = self._in_parts(parts, kept, own_logits, found["lse"], upstream)
         else:
             whole_weight = None if d_weight is None else d_weight.total()
         return Results(
@@ -187,15 +195,21 @@ class Head:
         return torch.where((target >= 0) & (target < self.weight.shape[0]), target, 0)
 
     def _in_parts(
-        self, kept: torch.Tensor | None, own_logits: torch.Tensor, lse: torch.Tensor, upstream: Upstream
+        self,
+        parts: _Parts,
+        kept: torch.Tensor | None,
+        own_logits: torch.Tensor,
+        lse: torch.Tensor,
+        upstream: Upstream,
     ) -> torch.Tensor:
         """d_weight, some classes at once of all rows that are kept, whose log-sum-exp is `lse`.
 
         A product of another shape may round a logit the other way. The label's is put in as it was: where p -> 1, a
         unit of bfloat16 would be more than all that is left of its gradient.
         """
-        rows: Any = slice(None) if kept is None else kept
-        hidden, target, lse = self.hidden[rows], self.target[rows], lse[rows]
+        all_hidden = self.hidden if kept is None else self.hidden[kept]
+        rows: Any = slice(parts.n_kept, None) if kept is None else kept[parts.n_kept :]
+        hidden, target, lse, own_logits = self.hidden[rows], self.target[rows], lse[rows], own_logits[parts.n_kept :]
         scale, row_scale, d_lse, d_logprob = (d if d is None or not d.dim() else d[rows] for d in upstream)
         counts = self._counts()[rows]
         bad = counts & (self._inside(target) != target)
@@ -204,32 +218,29 @@ class Head:
         d_loss = torch.where(bad, torch.nan, d_loss)
         d_lse = lse.new_zeros(()) if d_lse is None else d_lse
         d_logprob = lse.new_zeros(()) if d_logprob is None else torch.where(counts, d_logprob, 0.0)
-        n_rows, n_classes = target.shape[0], self.weight.shape[0]
+        n_classes = self.weight.shape[0]
         weights = None if self.class_weight is None else self.class_weight.to(torch.float64)
 
-        width = max(FEWEST_CLASSES, self.budget // max(1, n_rows * hidden.element_size()) // 64 * 64)
-        d_weight = new_like(self.weight)
-        buffer = new_like(hidden.new_empty(n_rows * min(width, n_classes)))
-        for start in range(0, n_classes, width):
-            shard = Shard(start, min(width, n_classes - start), n_classes, weights)
-            classes = slice(start, start + shard.width)
-            logits = buffer[: n_rows * shard.width].view(n_rows, shard.width)
-            self._product(hidden, logits, classes)
-            labels, mine = shard.labels(target, counts)
-            here = mine.nonzero()[:, 0]
-            logits[here, labels[here]] = own_logits[here]
-            # Rows that do not count are here for their lse alone; a label that is ignored would take that away.
-            labels = torch.where(counts, labels, 0)
-            smooth = self.options.label_smoothing > 0.0
-            part = Rows(logits, labels, shard.own_weight if smooth else None, shard.options(self.options))
-            own_lse = torch.from_numpy(part.run(("lse",)).lse)
-            label_weight = shard.label_weight(target)
-            factors = shard.factors(self.options, mine, label_weight, own_lse, lse, d_loss, d_lse, d_logprob)
-            given = (f.contiguous().numpy() for f in factors)
-            names = ("row_scale", "d_lse", "d_logprob")
-            part.run((), gradient=logits, **dict(zip(names, given, strict=True)))
-            torch.mm(logits.T, hidden, out=d_weight[classes])
-        return d_weight
+        for classes, gradient in parts.each():
+            shard = Shard(classes.start, classes.stop - classes.start, n_classes, weights)
+            logits = gradient[parts.n_kept :]
+            if len(logits):
+                self._product(hidden, logits, classes)
+                labels, mine = shard.labels(target, counts)
+                here = mine.nonzero()[:, 0]
+                logits[here, labels[here]] = own_logits[here]
+                # Rows that do not count are here for their lse alone; a label that is ignored would take that away.
+                labels = torch.where(counts, labels, 0)
+                smooth = self.options.label_smoothing > 0.0
+                part = Rows(logits, labels, shard.own_weight if smooth else None, shard.options(self.options))
+                own_lse = torch.from_numpy(part.run(("lse",)).lse)
+                label_weight = shard.label_weight(target)
+                factors = shard.factors(self.options, mine, label_weight, own_lse, lse, d_loss, d_lse, d_logprob)
+                given = (f.contiguous().numpy() for f in factors)
+                names = ("row_scale", "d_lse", "d_logprob")
+                part.run((), gradient=logits, **dict(zip(names, given, strict=True)))
+            torch.mm(gradient.T, all_hidden, out=parts.d_weight[classes])
+        return parts.d_weight
 
     def _rows(
         self, logits: torch.Tensor, part: Any, want: tuple[str, ...], upstream: Upstream | None
@@ -257,6 +268,41 @@ class Head:
         factors["scale"] = 1.0 if scale is None else float(scale)
         results = rows.run(want, gradient=gradient, **factors)
         return {name: torch.from_numpy(getattr(results, name)) for name in want}
+
+
+class _Parts:
+    """d_weight [V, H] as it is made, some classes at once of all rows; until then it keeps the gradient of some rows.
+
+    The part of classes a to b has room for (b - a) * H numbers, which are the gradient of H rows by those classes.
+    """
+
+    def __init__(self, weight: torch.Tensor, n_rows: int, budget: int):
+        n_classes, n_features = weight.shape
+        width = max(FEWEST_CLASSES, budget // max(1, n_rows * weight.element_size()) // 64 * 64)
+        self.d_weight = new_like(weight)
+        self.n_rows, self.n_kept = n_rows, min(n_rows, n_features)
+        self.classes = [slice(a, min(a + width, n_classes)) for a in range(0, n_classes, width)]
+
+    def _room(self, classes: slice) -> torch.Tensor:
+        """Where the gradient of the rows that are kept stands."""
+        width = classes.stop - classes.start
+        return self.d_weight[classes].view(-1)[: self.n_kept * width].view(self.n_kept, width)
+
+    def keep(self, gradient: torch.Tensor, start: int) -> None:
+        """The gradient [chunk, V] of the rows from `start` on, of those that there is room for."""
+        n = min(len(gradient), self.n_kept - start)
+        for classes in self.classes if n > 0 else ():
+            self._room(classes)[start : start + n] = gradient[:n, classes]
+
+    def each(self) -> Iterator[tuple[slice, torch.Tensor]]:
+        """The classes of each part, and [N, width] for the gradient of all rows by them, of which some have theirs."""
+        widest = self.classes[0].stop
+        buffer = new_like(self.d_weight.new_empty(self.n_rows * widest))
+        for classes in self.classes:
+            width = classes.stop - classes.start
+            gradient = buffer[: self.n_rows * width].view(self.n_rows, width)
+            gradient[: self.n_kept] = self._room(classes)
+            yield classes, gradient
 
 
 class _WeightGradient:

@@ -331,14 +331,15 @@ def test_unit_docstring() -> None:
         assert not result.failed
 
 
+@pytest.mark.parametrize(("h", "length"), [(64, 0.3), (16, 1.5)])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
-def test_truth_nearly_certain_rows_in_parts(dtype: Any, rng: np.random.Generator) -> None:
-    """The second pass over the classes makes the logits anew; where p -> 1 the label's gradient keeps its digits."""
-    n, h, v = 40, 64, 900
+def test_truth_nearly_certain_rows_in_parts(dtype: Any, h: int, length: float, rng: np.random.Generator) -> None:
+    """Of more than h rows the second pass makes the logits anew; where p -> 1 the label's gradient keeps its digits."""
+    n, v = 40, 900
     hidden = torch.from_numpy(rng.standard_normal((n, h))).to(dtype)
     target = torch.from_numpy(rng.permutation(v)[:n])
     weight = torch.from_numpy(rng.standard_normal((v, h)) * 0.1)
-    weight[target] = 0.3 * hidden.double()
+    weight[target] = length * hidden.double()
     weight = weight.to(dtype).requires_grad_()
     logits = torch.nn.functional.linear(hidden, weight).double()
     rows = reference.cross_entropy_rows(logits.detach().numpy(), target.numpy())
