@@ -1,10 +1,10 @@
 /* exp_row.h - the sum of e^z over a row that is read once, and a second sweep over what was kept of it.
  *
  * Exponentials are taken of d = z - ref, where the reference need not be the largest logit: it is the largest of the first
- * block and the label's, and stays that until a sum grows beyond LIMIT. Then the sweep stops; the reference is
- * raised, what is summed so far is scaled down, and the sweep goes on from there. So nearly every row has one reference, each
- * element is raised to e once, and nothing is asked of an element but its exponential: neither whether it is the largest so
- * far, nor whether it is -inf, of which a sum is NaN, so that the sweep stops, too, and goes on with care.
+ * block and the label's, and stays that until a sum grows beyond LIMIT. Then the sweep stops; the reference is raised, what is
+ * summed so far is scaled down, and the sweep goes on from there. So nearly every row has one reference, each element is
+ * raised to e once, and nothing is asked of an element but its exponential: neither whether it is the largest so far, nor
+ * whether it is -inf, of which a sum is NaN, so that the sweep stops, too, and goes on with care.
  *
  *     for the gradient, exp(d) is kept - over the logits, in the gradient's place or in scratch - with the stretches
  *     |  block 0  |  block 1  |  block 2  |  block 3  | ...      of the row that have one reference:
@@ -65,15 +65,18 @@ LF_INLINE void put_group(lf_float type, void *out, size_t i, const group *g, siz
     for (size_t k = 0; k < n; k += LANES) v_store_part(type, out, i + k, v_load(type, g->bytes, k), n - k);
 }
 
-/* Into the second cache, which can wait for more lines at a time than the first; into the first where work and not memory
- * limits, so that nothing waits for the second. The address is a number, for it may lie past the end of what x points into. */
+/* Into the second cache, which can wait for more lines at a time than the first, and later into the first; at once where work
+ * and not memory limits. The address is a number, for it may lie past the end of what x points into. */
 LF_INLINE void prefetch(lf_float type, const void *x, size_t i, int keeps) {
     const size_t size = lf_float_size(type);
     const uintptr_t here = (uintptr_t)x + i * size, at = here + BYTES_AHEAD / 4 * size;
     for (size_t k = 0; k < STEP * size; k += 64) {
-        if (type == LF_F32) __builtin_prefetch((const void *)(here + BYTES_NEAR + k), 0, 3);
-        if (type == LF_F32 || keeps) __builtin_prefetch((const void *)(at + k), 0, 2);
-        else __builtin_prefetch((const void *)(at + k), 0, 3);
+        if (type != LF_F32 && !keeps) {
+            __builtin_prefetch((const void *)(at + k), 0, 3);
+            continue;
+        }
+        __builtin_prefetch((const void *)(here + BYTES_NEAR / 4 * size + k), 0, 3);
+        __builtin_prefetch((const void *)(at + k), 0, 2);
     }
 }
 
