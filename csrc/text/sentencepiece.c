@@ -58,7 +58,8 @@ static lf_status build_unigram(lf_sp *m, size_t *where) {
         m->piece_scores[id] = score;
         m->sums[id] = in_text(m, id) ? (float)score : 0;
     }
-    m->unigram.scores = m->piece_scores;
+    m->piece_scores[parts->n_ids] = -INFINITY;
+    m->unigram.scores = m->piece_scores, m->unigram.n_ids = parts->n_ids;
     m->unigram.unknown = narrow ? (float)least - 10.0f : least - 10.0;
     m->unigram.rule = parts->rule;
     if (parts->unknown_id != LF_SP_NO_ID) m->sums[parts->unknown_id] = (float)m->unigram.unknown;
@@ -185,6 +186,7 @@ static lf_status note_characters(lf_sp *m) {
         *alone |= (uint64_t)(entry == (LF_CHARACTER_PLAIN | LF_CHARACTER_ALONE)) << c % 64;
         if (c < 0x800) m->letters_2[c / 64] |= (uint64_t)(entry == LF_CHARACTER_PLAIN) << c % 64;
     }
+    for (unsigned i = 0; i < 32 && !m->has_symbols; i++) m->normalizer.plain_2[i] = m->alone_2[i] | m->letters_2[i];
     return LF_OK;
 }
 
@@ -230,7 +232,7 @@ static void find_growth(lf_sp *m) {
 static lf_status build(lf_sp *m, size_t *where) {
     const lf_sp_parts *parts = &m->parts;
     m->float_scores = malloc((size_t)parts->n_ids * sizeof *m->float_scores + 1);
-    m->piece_scores = malloc((size_t)parts->n_ids * sizeof *m->piece_scores + 1);
+    m->piece_scores = malloc(((size_t)parts->n_ids + 1) * sizeof *m->piece_scores);
     m->sums = calloc((size_t)parts->n_ids + 1, sizeof *m->sums);
     if (!m->float_scores || !m->piece_scores || !m->sums) return LF_ENOMEM;
     lf_status status = find_bytes(m, where);

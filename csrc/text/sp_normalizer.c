@@ -16,9 +16,12 @@ void lf_sp_normalizer_init(lf_sp_normalizer *z, const lf_charsmap *charsmap, con
     memcpy(z->marker, options.escape_whitespaces ? "\xE2\x96\x81" : " ", z->n_marker);
     for (unsigned b = 0; b < 128; b++) {
         uint64_t node = symbols ? symbols->root : 0;
-        z->plain[b] =
-            b != ' ' && !(charsmap && charsmap->begins[b]) && !(symbols && lf_unit_step(symbols, &node, (uint8_t)b));
+        const uint8_t byte = (uint8_t)b, *to;
+        if (b == ' ' || (symbols && lf_unit_step(symbols, &node, byte))) continue;
+        if (!charsmap || !charsmap->begins[b]) z->plain[b] = 2;
+        else z->plain[b] = !lf_charsmap_match(charsmap, &byte, 1, &to);
     }
+    if (charsmap) memcpy(z->inside, charsmap->inside, sizeof z->inside);
 }
 
 /* Room for n more bytes. */
@@ -56,6 +59,28 @@ static int append_plain(lf_sp_text *out, const uint8_t *p, size_t n, size_t orig
     return 1;
 }
 
+/* Where the characters that stay as they are end, from `at` on. */
+static size_t plain_end(const lf_sp_normalizer *z, const uint8_t *text, size_t n, size_t at) {
+    while (at < n) {
+        const uint8_t byte = text[at];
+        size_t next = at + 1;
+        if (LF_UNLIKELY(byte >= 0x80)) {
+            uint32_t c;
+            if (!z->charsmap && !z->symbols) { /* without rules all that are well-formed stay */
+                next = at + lf_utf8_read(text + at, text + n, &c);
+                if (c == LF_NO_CHARACTER) break;
+                at = next;
+                continue;
+            }
+            if ((byte & 0xE0) != 0xC0 || next == n || (text[next] ^ 0x80u) > 63) break;
+            if (!(z->plain_2[byte & 31] >> (text[next++] & 63) & 1)) break;
+        } else if (!z->plain[byte]) break;
+        if (next < n && z->plain[byte] < 2 && z->inside[text[next]]) break;
+        at = next;
+    }
+    return at;
+}
+
 /* What a text begins with and what becomes of it. Returns the bytes it takes from the text. */
 static size_t next_step(const lf_sp_normalizer *z, const uint8_t *p, size_t n, const uint8_t **to, size_t *n_to) {
     size_t taken = z->symbols ? lf_sp_symbol(z->symbols, p, n) : 0;
@@ -79,25 +104,15 @@ lf_status lf_sp_mark(const lf_sp_normalizer *z, size_t at, lf_sp_text *out) {
 lf_status lf_sp_normalize_part(const lf_sp_normalizer *z, const uint8_t *text, size_t n, size_t at, int *after_space,
                                lf_sp_text *out) {
     for (size_t i = 0; i < n;) {
-        size_t run = i, n_to;
-        for (uint32_t c; run < n;) {
-            if (LF_LIKELY(z->plain[text[run]])) {
-                run++;
-                continue;
-            }
-            if (text[run] < 0x80 || z->charsmap || z->symbols) break;
-            const unsigned width = lf_utf8_read(text + run, text + n, &c); /* without rules characters stay too */
-            if (c == LF_NO_CHARACTER) break;
-            run += width;
-        }
+        const size_t run = plain_end(z, text, n, i);
         if (run > i) {
             if (!append_plain(out, text + i, run - i, at + i)) return LF_ENOMEM;
             *after_space = 0, i = run;
             continue;
         }
         const uint8_t *to;
+        size_t skip = 0, n_to;
         const size_t taken = next_step(z, text + i, n - i, &to, &n_to);
-        size_t skip = 0;
         while (*after_space && skip < n_to && to[skip] == ' ') skip++;
         if (!reserve(out, z->n_marker * n_to)) return LF_ENOMEM;
         for (size_t k = skip; k < n_to; k++)

@@ -21,9 +21,13 @@ typedef struct {
     const lf_charsmap *charsmap;    /* NULL: no rules */
     const lf_double_array *symbols; /* NULL: no user-defined symbols */
     lf_sp_options options;
-    uint8_t marker[3];  /* what a space becomes ... */
-    size_t n_marker;    /* ... and its bytes, 1 or 3 */
-    uint8_t plain[256]; /* bytes that stay as they are, whatever follows */
+    uint8_t marker[3];   /* what a space becomes ... */
+    size_t n_marker;     /* ... and its bytes, 1 or 3 */
+    uint8_t plain[256];  /* bytes that stay as they are: 2, whatever follows; 1, where no byte of `inside` does */
+    uint8_t inside[256]; /* some rule has this byte behind its first */
+    /* By the first byte of a character of two, bits of those that stay as they are where no byte of `inside` follows. The
+     * owner may set them; at first none is. */
+    uint64_t plain_2[32];
 } lf_sp_normalizer;
 
 /* A text that grows, and where each byte of it comes from. Begins as zeros; `origins` only where `traced`. */

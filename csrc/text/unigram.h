@@ -29,15 +29,16 @@ typedef enum { LF_RULE_SENTENCEPIECE, LF_RULE_TOKENIZERS } lf_unigram_rule;
 
 typedef struct {
     lf_double_array pieces; /* values are ids */
-    const double *scores;   /* by id, user-defined pieces as the rule scores them */
-    double unknown;         /* the score of an unknown character */
+    const double *scores;   /* by id, user-defined pieces as the rule scores them; scores[n_ids] is -INFINITY */
+    uint32_t n_ids;
+    double unknown; /* the score of an unknown character, which is less than that of any piece but a user-defined one */
     lf_unigram_rule rule;
 } lf_unigram;
 
 /* The best path to a place in the text: its sum, and its last piece by length and id. */
 typedef struct {
-    double second; /* the sum of the next best path */
     double score;
+    double second;   /* the sum of the next best path; lf_unigram_word */
     uint32_t length; /* 0: no path leads here */
     uint32_t id;     /* LF_PIECE_UNKNOWN: one unknown character */
 } lf_unigram_node;
