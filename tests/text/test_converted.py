@@ -19,6 +19,7 @@ import lmfast
 from lmfast.text import formats
 from lmfast.text._converted import UnigramEngine
 from lmfast.text.converted_unigram import ConvertedUnigram
+from lmfast.text.formats import huggingface
 from lmfast.text.pipeline import Pipeline
 
 BRIEF = os.environ.get("LMFAST_TEST_BRIEF") == "1"
@@ -232,7 +233,7 @@ def test_truth_bytes(t5: Any, text: bytes) -> None:
 
 @cache
 def _of_bytes(file: str) -> lmfast.Tokenizer:
-    return lmfast.Tokenizer(formats.huggingface.read_bytes(file.encode(), where="x"))
+    return lmfast.Tokenizer(huggingface.read_bytes(file.encode(), where="x"))
 
 
 FORM_PARTS = "aeoéèộẹ\u0323\u0331\u0304\u0301\u0344\u0345ñ한ᄒ\u1161\u11a8ﬁ①ﷺÅ\u212b\u09c7\u09beﬃ\u0f73\u0f71\u1e9b"

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 import lmfast
 from lmfast.text import formats
+from lmfast.text.formats import huggingface
 from lmfast.text.pipeline import Pipeline
 from lmfast.text.spec import TokenizerSpec
 
@@ -582,14 +583,12 @@ def test_unit_spec_refuses_what_it_cannot_do() -> None:
     document = json.loads(small("unigram"))
     document["normalizer"] = {"type": "Magic"}
     with pytest.raises(lmfast.TokenizerFileError, match=r"normalizer: type 'Magic' is not supported"):
-        formats.huggingface.read_bytes(json.dumps(document).encode(), where="x")
+        huggingface.read_bytes(json.dumps(document).encode(), where="x")
 
 
 def test_unit_specs_of_all_families_compare_by_contents() -> None:
-    specs: list[TokenizerSpec] = [
-        formats.huggingface.read_bytes(small(name), where="x", name=name) for name in MODELS_OF_FILES
-    ]
-    again = [formats.huggingface.read_bytes(small(name), where="y") for name in MODELS_OF_FILES]
+    specs: list[TokenizerSpec] = [huggingface.read_bytes(small(name), where="x", name=name) for name in MODELS_OF_FILES]
+    again = [huggingface.read_bytes(small(name), where="y") for name in MODELS_OF_FILES]
     assert specs == again
     assert len({spec.fingerprint for spec in specs}) == len(specs)
     assert [hash(spec) for spec in pickle.loads(pickle.dumps(specs))] == [hash(spec) for spec in again]
