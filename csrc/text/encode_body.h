@@ -556,7 +556,8 @@ static void seed(lf_text_workspace *w, size_t from, size_t to) {
         }
 }
 
-/* First the pages of the first table are made, then tokens are put in; threads that share the tables each take the next step. */
+/* First the pages of the first table are made, then tokens are put in; threads that share the tables each take the next
+ * step. */
 static void workspace_prepare(lf_text_workspace *w) {
     enum { SOME = 1 << 13 };
     const tables *t = &w->tables;

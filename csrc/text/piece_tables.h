@@ -1,5 +1,5 @@
-/* piece_tables.h - pieces and the ids they are known to have: two tables and a ring of fixed size; encode.h draws them. Included by
- * encode_body.h, since keys and hashes are made with the registers of the instruction set.
+/* piece_tables.h - pieces and the ids they are known to have: two tables and a ring of fixed size; encode.h draws them.
+ * Included by encode_body.h, since keys and hashes are made with the registers of the instruction set.
  *
  * The threads of one call share them, and nobody waits. A place in a table goes through these states, told by its tag, the
  * word that has the length; each change of a tag is one atomic step, so one thread makes it:

@@ -63,8 +63,8 @@ class Tokenizer(_text.Encoder):
     """A tokenizer compiled from a `TokenizerSpec`.
 
     Immutable: threads share it freely, it survives `fork`, pickles by its spec and is equal to, and hashes as, any
-    tokenizer with the same contents. `cache_bytes` bounds the piece cache of each call that encodes at the same time, by
-    default 32 MB; the threads of one call (`encode_batch`, `encode_files`, `count_batch`) share it. The memory of a
+    tokenizer with the same contents. `cache_bytes` bounds the piece cache of each call that encodes at the same time,
+    by default 32 MB; the threads of one call (`encode_batch`, `encode_files`, `count_batch`) share it. The memory of a
     tokenizer is that for each call, the vocabulary (15 MB for the 100,000 tokens of cl100k) and 2 MB for each thread,
     whatever the text. Tables of less than 16 MB make English slower; text in many scripts profits from 32 MB.
 
