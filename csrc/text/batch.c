@@ -271,7 +271,8 @@ lf_status lf_batch_find(lf_batch *b, lf_part *part, int at_end) {
         part->start = part->searched += b->n_mark;
         b->n_documents++, b->next++, b->from = 0;
     }
-    if (n == part->bytes_room && !bytes_for(&part->bytes, &part->bytes_room, 2 * n)) return LF_ENOMEM;
+    if (n == part->bytes_room && part->n_texts == 0 && !bytes_for(&part->bytes, &part->bytes_room, 2 * n))
+        return LF_ENOMEM;
     if (at_end) {
         if (part->start < n || b->n_documents == 0) {
             if (!add_text(part, n)) return LF_ENOMEM;

@@ -27,7 +27,7 @@
 
 enum {
     LF_BATCH_PART = 1 << 17, /* characters, or bytes, of a part, if texts can be cut so */
-    LF_BATCH_READ = 1 << 19, /* the same of files: while one thread reads, others wait */
+    LF_BATCH_READ = 1 << 17, /* the same of files */
 };
 
 /* UTF-8, or the characters of a Python str that are still to be transcoded (width > 0). */

@@ -20,7 +20,8 @@
  * whole story.
  *
  * Exactness: the ids of split.h, bpe.h and added.h. Memory: the workspace's tables and the caller's ids, nothing that
- * grows with the number of distinct pieces. Threads: a workspace belongs to one thread at a time, all else is shared. */
+ * grows with the number of distinct pieces. Threads: a workspace belongs to one thread at a time, all else is shared, the
+ * tables too where threads work on one batch (piece_tables.h says how). */
 #ifndef LF_TEXT_ENCODE_H
 #define LF_TEXT_ENCODE_H
 
@@ -50,7 +51,16 @@ typedef struct {
     lf_isa isa;
     /* A workspace for one tokenizer, with tables of `cache_bytes` bytes. */
     lf_status (*workspace_new)(lf_text_workspace **w, const lf_text *text, size_t cache_bytes);
+    /* One with the tables of another, of no use without it. */
+    lf_status (*workspace_join)(lf_text_workspace **w, const lf_text_workspace *owner);
+    /* Puts into new tables what can be known before any text: quick where that has been done. */
+    void (*workspace_prepare)(lf_text_workspace *w);
     void (*workspace_free)(lf_text_workspace *w);
+    /* Threads whose workspaces have the same tables enter before they use them side by side, pause between two texts and
+     * leave in the end; one at a time calls these. While nobody has entered, one of the workspaces may be used. */
+    void (*workspace_enter)(lf_text_workspace *w);
+    void (*workspace_pause)(lf_text_workspace *w);
+    void (*workspace_leave)(lf_text_workspace *w);
     /* The ids of one document. `ids` has room for lf_text_bound(text, n). */
     lf_status (*encode)(lf_text_workspace *w, const uint8_t *document, size_t n, lf_allowed allowed, uint32_t *ids,
                         size_t *n_ids);

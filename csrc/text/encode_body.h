@@ -37,6 +37,7 @@ typedef struct {
 struct lf_text_workspace {
     const lf_text *text;
     tables tables;
+    int joined;          /* the tables are another workspace's */
     lf_status status;    /* set where memory ran out */
     uint8_t *normalized; /* these grow to what a text needs */
     lf_bpe_scratch scratch;
@@ -305,7 +306,7 @@ static inline const packed *probe(const short_line *line, const key16 *key) {
 #endif
     return at ? (const packed *)((const uint8_t *)line + at) : NULL;
 #else
-    const int first = same16(line->key[0], *key), second = same16(line->key[1], *key);
+    const int first = has_key(&line->key[0], *key), second = has_key(&line->key[1], *key);
     return first | second ? &line->ids[second] : NULL;
 #endif
 }
@@ -533,23 +534,19 @@ static lf_status encode_pieces(lf_text_workspace *w, const uint8_t *bytes, const
     return finish(w, n, n_ids);
 }
 
-/* Puts tokens into the tables before they are asked for: each that forms is its own id, with no need to merge. Those that
- * begin with a small letter are left out: they hardly ever are whole pieces, and the tables have better use. */
-static void seed(lf_text_workspace *w) {
+/* Tokens [from, to) are put into the tables before they are asked for: each that forms is its own id, with no need to merge.
+ * Those that begin with a small letter are left out: they hardly ever are whole pieces, and the tables have better use. */
+static void seed(lf_text_workspace *w, size_t from, size_t to) {
     const lf_bpe *m = w->text->model;
     const uint8_t *end = m->blob + m->offsets[m->n_tokens];
     enum { AHEAD = 16 }; /* tokens between fetching a line and writing to it */
-    for (uint32_t t = 0; t < m->n_tokens + AHEAD; t++)
+    for (size_t t = from; t < to + AHEAD; t++)
         for (int write = 0; write < 2; write++) {
-            const uint32_t k = t - (write ? AHEAD : 0);
-            if (k >= m->n_tokens) continue; /* before the first one too */
+            const size_t k = t - (write ? AHEAD : 0);
+            if (k < from || k >= to || k > t) continue;
             const uint8_t *p = m->blob + m->offsets[k];
             const size_t n = (size_t)(m->offsets[k + 1] - m->offsets[k]);
-            if (!write && !lf_bpe_forms(m, k)) {
-                const size_t bit = unformed_bit(w, p, n);
-                w->unformed[bit / 8] |= (uint8_t)(1u << bit % 8);
-            }
-            if (n > LONG_KEY || !lf_bpe_forms(m, k) || (*p >= 'a' && *p <= 'z' && n > 3)) continue;
+            if (n > LONG_KEY || !lf_bpe_forms(m, (uint32_t)k) || (*p >= 'a' && *p <= 'z' && n > 3)) continue;
             const key32 key = key32_of(p, n, end);
             const uint64_t hash = n <= SHORT_KEY ? hash16(key.half[0]) : hash32(key, n);
             if (!write && n <= SHORT_KEY) __builtin_prefetch(&w->tables.lines[home_of(&w->tables, hash)], 1);
@@ -559,26 +556,74 @@ static void seed(lf_text_workspace *w) {
         }
 }
 
+/* First the pages of the first table are made, then tokens are put in; threads that share the tables each take the next
+ * step. */
+static void workspace_prepare(lf_text_workspace *w) {
+    enum { SOME = 1 << 13 };
+    const tables *t = &w->tables;
+    const size_t n_tokens = w->text->model->n_tokens, large = LF_PAGES_LEAST;
+    const uintptr_t begin = (uintptr_t)t->lines, stop = begin + t->n_lines * sizeof *t->lines;
+    const size_t n_pages = stop - begin < large ? 0 : stop / large - begin / large + 1;
+    const size_t n_steps = n_pages + (n_tokens + SOME - 1) / SOME;
+    while (__atomic_load_n(&t->common->n_prepared, __ATOMIC_RELAXED) < n_steps) {
+        const size_t step = __atomic_fetch_add(&t->common->n_prepared, 1, __ATOMIC_RELAXED);
+        const size_t from = step < n_pages ? 0 : (step - n_pages) * SOME;
+        if (step < n_pages) {
+            const uintptr_t at = (begin / large + step) * large, first = at < begin ? begin : at;
+            const uintptr_t last = at + large < stop ? at + large : stop;
+            lf_pages_populate((uint8_t *)t->lines + (first - begin), last - first);
+        } else if (from < n_tokens) {
+            seed(w, from, from + SOME < n_tokens ? from + SOME : n_tokens);
+        }
+    }
+}
+
 static void workspace_free(lf_text_workspace *w) {
     if (!w) return;
-    tables_free(&w->tables);
+    if (!w->joined) tables_free(&w->tables);
     free(w->normalized), free(w->scratch.buffer), free(w->ids);
     free(w);
 }
 
-static lf_status workspace_new(lf_text_workspace **workspace, const lf_text *text, size_t cache_bytes) {
-    *workspace = NULL;
+static lf_text_workspace *workspace_empty(const lf_text *text) {
     lf_text_workspace *w = aligned_alloc(64, (sizeof *w + 63) / 64 * 64);
-    if (!w) return LF_ENOMEM;
+    if (!w) return NULL;
     memset(w, 0, sizeof *w);
     w->text = text;
+    return w;
+}
+
+static lf_status workspace_new(lf_text_workspace **workspace, const lf_text *text, size_t cache_bytes) {
+    *workspace = NULL;
+    lf_text_workspace *w = workspace_empty(text);
+    if (!w) return LF_ENOMEM;
     uint32_t largest = 0;
     for (size_t t = 0; t < text->model->n_tokens; t++)
         if (text->model->ids[t] > largest) largest = text->model->ids[t];
     if (!tables_new(&w->tables, cache_bytes, largest)) return free(w), LF_ENOMEM;
-    seed(w);
+    const lf_bpe *m = text->model;
+    for (uint32_t t = 0; !m->all_form && t < m->n_tokens; t++) {
+        if (lf_bpe_forms(m, t)) continue;
+        const size_t bit = unformed_bit(w, m->blob + m->offsets[t], (size_t)(m->offsets[t + 1] - m->offsets[t]));
+        w->unformed[bit / 8] |= (uint8_t)(1u << bit % 8);
+    }
     *workspace = w;
     return LF_OK;
 }
 
-const lf_text_ops LF_CAT(lf_text, LF_ISA) = {LF_ISA_ID, workspace_new, workspace_free, encode, count, encode_pieces};
+static lf_status workspace_join(lf_text_workspace **workspace, const lf_text_workspace *owner) {
+    lf_text_workspace *w = *workspace = workspace_empty(owner->text);
+    if (!w) return LF_ENOMEM;
+    w->joined = 1;
+    w->tables = owner->tables;
+    memcpy(w->unformed, owner->unformed, sizeof w->unformed);
+    return LF_OK;
+}
+
+static void workspace_enter(lf_text_workspace *w) { tables_enter(&w->tables); }
+static void workspace_pause(lf_text_workspace *w) { tables_pause(&w->tables); }
+static void workspace_leave(lf_text_workspace *w) { tables_leave(&w->tables); }
+
+const lf_text_ops LF_CAT(lf_text, LF_ISA) = {LF_ISA_ID,      workspace_new,   workspace_join,  workspace_prepare,
+                                             workspace_free, workspace_enter, workspace_pause, workspace_leave,
+                                             encode,         count,           encode_pieces};

@@ -1,5 +1,20 @@
-/* piece_tables.h - pieces and the ids they are known to have: two tables and a ring of fixed size; encode.h draws them. Included by
- * encode_body.h, since keys and hashes are made with the registers of the instruction set.
+/* piece_tables.h - pieces and the ids they are known to have: two tables and a ring of fixed size; encode.h draws them.
+ * Included by encode_body.h, since keys and hashes are made with the registers of the instruction set.
+ *
+ * The threads of one call share them, and nobody waits. A place in a table goes through these states, told by its tag, the
+ * word that has the length; each change of a tag is one atomic step, so one thread makes it:
+ *
+ *     free -> claimed -> in use -> retired -> claimed -> ...
+ *             written by one       read on by those who found it before
+ *
+ * What is in use is never changed: a thread that wants the place of another key retires it, and somebody claims it when no
+ * thread can still be reading it. That is so two turns later: it is the next turn when every thread has been between two parts
+ * of its work since the last (tables_pause). The ring has no states; who reads there looks again afterwards whether what
+ * it read has been overwritten, and nobody takes room that a thread may still be writing to, from before the last turn.
+ * A thread that is alone replaces and moves keys at once.
+ *
+ * Readers with vectors take a key in one load. It is all old or all new: every processor with AVX loads 16 aligned bytes at
+ * once, and loads and stores of x86 keep their order, so ids that were written before a tag are there for who sees the tag.
  *
  * Exactness: a key holds all bytes of its piece, or leads to a record that does, so what is found is what was put in.
  * Memory: what tables_new takes, whatever is put in. */
@@ -39,7 +54,7 @@ typedef struct {
 typedef struct {
     key32 key;
     uint32_t ids[LONG_IDS];
-    uint16_t n_ids, length; /* n_ids 0: a free line */
+    uint32_t tag; /* number of ids, length << 16 */
 } __attribute__((aligned(64))) long_line;
 
 /* How ids are packed: as many as fit into 124 bits, each with as many bits as the largest id of the vocabulary needs. An id
@@ -51,15 +66,27 @@ typedef struct {
     unsigned bits, most;
 } __attribute__((aligned(32))) packing;
 
+/* What all threads that share tables change. The counts of turns only by one thread at a time. */
+typedef struct {
+    uint64_t ring_head;         /* where the next record or tail goes, counted from the beginning of all */
+    uint64_t ring_limit;        /* how far it may go */
+    uint64_t ring_floor;        /* where it was at the last turn */
+    uint32_t turns;             /* see above; none where a thread is alone */
+    uint32_t n_users, n_paused; /* threads; those that have been between parts in this turn */
+    size_t n_prepared;          /* see workspace_prepare */
+} __attribute__((aligned(64))) tables_common;
+
 typedef struct {
     packing packing;
+    tables_common *common;
+    int shared;      /* other threads may be using the tables */
+    uint32_t paused; /* the last turn in which this thread was between parts */
     short_line *lines;
     long_line *long_lines;
     uint8_t *ring;
     uint64_t *slots;             /* of records, by hash */
     size_t n_lines, n_long;      /* home lines; a few more follow for keys that are probed past the last */
     size_t ring_mask, slot_mask; /* one less than how many bytes and slots: powers of two */
-    uint64_t ring_head;          /* where the next record or tail goes, counted from the beginning of all */
     int narrow;                  /* no id has more than 16 bits: tails */
     uint32_t turn;               /* counts: which of several places is taken next */
     uint32_t n_seen;             /* bits set in seen */
@@ -126,34 +153,82 @@ static inline int same16(key16 a, key16 b) { return ((a[0] ^ b[0]) | (a[1] ^ b[1
 static inline int same32(const key32 *a, const key32 *b) {
     return same16(a->half[0], b->half[0]) && same16(a->half[1], b->half[1]);
 }
-static inline int is_free(const key16 *key) { return (*key)[1] == 0; } /* a key has its length in the top byte */
-
 /* Tables: finding and remembering. The finders return how many ids they wrote, 0 if the key is not there. */
 
 /* Where a key belongs: its hash scaled to the number of lines, which need be no power of two. */
 static inline size_t home_of(const tables *t, uint64_t hash) { return (hash & 0xFFFFFFFF) * t->n_lines >> 32; }
 static inline size_t long_home_of(const tables *t, uint64_t hash) { return (hash >> 32) * t->n_long >> 32; }
 
-/* Room for `size` bytes in the ring, all in one stretch; *position is what at_position will know them by. */
+/* Places and their tags. A tag is 0 where the place is free; the upper part of it is the length of a piece, or one of the
+ * states that no length can be mistaken for. */
+
+enum { CLAIMED = 0xFE, RETIRED = 0xFF, GRACE = 3 }; /* turns; the one that was read may have been over */
+
+static inline uint64_t *short_tag(const key16 *place) { return (uint64_t *)(uintptr_t)place + 1; }
+
+/* Whether a place has a key. The tag is read first: what was written before it is there then. */
+static inline int has_key(const key16 *place, key16 key) {
+    return __atomic_load_n(short_tag(place), __ATOMIC_ACQUIRE) == key[1] &&
+           __atomic_load_n(short_tag(place) - 1, __ATOMIC_RELAXED) == key[0];
+}
+
+static inline uint32_t turn_of(const tables *t) { return __atomic_load_n(&t->common->turns, __ATOMIC_ACQUIRE); }
+
+static uint64_t short_retired(const tables *t) { return (uint64_t)RETIRED << 56 | turn_of(t); }
+static uint32_t long_retired(const tables *t) { return (uint32_t)RETIRED << 16 | (turn_of(t) & 0xFFFF); }
+
+static int may_claim_short(const tables *t, uint64_t tag) {
+    return tag == 0 || (tag >> 56 == RETIRED && (!t->shared || turn_of(t) - (uint32_t)tag >= GRACE));
+}
+
+static int may_claim_long(const tables *t, uint32_t tag) {
+    return tag == 0 || (tag >> 16 == RETIRED && (!t->shared || (uint16_t)(turn_of(t) - tag) >= GRACE));
+}
+
+static int change_short(tables *t, key16 *place, uint64_t from, uint64_t to) {
+    if (!t->shared) return *short_tag(place) = to, 1;
+    return __atomic_compare_exchange_n(short_tag(place), &from, to, 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+}
+
+static int change_long(tables *t, long_line *line, uint32_t from, uint32_t to) {
+    if (!t->shared) return line->tag = to, 1;
+    return __atomic_compare_exchange_n(&line->tag, &from, to, 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+}
+
+/* Room for `size` bytes in the ring, all in one stretch; *position is what at_position will know them by. NULL where a thread
+ * may still be writing there. */
 static uint8_t *ring_room(tables *t, size_t size, uint64_t *position) {
-    const size_t room = t->ring_mask + 1 - (t->ring_head & t->ring_mask);
-    if (size > room) t->ring_head += room;
-    *position = t->ring_head;
-    t->ring_head += size;
+    uint64_t head = __atomic_load_n(&t->common->ring_head, __ATOMIC_RELAXED);
+    do {
+        const size_t room = t->ring_mask + 1 - (head & t->ring_mask);
+        *position = size > room ? head + room : head;
+        if (*position + size > __atomic_load_n(&t->common->ring_limit, __ATOMIC_RELAXED)) return NULL;
+    } while (!__atomic_compare_exchange_n(&t->common->ring_head, &head, *position + size, 1, __ATOMIC_ACQ_REL,
+                                          __ATOMIC_RELAXED));
+    __atomic_thread_fence(__ATOMIC_RELEASE); /* whoever reads what is written now will see that head */
     return t->ring + (*position & t->ring_mask);
 }
 
 /* What was put there, NULL where it has been overwritten. */
 static inline const uint8_t *at_position(const tables *t, uint64_t position) {
-    return position + t->ring_mask + 1 < t->ring_head ? NULL : t->ring + (position & t->ring_mask);
+    const uint64_t head = __atomic_load_n(&t->common->ring_head, __ATOMIC_RELAXED);
+    return position + t->ring_mask + 1 < head ? NULL : t->ring + (position & t->ring_mask);
+}
+
+/* Whether what has been read from there was still there. */
+static inline int was_there(const tables *t, uint64_t position) {
+    __atomic_thread_fence(__ATOMIC_ACQUIRE);
+    return at_position(t, position) != NULL;
 }
 
 /* Tails: the ids of an entry that has more of them than fit, 16 bits each where no id of the vocabulary has more. The entry
  * has the position and the number instead. */
 
+/* The position, 0 where there is no room. */
 static uint64_t put_tail(tables *t, const uint32_t *ids, size_t n) {
     uint64_t position;
     uint8_t *tail = ring_room(t, (n * (t->narrow ? 2 : 4) + 3) & ~(size_t)3, &position);
+    if (!tail) return 0;
     for (size_t i = 0; t->narrow && i < n; i++) memcpy(tail + 2 * i, &(uint16_t){(uint16_t)ids[i]}, 2);
     if (!t->narrow) memcpy(tail, ids, n * sizeof *ids);
     return position;
@@ -172,7 +247,7 @@ static inline unsigned take_tail(const tables *t, uint64_t position, unsigned n,
         else memcpy(&four, tail + 4 * i, sizeof four);
         memcpy(ids + i, &four, sizeof four);
     }
-    return n;
+    return LF_LIKELY(was_there(t, position)) ? n : LOST;
 }
 
 /* Packed ids. */
@@ -221,9 +296,9 @@ static unsigned find_short(tables *t, key16 key, uint64_t hash, uint32_t *ids) {
     for (size_t i = 0; i < PROBES; i++) {
         short_line *line = home + i;
         for (unsigned s = 0; s < 2; s++)
-            if (same16(line->key[s], key)) {
+            if (has_key(&line->key[s], key)) {
                 const packed found = line->ids[s];
-                if (i) {
+                if (i && !t->shared) {
                     const unsigned other = t->turn++ % 2;
                     line->key[s] = home->key[other], line->ids[s] = home->ids[other];
                     home->key[other] = key, home->ids[other] = found;
@@ -232,7 +307,7 @@ static unsigned find_short(tables *t, key16 key, uint64_t hash, uint32_t *ids) {
                 if (n == SEE_TAIL) return take_tail(t, found[0], (unsigned)(found[1] & 0xFF), ids);
                 return unpack(&t->packing, &found, ids), n;
             }
-        if (is_free(&line->key[1])) return 0;
+        if (__atomic_load_n(short_tag(&line->key[1]), __ATOMIC_RELAXED) == 0) return 0;
     }
     return 0;
 }
@@ -248,52 +323,101 @@ static int comes_again(tables *t, uint64_t hash) {
     return again;
 }
 
-/* No place is free before the one where a key stands, so the first that is free or its own is right. */
+enum { NOWHERE = 2 * PROBES };
+
+/* Which of the places from its home line on is the key's to write to, NOWHERE for none now. A key that has one already lost
+ * its tail, or another thread was faster. */
+static size_t short_place(tables *t, short_line *lines, key16 key, uint64_t hash) {
+    for (size_t k = 0; k < NOWHERE; k++) {
+        key16 *place = &lines[k / 2].key[k % 2];
+        const uint64_t tag = __atomic_load_n(short_tag(place), __ATOMIC_ACQUIRE);
+        if (has_key(place, key)) {
+            if (!t->shared) return k;
+            const packed entry = lines[k / 2].ids[k % 2];
+            if (entry[1] >> COUNT_SHIFT == SEE_TAIL && !at_position(t, entry[0]))
+                change_short(t, place, tag, short_retired(t));
+            return NOWHERE;
+        }
+        if (may_claim_short(t, tag) && change_short(t, place, tag, (uint64_t)CLAIMED << 56)) return k;
+    }
+    if (!comes_again(t, hash)) return NOWHERE;
+    const size_t k = t->turn++ % NOWHERE;
+    if (!t->shared) return k;
+    key16 *place = &lines[k / 2].key[k % 2];
+    const uint64_t tag = __atomic_load_n(short_tag(place), __ATOMIC_RELAXED);
+    if (tag >> 56 <= SHORT_KEY) change_short(t, place, tag, short_retired(t));
+    return NOWHERE;
+}
+
 static void remember_short(tables *t, key16 key, uint64_t hash, const uint32_t *ids, unsigned n) {
     short_line *line = &t->lines[home_of(t, hash)];
-    size_t i = 0;
-    unsigned slot = 0;
-    for (; i < PROBES; i++) {
-        const key16 *keys = line[i].key;
-        if (is_free(&keys[slot = 0]) || same16(keys[0], key) || is_free(&keys[slot = 1]) || same16(keys[1], key)) break;
+    const size_t k = short_place(t, line, key, hash), slot = k % 2;
+    if (k == NOWHERE) return;
+    line += k / 2;
+    uint64_t *tag = short_tag(&line->key[slot]), tail;
+    if (n <= t->packing.most) {
+        line->ids[slot] = pack(&t->packing, ids, n);
+    } else if ((tail = put_tail(t, ids, n))) {
+        line->ids[slot] = (packed){tail, n | (uint64_t)SEE_TAIL << COUNT_SHIFT};
+    } else {
+        __atomic_store_n(tag, short_retired(t), __ATOMIC_RELEASE);
+        return;
     }
-    if (i == PROBES) {
-        if (!comes_again(t, hash)) return;
-        i = t->turn / 2 % PROBES, slot = t->turn++ % 2;
-    }
-    line[i].key[slot] = key;
-    line[i].ids[slot] = n <= t->packing.most ? pack(&t->packing, ids, n)
-                                             : (packed){put_tail(t, ids, n), n | (uint64_t)SEE_TAIL << COUNT_SHIFT};
+    __atomic_store_n(tag - 1, key[0], __ATOMIC_RELAXED);
+    __atomic_store_n(tag, key[1], __ATOMIC_RELEASE);
+}
+
+static inline uint64_t long_tail(const long_line *line) {
+    uint64_t position;
+    return memcpy(&position, line->ids, sizeof position), position;
 }
 
 static unsigned find_long(const tables *t, const key32 *key, size_t length, uint64_t hash, uint32_t *ids) {
     const long_line *line = &t->long_lines[long_home_of(t, hash)];
     for (size_t i = 0; i < PROBES; i++, line++) {
-        if (line->length == length && same32(&line->key, key)) {
-            uint64_t position;
-            if (line->n_ids > LONG_IDS)
-                return memcpy(&position, line->ids, sizeof position), take_tail(t, position, line->n_ids, ids);
-            return memcpy(ids, line->ids, sizeof line->ids), line->n_ids;
+        const uint32_t tag = __atomic_load_n(&line->tag, __ATOMIC_ACQUIRE), n_ids = tag & 0xFFFF;
+        if (tag >> 16 == length && same32(&line->key, key)) {
+            if (n_ids > LONG_IDS) return take_tail(t, long_tail(line), n_ids, ids);
+            return memcpy(ids, line->ids, sizeof line->ids), n_ids;
         }
-        if (line->n_ids == 0) return 0;
+        if (tag == 0) return 0;
     }
     return 0;
 }
 
-static void remember_long(tables *t, const key32 *key, size_t length, uint64_t hash, const uint32_t *ids, size_t n) {
-    long_line *line = &t->long_lines[long_home_of(t, hash)];
-    size_t i = 0;
-    while (i < PROBES && line[i].n_ids && !(line[i].length == length && same32(&line[i].key, key))) i++;
-    if (i == PROBES) {
-        if (!comes_again(t, hash)) return;
-        i = t->turn++ % PROBES;
+/* Like short_place. */
+static long_line *long_place(tables *t, const key32 *key, size_t length, uint64_t hash) {
+    long_line *lines = &t->long_lines[long_home_of(t, hash)];
+    for (long_line *line = lines; line < lines + PROBES; line++) {
+        const uint32_t tag = __atomic_load_n(&line->tag, __ATOMIC_ACQUIRE);
+        if (tag >> 16 == length && same32(&line->key, key)) {
+            if (!t->shared) return line;
+            if ((tag & 0xFFFF) > LONG_IDS && !at_position(t, long_tail(line)))
+                change_long(t, line, tag, long_retired(t));
+            return NULL;
+        }
+        if (may_claim_long(t, tag) && change_long(t, line, tag, (uint32_t)CLAIMED << 16)) return line;
     }
-    line += i;
-    line->key = *key;
-    if (n > LONG_IDS) memcpy(line->ids, &(uint64_t){put_tail(t, ids, n)}, sizeof(uint64_t));
+    if (!comes_again(t, hash)) return NULL;
+    long_line *line = lines + t->turn++ % PROBES;
+    if (!t->shared) return line;
+    const uint32_t tag = __atomic_load_n(&line->tag, __ATOMIC_RELAXED);
+    if (tag >> 16 <= LONG_KEY) change_long(t, line, tag, long_retired(t));
+    return NULL;
+}
+
+static void remember_long(tables *t, const key32 *key, size_t length, uint64_t hash, const uint32_t *ids, size_t n) {
+    long_line *line = long_place(t, key, length, hash);
+    if (!line) return;
+    const uint64_t tail = n > LONG_IDS ? put_tail(t, ids, n) : 0;
+    if (n > LONG_IDS && !tail) {
+        __atomic_store_n(&line->tag, long_retired(t), __ATOMIC_RELEASE);
+        return;
+    }
+    if (tail) memcpy(line->ids, &tail, sizeof tail);
     else memcpy(line->ids, ids, n * sizeof *ids);
-    line->n_ids = (uint16_t)n;
-    line->length = (uint16_t)length;
+    line->key = *key;
+    __atomic_store_n(&line->tag, (uint32_t)(n | length << 16), __ATOMIC_RELEASE);
 }
 
 /* Records: longer pieces and their ids in the ring, found through slots by hash.
@@ -301,13 +425,14 @@ static void remember_long(tables *t, const key32 *key, size_t length, uint64_t h
  *     a slot: position in the ring, counted from the beginning (40 bits) | hash (24)
  *     a record: bytes of the piece (4), number of ids (4), the piece, padding to 4, the ids */
 static size_t find_record(const tables *t, const uint8_t *p, size_t n, uint64_t hash, uint32_t *ids) {
-    const uint64_t slot = t->slots[hash >> 32 & t->slot_mask];
+    const uint64_t slot = __atomic_load_n(&t->slots[hash >> 32 & t->slot_mask], __ATOMIC_ACQUIRE);
     if ((slot ^ hash) & 0xFFFFFF || !slot) return 0;
     const uint8_t *record = at_position(t, slot >> 24);
     uint32_t head[2];
     if (!record || (memcpy(head, record, 8), head[0] != n) || memcmp(record + 8, p, n)) return 0;
+    if (!was_there(t, slot >> 24)) return 0; /* or the number may be anything */
     memcpy(ids, record + 8 + (n + 3) / 4 * 4, head[1] * sizeof *ids);
-    return head[1];
+    return was_there(t, slot >> 24) ? head[1] : 0;
 }
 
 static void remember_record(tables *t, const uint8_t *p, size_t n, uint64_t hash, const uint32_t *ids, size_t n_ids) {
@@ -315,10 +440,11 @@ static void remember_record(tables *t, const uint8_t *p, size_t n, uint64_t hash
     const uint32_t head[2] = {(uint32_t)n, (uint32_t)n_ids};
     uint64_t position;
     uint8_t *record = ring_room(t, 8 + padded + n_ids * sizeof *ids, &position);
+    if (!record) return;
     memcpy(record, head, 8);
     memcpy(record + 8, p, n);
     memcpy(record + 8 + padded, ids, n_ids * sizeof *ids);
-    t->slots[hash >> 32 & t->slot_mask] = position << 24 | (hash & 0xFFFFFF);
+    __atomic_store_n(&t->slots[hash >> 32 & t->slot_mask], position << 24 | (hash & 0xFFFFFF), __ATOMIC_RELEASE);
 }
 
 static uint64_t hash_record(const uint8_t *p, size_t n) {
@@ -343,9 +469,11 @@ static size_t power_of_two_below(size_t n) {
     return p;
 }
 
-enum { RING_SLACK = 16 }; /* bytes that may be read past the end of the ring */
+/* Bytes that may be read past the end of the ring: the ids behind a tail, or a piece where a record was overwritten. */
+enum { RING_SLACK = RECORD_MOST + 16 };
 
 static void tables_free(tables *t) {
+    free(t->common);
     lf_pages_free(t->lines, (t->n_lines + PROBES - 1) * sizeof *t->lines);
     lf_pages_free(t->long_lines, (t->n_long + PROBES - 1) * sizeof *t->long_lines);
     lf_pages_free(t->ring, t->ring_mask + 1 + RING_SLACK);
@@ -363,12 +491,53 @@ static int tables_new(tables *t, size_t bytes, uint32_t largest_id) {
     t->narrow = largest_id <= UINT16_MAX;
     t->ring_mask = n_ring - 1;
     t->slot_mask = n_slots - 1;
-    t->ring_head = 1 << 2; /* so that no slot in use is 0; tails stand on whole ids */
     t->lines = lf_pages_new((t->n_lines + PROBES - 1) * sizeof *t->lines);
     t->long_lines = lf_pages_new((t->n_long + PROBES - 1) * sizeof *t->long_lines);
     t->ring = lf_pages_new(n_ring + RING_SLACK);
     t->slots = lf_pages_new(n_slots * sizeof *t->slots);
-    if (t->lines && t->long_lines && t->ring && t->slots) return 1;
+    t->common = aligned_alloc(64, sizeof *t->common);
+    if (t->common) /* no slot in use is 0, and tails stand on whole ids */
+        *t->common = (tables_common){.ring_head = 1 << 2, .ring_limit = UINT64_MAX};
+    if (t->lines && t->long_lines && t->ring && t->slots && t->common) return 1;
     tables_free(t);
     return 0;
+}
+
+/* Threads that share tables. Each has a copy of `tables`; one at a time calls these. */
+
+static void tables_turn(tables *t) {
+    tables_common *c = t->common;
+    if (c->n_paused < c->n_users) return;
+    /* What threads are writing now begins behind the floor. */
+    __atomic_store_n(&c->ring_limit, c->ring_floor + t->ring_mask + 1, __ATOMIC_RELAXED);
+    c->ring_floor = __atomic_load_n(&c->ring_head, __ATOMIC_RELAXED);
+    c->n_paused = 0;
+    __atomic_store_n(&c->turns, c->turns + 1, __ATOMIC_RELEASE);
+}
+
+static void tables_enter(tables *t) {
+    tables_common *c = t->common;
+    if (c->n_users++ == 0) {
+        c->ring_floor = c->ring_head;
+        c->ring_limit = c->ring_head + t->ring_mask + 1;
+    }
+    t->shared = 1;
+    t->paused = c->turns - 1;
+}
+
+/* The thread is between two parts of its work: it reads and writes nothing that it found before. */
+static void tables_pause(tables *t) {
+    tables_common *c = t->common;
+    if (t->paused == c->turns) return;
+    t->paused = c->turns;
+    c->n_paused++;
+    tables_turn(t);
+}
+
+static void tables_leave(tables *t) {
+    tables_common *c = t->common;
+    t->shared = 0;
+    c->n_paused -= t->paused == c->turns;
+    if (--c->n_users) tables_turn(t);
+    else c->ring_limit = UINT64_MAX;
 }

@@ -63,7 +63,6 @@ class Encoder:
         splitter: str,
         nfc: bool,
         cache_bytes: int,
-        shared_bytes: int,
         isa: str,
         unicode: int,
     ) -> None: ...

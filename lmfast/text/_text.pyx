@@ -247,7 +247,12 @@ cdef extern from "text/encode.h" nogil:
     ctypedef struct lf_text_ops:
         lf_isa isa
         lf_status (*workspace_new)(lf_text_workspace **w, const lf_text *text, size_t cache_bytes) noexcept nogil
+        lf_status (*workspace_join)(lf_text_workspace **w, const lf_text_workspace *owner) noexcept nogil
+        void (*workspace_prepare)(lf_text_workspace *w) noexcept nogil
         void (*workspace_free)(lf_text_workspace *w) noexcept nogil
+        void (*workspace_enter)(lf_text_workspace *w) noexcept nogil
+        void (*workspace_pause)(lf_text_workspace *w) noexcept nogil
+        void (*workspace_leave)(lf_text_workspace *w) noexcept nogil
         lf_status (*encode)(lf_text_workspace *w, const uint8_t *document, size_t n, lf_allowed allowed, uint32_t *ids,
                             size_t *n_ids) noexcept nogil
         lf_status (*count)(lf_text_workspace *w, const uint8_t *document, size_t n, lf_allowed allowed,
@@ -447,6 +452,7 @@ cdef struct slot:
     size_t n_text
     uint32_t *ids
     size_t n_ids
+    slot *joined  # the next of those whose workspaces use the tables of this one
 
 
 cdef struct growing:
@@ -506,8 +512,7 @@ cdef class Encoder:
     merges       uint32[m, 2] pairs of positions in the vocabulary, or None for a rank file
     added        two tuples (raw, normalized) of (content bytes, id, flags)
     splitter     a name in SPLITTERS
-    cache_bytes  of the tables of a workspace; there is one for each thread that encodes at the same time
-    shared_bytes the same for the threads of a call that has several
+    cache_bytes  of the tables of a workspace; there is one for each call that encodes at the same time
     """
 
     cdef lf_bpe *model
@@ -517,7 +522,7 @@ cdef class Encoder:
     cdef lf_utf8_reader *reader
     cdef lf_text text
     cdef const lf_text_ops *ops
-    cdef size_t cache_bytes, shared_bytes
+    cdef size_t cache_bytes
     cdef object keep, int_table
     cdef public bint plain
     """Whether the compiled path alone answers a call that asks for nothing special."""
@@ -544,7 +549,7 @@ cdef class Encoder:
 
     def _compile(self, bytes blob not None, const int64_t[::1] offsets not None, const uint32_t[::1] ids not None,
                  const uint32_t[:, ::1] merges, bint whole_pieces, tuple raw not None, tuple normalized not None,
-                 str splitter not None, bint nfc, size_t cache_bytes, size_t shared_bytes, str isa not None, int unicode):
+                 str splitter not None, bint nfc, size_t cache_bytes, str isa not None, int unicode):
         if self.model != NULL:
             raise ValueError("the tokenizer has been compiled already")
         cdef size_t where = 0
@@ -561,7 +566,7 @@ cdef class Encoder:
         self.ops = lf_text_ops_for(<lf_isa>number)
         self.reader = lf_utf8_reader_for(<lf_isa>number)
         self.keep = (blob, np.asarray(offsets), np.asarray(ids))
-        self.cache_bytes, self.shared_bytes = cache_bytes, shared_bytes
+        self.cache_bytes = cache_bytes
         cdef size_t n_tokens = <size_t>ids.shape[0]
         with nogil:
             status = lf_bpe_new(&self.model, bytes_, &offsets[0], &ids[0], n_tokens, pairs, n_merges, whole_pieces, &where)
@@ -601,11 +606,11 @@ cdef class Encoder:
             raise MemoryError("no memory for the decoder")
         return 0
 
-    # Workspaces: a stack of idle ones. A thread takes one for the length of a call.
+    # Workspaces: a stack of idle ones. A thread takes one for the length of a call; the threads of one call share its
+    # tables.
 
-    cdef slot *take(self, bint shared=False) except NULL:
+    cdef slot *take(self, bint prepare=True) except NULL:
         cdef slot *s = NULL
-        cdef size_t cache_bytes = self.shared_bytes if shared else self.cache_bytes
         LOCK(self.lock)
         if self.n_idle:
             self.n_idle -= 1
@@ -615,26 +620,40 @@ cdef class Encoder:
             return s
         if self.ops == NULL:
             raise ValueError("the tokenizer has not been compiled")
-        s = <slot *>malloc(sizeof(slot))
+        s = self.new_slot(NULL)
+        if prepare:
+            with nogil:
+                self.ops.workspace_prepare(s.workspace)
+        return s
+
+    cdef slot *new_slot(self, slot *owner) except NULL:
+        # with tables of its own where there is no owner
+        cdef slot *s = <slot *>malloc(sizeof(slot))
         if s == NULL:
             raise MemoryError("no memory for a workspace")
-        s[0] = slot(NULL, NULL, 0, NULL, 0)
+        s[0] = slot(NULL, NULL, 0, NULL, 0, NULL)
         cdef lf_status status
         with nogil:
-            status = self.ops.workspace_new(&s.workspace, &self.text, cache_bytes)
+            if owner == NULL:
+                status = self.ops.workspace_new(&s.workspace, &self.text, self.cache_bytes)
+            else:
+                status = self.ops.workspace_join(&s.workspace, owner.workspace)
         if status != LF_OK:
             free(s)
-            raise MemoryError(f"no memory for a workspace of {cache_bytes} bytes")
+            raise MemoryError(f"no memory for a workspace of {self.cache_bytes} bytes")
         return s
 
     cdef int give(self, slot *s) except -1:
         cdef slot **more
-        if s.n_text > 1 << 20:
-            free(s.text)
-            s.text, s.n_text = NULL, 0
-        if s.n_ids > 1 << 18:
-            free(s.ids)
-            s.ids, s.n_ids = NULL, 0
+        cdef slot *each = s
+        while each != NULL:
+            if each.n_text > 1 << 20:
+                free(each.text)
+                each.text, each.n_text = NULL, 0
+            if each.n_ids > 1 << 18:
+                free(each.ids)
+                each.ids, each.n_ids = NULL, 0
+            each = each.joined
         LOCK(self.lock)
         if self.n_idle == self.room:
             more = <slot **>realloc(self.idle, (self.room + 8) * sizeof(slot *))
@@ -650,10 +669,14 @@ cdef class Encoder:
         return 0
 
     cdef void drop(self, slot *s) noexcept:
-        self.ops.workspace_free(s.workspace)
-        free(s.text)
-        free(s.ids)
-        free(s)
+        cdef slot *joined
+        while s != NULL:  # those with the same tables too
+            joined = s.joined
+            self.ops.workspace_free(s.workspace)
+            free(s.text)
+            free(s.ids)
+            free(s)
+            s = joined
 
     # One text.
 
@@ -991,7 +1014,10 @@ cdef class Batch:
     cdef PyThread_type_lock lock
     cdef bint strict, stopped
     cdef public bint shared
-    """Whether more than one thread is to work."""
+    """Whether the threads that work use the same tables."""
+    cdef slot *owner   # the workspace whose tables they are, and the next of those with its tables that nobody uses
+    cdef slot *unused
+    cdef Py_ssize_t n_working
     cdef size_t failed, failed_text, failed_at  # the first part that failed, and where
     cdef int failed_byte
     cdef lf_status status
@@ -1023,12 +1049,14 @@ cdef class Batch:
         """Encodes parts until there are no more."""
         cdef lf_part *part = NULL
         cdef lf_part *placed = NULL
-        cdef slot *s = self.encoder.take(self.shared)
+        cdef slot *s = self.enter()
         try:
             with nogil:
                 while True:
                     PyThread_acquire_lock(self.lock, WAIT_LOCK)
                     lf_batch_give(&self.batch, placed)
+                    if self.shared:
+                        self.encoder.ops.workspace_pause(s.workspace)
                     part = NULL if self.stopped else self.take()
                     PyThread_release_lock(self.lock)
                     if part == NULL:
@@ -1036,7 +1064,45 @@ cdef class Batch:
                     placed = self.encode(s, part)
                     lf_batch_copy(&self.batch, placed)
         finally:
-            self.encoder.give(s)
+            self.leave(s)
+
+    cdef slot *enter(self) except NULL:
+        # a workspace for one thread
+        if not self.shared:
+            return self.encoder.take()
+        cdef slot *s = NULL
+        with nogil:  # who has the lock may be waiting for the GIL
+            PyThread_acquire_lock(self.lock, WAIT_LOCK)
+        try:
+            if self.owner == NULL:
+                self.owner = self.unused = self.encoder.take(False)
+            s = self.unused
+            if s != NULL:
+                self.unused = s.joined
+            else:
+                s = self.encoder.new_slot(self.owner)
+                s.joined = self.owner.joined
+                self.owner.joined = s
+            self.encoder.ops.workspace_enter(s.workspace)
+            self.n_working += 1
+        finally:
+            PyThread_release_lock(self.lock)
+        with nogil:
+            self.encoder.ops.workspace_prepare(s.workspace)
+        return s
+
+    cdef int leave(self, slot *s) except -1:
+        if not self.shared:
+            return self.encoder.give(s)
+        with nogil:
+            PyThread_acquire_lock(self.lock, WAIT_LOCK)
+        self.encoder.ops.workspace_leave(s.workspace)
+        self.n_working -= 1
+        if self.n_working == 0:
+            self.encoder.give(self.owner)
+            self.owner = self.unused = NULL
+        PyThread_release_lock(self.lock)
+        return 0
 
     cdef lf_part *encode(self, slot *s, lf_part *part) noexcept nogil:
         # encodes a part and returns those whose place is known now

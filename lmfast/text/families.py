@@ -85,7 +85,6 @@ class FamilyTokenizer(Tokenizer):
             "none",
             False,
             room,
-            room,
             isa or _text.isa_best(),
             int(spec.unicode.split(".")[0]),
         )

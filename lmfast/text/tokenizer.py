@@ -43,7 +43,6 @@ Origin: TypeAlias = int | NDArray[np.int64]  # where a stretch begins, or _align
 T = TypeVar("T", str, bytes)
 
 CACHE_BYTES = 32 << 20
-_SHARED_BYTES = 22 << 20  # two threads and a vocabulary of 100,000 tokens have less than 64 MB in all
 _LEAST_CACHE = 1 << 16
 _PART = 1 << 18  # the least text worth a thread
 _FLAGS = (("special", 1), ("single_word", 2), ("lstrip", 4), ("rstrip", 8))
@@ -64,11 +63,10 @@ class Tokenizer(_text.Encoder):
     """A tokenizer compiled from a `TokenizerSpec`.
 
     Immutable: threads share it freely, it survives `fork`, pickles by its spec and is equal to, and hashes as, any
-    tokenizer with the same contents. `cache_bytes` bounds the piece cache of each thread that encodes at the same time:
-    by default 32 MB, and 22 MB in a call of several threads (`encode_batch`, `encode_files`, `count_batch`). The memory
-    of a tokenizer is that for each thread (what a call of one thread took stays with it), the vocabulary (15 MB for the
-    100,000 tokens of cl100k) and 2 MB, whatever the text. Tables of less than 16 MB make English slower; text in many
-    scripts profits from 32 MB.
+    tokenizer with the same contents. `cache_bytes` bounds the piece cache of each call that encodes at the same time,
+    by default 32 MB; the threads of one call (`encode_batch`, `encode_files`, `count_batch`) share it. The memory of a
+    tokenizer is that for each call, the vocabulary (15 MB for the 100,000 tokens of cl100k) and 2 MB for each thread,
+    whatever the text. Tables of less than 16 MB make English slower; text in many scripts profits from 32 MB.
 
     Text is str, or bytes in UTF-8. Bytes that are not UTF-8 are encoded too, and decode to themselves: each byte that
     belongs to no well-formed sequence counts as a character of its own that is neither letter, number nor white space.
@@ -90,8 +88,8 @@ class Tokenizer(_text.Encoder):
         return super().__new__(cls)
 
     def __init__(self, spec: TokenizerSpec, *, cache_bytes: int | None = None, isa: str | None = None) -> None:
-        alone, shared = (CACHE_BYTES, _SHARED_BYTES) if cache_bytes is None else (cache_bytes, cache_bytes)
-        check_added_tokens(spec, alone)
+        room = CACHE_BYTES if cache_bytes is None else cache_bytes
+        check_added_tokens(spec, room)
         model = spec.bpe
         if spec.normalizer:
             from lmfast.text.spec import NFC
@@ -120,7 +118,7 @@ class Tokenizer(_text.Encoder):
         if (largest := max([int(model.vocab.ids[-1]), *(t.id for t in spec.added_tokens)])) > most:
             raise ValueError(f"id {largest} is too large for {len(model.vocab)} tokens: at most {most} is allowed")
         self._spec = spec
-        self._cache_bytes, self._caches = cache_bytes, (alone, shared)
+        self._cache_bytes = cache_bytes
         self._isa = isa
         self._splitter = splitter
         self._allowed: dict[frozenset[str] | str, tuple[Bits, Bits]] = {}
@@ -136,8 +134,7 @@ class Tokenizer(_text.Encoder):
             compiled_tokens(self._added[1]),
             splitter,
             bool(spec.normalizer),
-            alone,
-            shared,
+            room,
             isa or _text.isa_best(),
             int(spec.unicode.split(".")[0]),
         )
@@ -631,7 +628,7 @@ class Tokenizer(_text.Encoder):
                 f"long pieces    backtracking, linear{heap}",
                 f"unicode        {spec.unicode}",
                 f"isa            {self._isa or _text.isa_best()}",
-                f"cache          {self._caches[0]} bytes a thread, {self._caches[1]} where a call has several",
+                f"cache          {self._cache_bytes or CACHE_BYTES} bytes a call",
             ]
         )
 

@@ -15,7 +15,7 @@ from lmfast.text.tokenizer import Tokenizer
 
 pytestmark = pytest.mark.skipif(os.environ.get("LMFAST_CHECK") == "1", reason="what is checked goes text by text")
 
-PART, READ = 1 << 17, 1 << 19  # LF_BATCH_PART and LF_BATCH_READ of csrc/text/batch.h
+PART, READ = 1 << 17, 1 << 17  # LF_BATCH_PART and LF_BATCH_READ of csrc/text/batch.h
 WORDS = [b"th", b"the", b" the", b"in", b"er", b" a", b"\n\n", b" \n", b"\nth", b".\n", "é".encode(), b"hello"]
 TOKENS = [*(bytes([b]) for b in range(256)), *WORDS]
 VOCAB = Vocab.from_items((token, i) for i, token in enumerate(TOKENS))

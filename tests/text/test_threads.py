@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -71,6 +72,56 @@ def test_safety_eight_threads_at_once(tok: Tokenizer, rng: np.random.Generator) 
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(work, range(8)))
+
+
+def hard_words(rng: np.random.Generator, n: int) -> list[bytes]:
+    """Words of all lengths, most of which come once: for each kind of entry that the tables have."""
+    letters = np.frombuffer(b"theinr ab\0", np.uint8)
+    lengths = np.where(rng.random(n) < 0.03, rng.integers(32, 600, n), rng.integers(1, 32, n))
+    return [b" " + rng.choice(letters[:-2] if i % 9 else letters, int(k)).tobytes() for i, k in enumerate(lengths)]
+
+
+def test_truth_threads_share_full_tables(isa: str, rng: np.random.Generator) -> None:
+    """Tables far too small for the pieces, so that threads replace under each other what they look up; and calls of one
+    thread in between, which change the same tables in another way. The ids are those of tables that nobody shares.
+    """
+    tok, alone = Tokenizer(SPEC, cache_bytes=1 << 16, isa=isa), Tokenizer(SPEC, cache_bytes=1 << 24, isa=isa)
+    words = hard_words(rng, 3000)
+    texts = [b"".join(words[i] for i in rng.integers(0, len(words), 1500)) for _ in range(40)]
+    want = [alone.encode(text) for text in texts]
+    for n in (8, 2, 4, 1, 3):
+        rows = tok.encode_batch(texts, threads=n)
+        assert all(np.array_equal(a, b) for a, b in zip(rows, want, strict=True))
+        assert tok.count_batch(texts, threads=n).tolist() == [len(row) for row in want]
+        assert np.array_equal(tok.encode(texts[n]), want[n])
+
+
+def test_safety_batches_at_once(rng: np.random.Generator) -> None:
+    """Each of several calls at the same time has tables of its own for its threads."""
+    tok = Tokenizer(SPEC, cache_bytes=1 << 16)
+    words = hard_words(rng, 500)
+    texts = [b"".join(words[i] for i in rng.integers(0, len(words), 1500)) for _ in range(30)]
+    want = tok.encode_batch(texts, threads=1)
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(lambda n: tok.encode_batch(texts, threads=n) == want, [2, 3, 1, 4] * 4))
+
+
+def test_safety_interrupted(rng: np.random.Generator) -> None:
+    """Ctrl-C while threads work: they stop, and the tables they shared serve the next call."""
+    tok = Tokenizer(SPEC, cache_bytes=1 << 16)
+    texts = [b"".join(hard_words(rng, 1000))] * 100
+    want = Tokenizer(SPEC).encode(texts[0])
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        for delay in (0.001, 0.01, 0.03):
+            timer = threading.Timer(delay, os.kill, (os.getpid(), signal.SIGINT))
+            with pytest.raises(KeyboardInterrupt):  # noqa: PT012
+                timer.start()
+                for _ in range(1000):
+                    tok.encode_batch(texts, threads=2)
+            assert all(np.array_equal(row, want) for row in tok.encode_batch(texts[:20], threads=2))
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_safety_a_batch_within_a_batch(tok: Tokenizer) -> None:
