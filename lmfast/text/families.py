@@ -442,6 +442,9 @@ class FamilyTokenizer(Tokenizer):
             raise IndexError(f"id {token_id} is no token; ids are in [0, {len(self._lengths)})")
         return self._names.bytes_of(token_id)
 
+    def _name(self, token_id: int) -> str:
+        return self._names.name_of(token_id) or ""
+
     def _find(self, token: bytes) -> int | None:
         return self._spec.model.vocab.id_of(token)
 
