@@ -141,10 +141,10 @@ class Table:
             for decoder in self._strips:
                 data = _stripped(data, decoder)
             return data
-        text = data.decode("utf-8", "replace")
+        tokens = [data.decode("utf-8", "replace")]
         for step in self._rest:
-            (text,) = step([text])
-        return text.encode()
+            tokens = step(tokens)
+        return "".join(tokens).encode()
 
 
 def _stripped(text: bytes, decoder: StripDecoder) -> bytes:

@@ -43,6 +43,7 @@ STACKS: dict[str, tuple[Decoder, ...]] = {
     "suffix that makes bytes": (BPEDecoder("a"), ByteFallback()),
     "byte level": (ByteLevel(),),
     "nothing of letters": (Replace("[a-z]+", "", literal=False), Fuse(), Replace("\ufffd", "?", literal=True)),
+    "nothing left behind": (Fuse(), CTC("a", "b")),
     "stripped": (StripDecoder("a", 1, 1), Metaspace(), Fuse(), StripDecoder(" ", 2, 1)),
 }
 WORDS = ["a", "b", MARK, MARK + "a", "##b", "a</w>", "</w>", "aa", "\u0120a", "\u0122", "é", "x" * 15, "x" * 16, "##"]
