@@ -15,6 +15,7 @@ enum {
     BATCH = 256,          /* units keyed before the first is looked up */
     KEPT_MOST = 1 << 22,  /* bytes that are kept between calls */
     UNITS_MOST = 1 << 26, /* bytes of a text that is cut into units */
+    ADDED_MOST = 1 << 12, /* ids that there is room for besides those of a text */
 };
 
 /* Building. */
@@ -78,6 +79,8 @@ static void note_joined(lf_converted *c) {
 }
 
 /* Every id stands for a character at least, or for a byte where unknown ones become bytes. */
+static size_t ids_of_character(const lf_converted *c) { return c->model->parts.byte_fallback ? 4 : 1; }
+
 static void find_growth(lf_converted *c) {
     size_t growth = 1, added = 1;
     for (size_t i = 0; i < c->n_steps; i++) {
@@ -85,9 +88,10 @@ static void find_growth(lf_converted *c) {
         growth *= by;
         added = added * by + lf_step_added(&c->steps[i]);
     }
-    const size_t bytes = c->model->parts.byte_fallback ? 4 : 1;
-    c->growth = growth * bytes;
-    c->added = (added + 2) * bytes + 8;
+    growth *= ids_of_character(c), added = (added + 2) * ids_of_character(c) + 8;
+    c->grows = growth > LF_CONVERTED_GROWTH || added > ADDED_MOST;
+    c->growth = growth < LF_CONVERTED_GROWTH ? growth : LF_CONVERTED_GROWTH;
+    c->added = added < ADDED_MOST ? added : ADDED_MOST;
 }
 
 static lf_status build(lf_converted *c, const lf_sp_parts *parts, const lf_step *steps, size_t n_steps, size_t *where) {
@@ -583,6 +587,15 @@ static lf_status normalize(lf_converted_workspace *w, const uint8_t *text, size_
     return status;
 }
 
+/* Whether there is room for the ids of w->marked, all that they could be. */
+static int have_room(const lf_converted_workspace *w, size_t room) {
+    const size_t each = ids_of_character(w->c);
+    if (!w->c->grows || (w->marked.n + 1) * each + 8 <= room) return 1;
+    size_t n = 0;
+    for (size_t i = 0; i < w->marked.n; i++) n += !lf_utf8_continues(w->marked.bytes[i]);
+    return (n + 1) * each + 8 <= room;
+}
+
 static void drop(lf_aligned *text) {
     if (text->room > KEPT_MOST || text->places_room > KEPT_MOST / sizeof *text->places) lf_aligned_free(text);
 }
@@ -609,6 +622,7 @@ lf_status lf_converted_encode(lf_converted_workspace *w, const uint8_t *text, si
     if (m->by_white_space) mark_parts(w, normal);
     else mark_text(w, normal, first);
     if (w->marked.n > LF_SP_MOST) return finish(w, LF_EVALUE);
+    if (!have_room(w, lf_converted_bound(w->c, n))) return finish(w, LF_EINDEX);
     encode_words(w, &s);
     *n_ids = s.n;
     return finish(w, w->status);

@@ -31,7 +31,7 @@
 #include "text/sentencepiece.h"
 #include "text/steps.h"
 
-enum { LF_CONVERTED_STEPS = 16 };
+enum { LF_CONVERTED_STEPS = 16, LF_CONVERTED_GROWTH = 16 };
 #define LF_CONVERTED_MARGIN 1e-3
 
 /* Classes of characters; a mark begins a word. */
@@ -62,7 +62,8 @@ typedef struct {
     lf_metaspace metaspace;
     lf_step steps[LF_CONVERTED_STEPS];
     size_t n_steps;
-    size_t growth, added;         /* ids for each byte of a text, at most, and besides */
+    size_t growth, added;         /* ids for each byte of a text, at most, and besides ... */
+    int grows;                    /* ... but that the steps might make more of it */
     uint32_t mark;                /* the mark's code point, where words begin with it */
     uint32_t mark_id;             /* the piece that is the mark alone, LF_SP_NO_ID if there is none */
     uint64_t pairs[128][2];       /* by an ASCII character, a bit for each that stands behind it in some piece */
@@ -79,7 +80,9 @@ lf_status lf_converted_new(lf_converted **c, const lf_sp_parts *parts, const lf_
                            const lf_step *steps, size_t n_steps, size_t *where);
 void lf_converted_free(lf_converted *c);
 
-/* Room for the ids of a text of n bytes; stores are wider than an id. */
+/* Room for the ids of a text of n bytes; stores are wider than an id. Steps that could each make a text several times as
+ * long hardly ever do so one after another: there is room for LF_CONVERTED_GROWTH ids a byte, and a text that could have
+ * more is refused. */
 static inline size_t lf_converted_bound(const lf_converted *c, size_t n) { return n * c->growth + c->added; }
 
 /* What one thread needs, with its cache of about cache_bytes. */
@@ -89,7 +92,7 @@ void lf_converted_workspace_free(lf_converted_workspace *w);
 
 /* The ids of a text, which begins a document where `first`; `ids` has room for lf_converted_bound(c, n). `spans`: NULL, or
  * room for twice as many numbers: the bytes [begin, end) that each id comes from. LF_EVALUE: the text is longer than
- * LF_SP_MOST, or there are spans to find behind a normal form that changes it. */
+ * LF_SP_MOST. LF_EINDEX: its ids might not find room. */
 lf_status lf_converted_encode(lf_converted_workspace *w, const uint8_t *text, size_t n, int first, uint32_t *ids,
                               int64_t *spans, size_t *n_ids);
 

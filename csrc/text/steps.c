@@ -84,8 +84,33 @@ static lf_status prepend(const lf_step *step, const lf_aligned *text, lf_aligned
     return LF_OK;
 }
 
+static size_t ascii_end(const uint8_t *p, size_t at, size_t n) {
+    for (uint64_t v; n - at >= 8; at += 8) {
+        memcpy(&v, p + at, 8);
+        if (v & 0x8080808080808080u) break;
+    }
+    while (at < n && p[at] < 128) at++;
+    return at;
+}
+
+/* ASCII of which nothing goes, and all stays but for its case. */
+static void rewrite_ascii(lf_rewriting how, const lf_aligned *text, size_t begin, size_t end, lf_aligned *out) {
+    uint8_t *to = out->bytes + out->n;
+    lf_aligned_copy(out, text, begin, end);
+    if (how == LF_LOWERCASE)
+        for (size_t i = 0; i < end - begin; i++) to[i] += (uint8_t)((uint8_t)(to[i] - 'A') < 26 ? 32 : 0);
+}
+
 static lf_status rewrite(lf_rewriting how, const lf_aligned *text, lf_aligned *out) {
+    const int keeps_ascii = how == LF_LOWERCASE || how == LF_STRIP_ACCENTS;
     for (size_t at = 0; at < text->n;) {
+        const size_t end = keeps_ascii ? ascii_end(text->bytes, at, text->n) : at;
+        if (end > at) {
+            if (!lf_aligned_reserve(out, end - at)) return LF_ENOMEM;
+            rewrite_ascii(how, text, at, end, out);
+            at = end;
+            continue;
+        }
         uint32_t cp, to[3];
         const unsigned width = lf_utf8_read(text->bytes + at, text->bytes + text->n, &cp);
         const unsigned n = lf_rewritten(how, cp, to);
@@ -99,13 +124,30 @@ static lf_status rewrite(lf_rewriting how, const lf_aligned *text, lf_aligned *o
     return LF_OK;
 }
 
-static lf_status form(lf_form which, const lf_aligned *text, lf_aligned *out) {
-    const size_t same = lf_form_prefix(which, text->bytes, text->n);
-    lf_aligned_copy(out, text, 0, same);
-    if (same == text->n) return LF_OK;
-    if (out->traced) return LF_EVALUE;
-    if (!lf_aligned_reserve(out, lf_form_bound(which, text->n - same))) return LF_ENOMEM;
-    out->n += lf_normalize(which, text->bytes + same, text->n - same, out->bytes + out->n, NULL);
+/* Room for n numbers. */
+static int64_t *numbers(lf_changes *changes, size_t n) {
+    if (n <= changes->room) return changes->counts;
+    int64_t *counts = realloc(changes->counts, 2 * n * sizeof *counts);
+    if (counts) changes->counts = counts, changes->room = 2 * n;
+    return counts;
+}
+
+static lf_status form(lf_form which, const lf_aligned *text, lf_aligned *out, lf_changes *changes) {
+    for (size_t at = 0, end; at < text->n; at = end) {
+        const size_t same = lf_form_prefix(which, text->bytes + at, text->n - at);
+        if (!lf_aligned_reserve(out, same)) return LF_ENOMEM;
+        lf_aligned_copy(out, text, at, at + same);
+        if ((at += same) == text->n) break;
+        end = out->traced ? lf_form_next(which, text->bytes, text->n, at) : text->n;
+        const size_t most = lf_form_bound(which, end - at);
+        int64_t *from = out->traced ? numbers(changes, most) : NULL;
+        if (!lf_aligned_reserve(out, most) || (out->traced && !from)) return LF_ENOMEM;
+        const size_t n = lf_normalize(which, text->bytes + at, end - at, out->bytes + out->n, from);
+        for (size_t i = 0; from && i < n; i++) /* what stands for nothing comes from the begin of the text */
+            out->places[out->n + i] =
+                at + (size_t)from[i] < end ? text->places[at + (size_t)from[i]] : (lf_place){0, 0};
+        out->n += n;
+    }
     return LF_OK;
 }
 
@@ -122,7 +164,7 @@ lf_status lf_step_apply(const lf_step *step, const lf_aligned *text, lf_aligned 
         return lf_aligned_copy(out, text, start, stop), LF_OK;
     case LF_STEP_PREPEND: return prepend(step, text, out);
     case LF_STEP_REWRITE: return rewrite((lf_rewriting)step->option, text, out);
-    case LF_STEP_FORM: return form((lf_form)step->option, text, out);
+    case LF_STEP_FORM: return form((lf_form)step->option, text, out, changes);
     default: return LF_EVALUE;
     }
 }

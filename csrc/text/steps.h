@@ -1,7 +1,6 @@
 /* steps.h - the normalizers of a tokenizer.json one after another, each on the whole text, with places.
  *
- * Exactness: tokenizers 0.23.3, with places but for the normal forms, where these are not those of that library. Time:
- * linear for each step. Memory: of the order of the text. */
+ * Exactness: tokenizers 0.23.3, with places. Time: linear for each step. Memory: of the order of the text. */
 #ifndef LF_TEXT_STEPS_H
 #define LF_TEXT_STEPS_H
 

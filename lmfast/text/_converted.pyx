@@ -8,7 +8,8 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t
 import numpy as np
 
 from lmfast.text cimport _engine
-from lmfast.text._engine cimport LF_EVALUE, LF_OK, lf_status
+from lmfast.text._engine cimport LF_EINDEX, LF_EVALUE, LF_OK, lf_status
+from lmfast.text.engine import GrowsTooMuch
 
 cdef extern from "text/normalize.h" nogil:
     ctypedef enum lf_form:
@@ -147,7 +148,7 @@ PREFIXES = {
 
 
 cdef class UnigramEngine(_engine.Engine):
-    """A compiled tokenizer: of an `lmfast.text.engine.Engine` all but decoding.
+    """A compiled tokenizer, an `lmfast.text.engine.Engine`.
 
     pieces          blob, int64[n + 1] offsets, float64[n] scores, uint8[n] of `Kind`, by id
     unknown_id      what an unknown character becomes
@@ -237,7 +238,7 @@ cdef class UnigramEngine(_engine.Engine):
 
 
 cdef class CharacterEngine(_engine.Engine):
-    """A compiled BPE over characters with byte fallback, of an `lmfast.text.engine.Engine` all but decoding.
+    """A compiled BPE over characters with byte fallback, an `lmfast.text.engine.Engine`.
 
     blob, offsets   token i is blob[offsets[i]:offsets[i + 1]], empty where an id has none; int64[n + 1]
     merges          uint32[m, 2] pairs of ids, the strongest first
@@ -295,6 +296,8 @@ cdef class CharacterEngine(_engine.Engine):
 
 
 cdef object too_long(lf_status status, size_t n):
+    if status == LF_EINDEX:
+        return GrowsTooMuch(f"a text of {n} bytes might become more ids than there is room for")
     if status == LF_EVALUE:
         return ValueError(f"a text of {n} bytes is too long, or becomes so; want at most {LF_SP_MOST}")
     return MemoryError(f"no memory to encode {n} bytes")

@@ -26,7 +26,7 @@ cdef object int64 = np.dtype(np.int64)
 
 
 cdef class Engine:
-    """The base of compiled tokenizers: of an `lmfast.text.engine.Engine` all but decoding."""
+    """The base of compiled tokenizers: see `lmfast.text.engine.Engine`."""
 
     def __cinit__(self, *args, **options):
         self.lock = PyThread_allocate_lock()

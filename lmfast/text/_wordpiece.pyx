@@ -1,7 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, binding=True, embedsignature=True, freethreading_compatible=True
-"""The door to csrc/text/bert: text to ids with WordPiece or WordLevel, and back."""
+"""The door to csrc/text/bert: text to ids with WordPiece or WordLevel."""
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.bytes cimport PyBytes_AS_STRING
 from libc.stddef cimport size_t
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 
@@ -23,15 +23,6 @@ cdef extern from "text/wordpiece.h" nogil:
                                size_t n_tokens, const uint8_t *prefix, size_t n_prefix, uint32_t unk_id, size_t max_chars,
                                int whole)
     void lf_wordpiece_free(lf_wordpiece *model)
-
-cdef extern from "text/decode.h" nogil:
-    ctypedef struct lf_decoder:
-        size_t n_ids
-    lf_status lf_decoder_new(lf_decoder **decoder, const uint8_t *blob, const int64_t *offsets, const uint32_t *ids,
-                             size_t n_tokens, size_t n_ids)
-    void lf_decoder_free(lf_decoder *decoder)
-    lf_status lf_decode_size(const lf_decoder *decoder, const uint32_t *ids, size_t n, size_t *n_bytes, size_t *where)
-    size_t lf_decode(const lf_decoder *decoder, const uint32_t *ids, size_t n, uint8_t *out, size_t n_bytes)
 
 cdef extern from "text/bert.h" nogil:
     ctypedef enum lf_word_rule:
@@ -72,20 +63,16 @@ cdef class BertEngine(_engine.Engine):
     unk_id       -1: a word without ids is an error
     rule         how words are cut, a name in RULES
     clean, space_ideographs, strip_accents, lowercase     the steps of BertNormalizer
-    texts        two lists: the bytes that each token decodes to at the first place, and at all others; None: no decoder
     cache_bytes  of each workspace; there is one for each thread that encodes at the same time
     """
 
     cdef lf_wordpiece *model
     cdef lf_bert *bert
-    cdef lf_decoder *decoder  # of all tokens but the first
-    cdef object first, ids, empty
     cdef const lf_bert_ops *ops
-    cdef bytes keep
 
     def __cinit__(self, bytes blob not None, const int64_t[::1] offsets not None, const uint32_t[::1] ids not None, *,
                   bint whole, bytes prefix not None, int64_t unk_id, size_t max_chars, str rule not None, bint clean,
-                  bint space_ideographs, bint strip_accents, bint lowercase, tuple texts, size_t cache_bytes,
+                  bint space_ideographs, bint strip_accents, bint lowercase, size_t cache_bytes,
                   str isa not None):
         if isa not in ISA_NAMES or ISA_NAMES.index(isa) > <int>lf_isa_best():
             raise ValueError(f"isa {isa!r} is not available here")
@@ -111,13 +98,10 @@ cdef class BertEngine(_engine.Engine):
             raise ValueError(f"{len(blob)} bytes of tokens are too many: fewer than {1 << 28} are allowed")
         if status != LF_OK:
             raise MemoryError("no memory for the model")
-        if texts is not None:
-            self.make_decoder(texts[0], texts[1], ids)
 
     def __dealloc__(self):
         lf_bert_free(self.bert)
         lf_wordpiece_free(self.model)
-        lf_decoder_free(self.decoder)
 
     cdef size_t room(self, size_t n) noexcept nogil:
         return lf_bert_bound(n)
@@ -174,48 +158,6 @@ cdef class BertEngine(_engine.Engine):
                 text, places = normalize_aligned(step, text)
                 start, stop = start[places], stop[places]
         return text, start.astype(np.int64), stop.astype(np.int64)
-
-    cdef int make_decoder(self, list first, list rest, const uint32_t[::1] ids) except -1:
-        self.first, self.ids = first, np.asarray(ids)
-        self.empty = self.ids[[not text for text in rest]]
-        self.keep = b"".join(rest)
-        cdef const int64_t[::1] offsets = np.cumsum([0, *map(len, rest)]).astype(np.int64)
-        cdef size_t n = <size_t>ids.shape[0], n_ids = <size_t>ids[<Py_ssize_t>n - 1] + 1 if n else 0
-        if lf_decoder_new(&self.decoder, <const uint8_t *>PyBytes_AS_STRING(self.keep), &offsets[0], &ids[0] if n else NULL,
-                          n, n_ids) != LF_OK:
-            raise MemoryError("no memory for the decoder")
-        return 0
-
-    def decode(self, ids not None):
-        """The UTF-8 of ids of the vocabulary: uint32[n]. IndexError for an id that no token has."""
-        if self.decoder == NULL:
-            raise ValueError("there is no decoder")
-        if not len(ids):
-            return b""
-        cdef Py_ssize_t token = np.searchsorted(self.ids, ids[0])
-        if token == len(self.ids) or self.ids[token] != ids[0]:
-            raise IndexError(f"ids[0] = {ids[0]} is no token; ids are in [0, {self.decoder.n_ids})")
-        others = ids[1:]
-        if len(self.empty):
-            others = others[~np.isin(others, self.empty)]
-        return self.first[token] + self.decode_others(np.ascontiguousarray(others, np.uint32))
-
-    cdef bytes decode_others(self, const uint32_t[::1] ids):
-        cdef size_t n = <size_t>ids.shape[0], n_bytes = 0, where = 0, written = 0
-        if n == 0:
-            return b""
-        cdef lf_status status
-        with nogil:
-            status = lf_decode_size(self.decoder, &ids[0], n, &n_bytes, &where)
-        if status != LF_OK:
-            raise IndexError(f"ids[{where + 1}] = {ids[where]} is no token; ids are in [0, {self.decoder.n_ids})")
-        result = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>n_bytes)
-        cdef uint8_t *out = <uint8_t *>PyBytes_AS_STRING(result)
-        with nogil:
-            written = lf_decode(self.decoder, &ids[0], n, out, n_bytes)
-        if written != n_bytes:
-            raise RuntimeError("the ids changed while they were decoded")
-        return result
 
 
 cdef tuple mended(bytes data):

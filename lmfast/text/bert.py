@@ -1,35 +1,19 @@
-"""The compiled engine of the BERT family: which specs it serves, and what its tokens decode to.
+"""The compiled engine of the BERT family: which specs it serves.
 
 Exactness: tokenizers 0.23.3.
 """
 
 from __future__ import annotations
 
-import functools
-
 from lmfast.text._wordpiece import BertEngine
 from lmfast.text.spec import MAX_ID, TokenizerSpec
-from lmfast.text.spec.decoders import WordPieceDecoder
 from lmfast.text.spec.models import WordLevel, WordPiece
 from lmfast.text.spec.normalizers import BertNormalizer, Lowercase
 from lmfast.text.spec.pre_tokenizers import BertPreTokenizer, Whitespace, WhitespaceSplit
 
-__all__ = ["decoded", "engine_for"]
+__all__ = ["engine_for"]
 
 _RULES = {BertPreTokenizer: "bert", Whitespace: "classes", WhitespaceSplit: "spaces"}
-_CLEANUP = (
-    (" .", "."),
-    (" ?", "?"),
-    (" !", "!"),
-    (" ,", ","),
-    (" ' ", "'"),
-    (" n't", "n't"),
-    (" 'm", "'m"),
-    (" do not", " don't"),
-    (" 's", "'s"),
-    (" 've", "'ve"),
-    (" 're", "'re"),
-)
 
 
 def engine_for(spec: TokenizerSpec, *, cache_bytes: int, isa: str) -> BertEngine | None:
@@ -57,7 +41,6 @@ def engine_for(spec: TokenizerSpec, *, cache_bytes: int, isa: str) -> BertEngine
         space_ideographs=normalizer.handle_chinese_chars,
         strip_accents=strip,
         lowercase=normalizer.lowercase,
-        texts=_texts(spec),
         cache_bytes=cache_bytes,
         isa=isa,
     )
@@ -74,22 +57,3 @@ def _normalizer(spec: TokenizerSpec) -> BertNormalizer | None:
     if not others and isinstance(first, Lowercase):
         return BertNormalizer(clean_text=False, handle_chinese_chars=False, strip_accents=False, lowercase=True)
     return first if not others and isinstance(first, BertNormalizer) else None
-
-
-def _texts(spec: TokenizerSpec) -> tuple[list[bytes], list[bytes]] | None:
-    """What each token of the vocabulary decodes to at the first place and at any other; None without the decoder."""
-    if len(spec.decoder) != 1 or not isinstance(spec.decoder[0], WordPieceDecoder):
-        return None
-    decode = functools.partial(decoded, decoder=spec.decoder[0])
-    tokens = [token.decode("utf-8", "replace") for token, _ in spec.model.vocab]
-    return [decode(token, first=True).encode() for token in tokens], [decode(t, first=False).encode() for t in tokens]
-
-
-def decoded(token: str, first: bool, decoder: WordPieceDecoder) -> str:
-    """What one token becomes: the WordPiece decoder looks at no other."""
-    if not first:
-        token = token[len(decoder.prefix) :] if token.startswith(decoder.prefix) else " " + token
-    if decoder.cleanup:
-        for dirty, clean in _CLEANUP:
-            token = token.replace(dirty, clean)
-    return token

@@ -1,7 +1,7 @@
 """BPE over characters with byte fallback: Llama-2, Mistral and their like as `tokenizer.json`.
 
 Spaces become U+2581, and what is put before a text is the same; all this and the merges are compiled together
-(csrc/text/character_bpe.h). Decoding goes step by step.
+(csrc/text/character_bpe.h).
 
 Exactness: tokenizers 0.23.3 (tests/text/test_families.py, test_character_bpe.py).
 """
@@ -9,13 +9,11 @@ Exactness: tokenizers 0.23.3 (tests/text/test_families.py, test_character_bpe.py
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from lmfast.text import _converted
-from lmfast.text.pipeline import Pipeline
+from lmfast.text._converted import CharacterEngine
 from lmfast.text.spec import BPE, Metaspace, Prepend, Replace, Split, TokenizerSpec
 
-__all__ = ["CharacterEngine", "engine_for"]
+__all__ = ["engine_for"]
 
 _MARK = "\u2581"
 _SPACES_TO_MARKS = Replace(" ", _MARK, literal=True)
@@ -39,8 +37,11 @@ def engine_for(spec: TokenizerSpec, *, cache_bytes: int, isa: str) -> CharacterE
     assert model.merges is not None
     if len(fallback) < 256 or np.isin(model.merges, fallback).any():
         return None
+    vocab = model.vocab
+    lengths = np.zeros(int(vocab.ids[-1]) + 1, np.int64)
+    lengths[vocab.ids] = np.diff(vocab.offsets)
     try:
-        return CharacterEngine(spec, model, prefix, cache_bytes)
+        return CharacterEngine(vocab.blob, np.append(0, np.cumsum(lengths)), model.merges, prefix, cache_bytes)
     except ValueError:
         return None  # a token is too long for it
 
@@ -62,20 +63,3 @@ def _prefix_rule(spec: TokenizerSpec) -> str | None:
     if spec.normalizer == (_SPACES_TO_MARKS,):
         return "never"
     return "always" if spec.normalizer == (Prepend(_MARK), _SPACES_TO_MARKS) else None
-
-
-class CharacterEngine(_converted.CharacterEngine):
-    """An `lmfast.text.engine.Engine`."""
-
-    def __init__(self, spec: TokenizerSpec, model: BPE, prefix: str, cache_bytes: int) -> None:
-        vocab = model.vocab
-        lengths = np.zeros(int(vocab.ids[-1]) + 1, np.int64)
-        lengths[vocab.ids] = np.diff(vocab.offsets)
-        merges = model.merges
-        assert merges is not None
-        super().__init__(vocab.blob, np.append(0, np.cumsum(lengths)), merges, prefix, cache_bytes)
-        self._pipeline = Pipeline(spec)
-
-    def decode(self, ids: NDArray[np.uint32]) -> bytes:
-        """The UTF-8 of the text of ids."""
-        return self._pipeline.decode(ids)

@@ -1,7 +1,7 @@
 """Unigram models of `tokenizer.json` with a Metaspace: T5, ALBERT, XLM-RoBERTa, mBART and their like.
 
 The normalizers of such files and the Metaspace, be it behind a WhitespaceSplit, are compiled together with the model
-(csrc/text/converted.h). Places behind a normal form that changes the text, and decoding, go step by step.
+(csrc/text/converted.h).
 
 Exactness: tokenizers 0.23.3 (tests/text/test_families.py, test_converted.py).
 """
@@ -11,10 +11,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-from lmfast.text import _converted
-from lmfast.text.pipeline import Pipeline
+from lmfast.text._converted import UnigramEngine
 from lmfast.text.sentencepiece import by_id
 from lmfast.text.spec import (
     NFC,
@@ -37,14 +35,12 @@ from lmfast.text.spec import (
     WhitespaceSplit,
 )
 
-__all__ = ["ConvertedUnigram", "engine_for"]
+__all__ = ["engine_for"]
 
-_MOST_GROWTH = 72
-"""Ids for each byte of a text, at most, for which room is taken before it is encoded."""
 Step = tuple[str, str, bytes, bytes]
 
 
-def engine_for(spec: TokenizerSpec, *, cache_bytes: int, isa: str) -> ConvertedUnigram | None:
+def engine_for(spec: TokenizerSpec, *, cache_bytes: int, isa: str) -> UnigramEngine | None:
     """The engine of a Unigram by the rule of tokenizers with one Metaspace, be it behind a WhitespaceSplit, and such
     normalizers as come with it; None for any other spec.
     """
@@ -54,10 +50,16 @@ def engine_for(spec: TokenizerSpec, *, cache_bytes: int, isa: str) -> ConvertedU
     if metaspace is None or model is None or None in steps:
         return None
     try:
-        engine = ConvertedUnigram(spec, model, [step for step in steps if step is not None], metaspace, cache_bytes)
+        return UnigramEngine(
+            by_id(model),
+            spec.model.unk_id,
+            model.byte_fallback,
+            [step for step in steps if step is not None],
+            metaspace,
+            cache_bytes,
+        )
     except ValueError:
         return None  # a damaged map of characters; step by step what it says is followed within its bounds
-    return engine if engine.bound(1) - engine.bound(0) <= _MOST_GROWTH else None
 
 
 def _step(normalizer: Normalizer) -> Step | None:
@@ -128,33 +130,3 @@ def _findable(model: Unigram) -> Unigram | None:
         return None
     vocab = Vocab.from_items(pair for pair, keep in zip(model.vocab, kept.tolist(), strict=True) if keep)
     return replace(model, vocab=vocab, scores=model.scores[kept], kinds=None)
-
-
-class ConvertedUnigram(_converted.UnigramEngine):
-    """An `lmfast.text.engine.Engine`."""
-
-    def __init__(
-        self,
-        spec: TokenizerSpec,
-        model: Unigram,
-        steps: list[Step],
-        metaspace: tuple[bytes, str, bool, bool],
-        cache_bytes: int,
-    ) -> None:
-        assert model.unk_id is not None
-        super().__init__(by_id(model), model.unk_id, model.byte_fallback, steps, metaspace, cache_bytes)
-        self._pipeline = Pipeline(spec)
-        self._keeps_places = all(kind != "form" for kind, *_ in steps)
-
-    def encode_with_offsets(self, data: bytes, first: bool = True) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
-        """The ids of one stretch and their places."""
-        if self._keeps_places:
-            return super().encode_with_offsets(data, first)
-        text = self._pipeline.normalize(data, start=0 if first else 1, places=True)
-        ids, places = self._pipeline.encode(text)
-        spans = np.array(places or [], np.int64).reshape(-1, 2)
-        return np.array(ids, np.uint32), spans if first else spans - 1
-
-    def decode(self, ids: NDArray[np.uint32]) -> bytes:
-        """The UTF-8 of the text of ids."""
-        return self._pipeline.decode(ids)

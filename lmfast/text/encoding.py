@@ -7,7 +7,7 @@ Exactness: tokenizers 0.23.3 (`Tokenizer.encode` with `enable_truncation` and `e
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from lmfast.text.spec import TemplatePiece, TemplateProcessing
 
-__all__ = ["Encoding", "Layout", "Sequence", "Side", "Strategy", "lay_out", "pad"]
+__all__ = ["Encoding", "Layout", "Sequence", "Side", "Strategy", "Trimming", "lay_out", "pad"]
 
 Strategy: TypeAlias = Literal["longest_first", "only_first", "only_second"]
 Side: TypeAlias = Literal["right", "left"]
@@ -79,7 +79,38 @@ _PLAIN = TemplateProcessing(
 )
 
 
-def lay_out(sequences: list[Sequence], template: TemplateProcessing | None, layout: Layout) -> Encoding:
+@dataclass(frozen=True)
+class Trimming:
+    """Offsets without the spaces of tokens of the byte alphabet: `trim_offsets` of a post-processor."""
+
+    keeps_first: bool
+    """Whether one space of the first token was put there, and has no place in the text"""
+    name_of: Callable[[int], str]
+    """What an id's token is called, in the byte alphabet"""
+
+    def __call__(self, ids: NDArray[np.uint32], offsets: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The offsets of a part of a text."""
+        unique, which = np.unique(ids, return_inverse=True)
+        blanks = np.array([_blanks(self.name_of(i)) for i in unique.tolist()], np.int64).reshape(-1, 2)[which]
+        (before, after), (start, stop) = blanks.T, offsets.T
+        put = (before > 0) & ((np.arange(len(ids)) == 0) | (start == 0)) & self.keeps_first
+        start = np.where(before > 0, np.minimum(start + before - put, stop), start)
+        stop = np.where((after > 0) & (stop >= after), np.maximum(stop - after, start), stop)
+        return np.stack([start, stop], axis=1)
+
+
+def _blanks(token: str) -> tuple[int, int]:
+    """How many characters at either end of a token are white space, or stand for a space."""
+    from lmfast.text.pipeline.bytes_alphabet import CHARACTER_OF
+    from lmfast.text.pipeline.characters import is_space
+
+    solid = [c != CHARACTER_OF[0x20] and not is_space(c) for c in token]
+    return (solid.index(True), solid[::-1].index(True)) if any(solid) else (len(token), len(token))
+
+
+def lay_out(
+    sequences: list[Sequence], template: TemplateProcessing | None, layout: Layout, trimmings: list[Trimming]
+) -> Encoding:
     """One sequence or two, cut as `layout` says, in the places that the template has for them.
 
     Errors: ValueError where the sequences cannot be cut to `max_length` in the way that is asked for.
@@ -92,8 +123,8 @@ def lay_out(sequences: list[Sequence], template: TemplateProcessing | None, layo
         room = layout.max_length - sum(len(piece.ids) for piece in pieces)
         windows = _windows([len(ids) for ids, _ in sequences], room, layout)
     first = [parts[0] for parts in windows]
-    overflowing = tuple(_fill(sequences, chosen, pieces) for chosen in _combinations(windows) if chosen != first)
-    return replace(_fill(sequences, first, pieces), overflowing=overflowing)
+    overflowing = [_fill(sequences, chosen, pieces, trimmings) for chosen in _combinations(windows) if chosen != first]
+    return replace(_fill(sequences, first, pieces, trimmings), overflowing=tuple(overflowing))
 
 
 def _windows(lengths: list[int], room: int, layout: Layout) -> list[list[tuple[int, int]]]:
@@ -156,13 +187,20 @@ def _combinations(windows: list[list[tuple[int, int]]]) -> Iterator[list[tuple[i
     yield from ([a[0], right] for right in b)
 
 
-def _fill(sequences: list[Sequence], chosen: list[tuple[int, int]], pieces: tuple[TemplatePiece, ...]) -> Encoding:
+def _fill(
+    sequences: list[Sequence],
+    chosen: list[tuple[int, int]],
+    pieces: tuple[TemplatePiece, ...],
+    trimmings: list[Trimming],
+) -> Encoding:
     ids, types, special, numbers, offsets = [], [], [], [], []
     for piece in pieces:
         if piece.kind == "sequence":
             number = int(piece.name == "B")
             start, stop = chosen[number]
             new, at = sequences[number][0][start:stop], sequences[number][1][start:stop]
+            for trim in trimmings:
+                at = trim(new, at)
         else:
             number, new, at = -1, np.array(piece.ids, np.uint32), np.zeros((len(piece.ids), 2), np.int64)
         ids.append(new)

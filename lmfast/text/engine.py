@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from lmfast.text.spec import TokenizerSpec
 
-__all__ = ["Engine", "engine_for"]
+__all__ = ["Engine", "GrowsTooMuch", "engine_for"]
 
 _COMPILERS = (
     "lmfast.text.sentencepiece",
@@ -27,8 +27,12 @@ _COMPILERS = (
 exactly, all of it but added tokens and post-processing, and None for any other."""
 
 
+class GrowsTooMuch(ValueError):
+    """Normalization makes more of a text than an engine has room for. Step by step there is room."""
+
+
 class Engine(Protocol):
-    """Text to ids and back, compiled.
+    """Text to ids, compiled.
 
     Text is UTF-8; a byte that belongs to no well-formed sequence is what the family's own library makes of it. Any
     number of threads may call at the same time: each call takes a workspace, with its cache, from a pool.
@@ -54,16 +58,14 @@ class Engine(Protocol):
         first   uint8[n] whether a stretch begins a text (None: all do); the others follow an added token. Only a
                 Metaspace with prepend_scheme="first" asks
 
-        Errors: ValueError where the model has no id for a text; IndexError for a span outside `data`; MemoryError.
+        Errors: ValueError where the model has no id for a text; GrowsTooMuch; IndexError for a span outside `data`;
+        MemoryError.
         """
 
     def encode_with_offsets(self, data: bytes, first: bool = True) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
         """The ids of one stretch, uint32[n], and where each comes from in `data`, int64[n, 2] in bytes, through
         normalization, as the family's own library says.
         """
-
-    def decode(self, ids: NDArray[np.uint32]) -> bytes:
-        """The UTF-8 of the text of ids of the model's vocabulary. Errors: IndexError for an id that no token has."""
 
 
 def engine_for(spec: TokenizerSpec, *, cache_bytes: int, isa: str) -> Engine | None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import partial
 from itertools import accumulate, pairwise
 from typing import Any
@@ -22,7 +23,7 @@ from numpy.typing import NDArray
 from lmfast import _checking as checking
 from lmfast.text import _text
 from lmfast.text._text import text_items
-from lmfast.text.engine import engine_for
+from lmfast.text.engine import GrowsTooMuch, engine_for
 from lmfast.text.family_decoding import Names, StreamDecoder
 from lmfast.text.pipeline import Pipeline
 from lmfast.text.pipeline.aligned import Aligned
@@ -120,8 +121,12 @@ class FamilyTokenizer(Tokenizer):
         return len(ids) if counting else ids.tolist() if as_list else ids
 
     def _encode_steps(self, data: bytes, raw: Bits, normalized: Bits) -> NDArray[np.uint32]:
-        if self._engine is None or self._looks(1, normalized):
-            return self._encode_slowly(data, raw, normalized, places=False)[0]
+        if self._engine is not None and not self._looks(1, normalized):
+            with suppress(GrowsTooMuch):
+                return self._encode_compiled(data, raw)
+        return self._encode_slowly(data, raw, normalized, places=False)[0]
+
+    def _encode_compiled(self, data: bytes, raw: Bits) -> NDArray[np.uint32]:
         if not self._looks(0, raw):
             return self._encode_stretches(data, np.array([[0, len(data)]], np.int64), None)
         found = list(gaps(len(data), self._matches(False, data, raw)))
@@ -198,7 +203,7 @@ class FamilyTokenizer(Tokenizer):
         groups = []
         for first, last in _ranges(np.fromiter(map(len, parts), np.int64, len(parts)), _GROUP_BYTES):
             here = parts[first:last]
-            groups.append(self._encode_documents(b"".join(here), _spans(here), workers, raw))
+            groups.append(self._encode_documents(b"".join(here), _spans(here), workers, raw, allowed_special))
         return joined(groups)
 
     def count_batch(
@@ -217,7 +222,10 @@ class FamilyTokenizer(Tokenizer):
         data, spans = b"".join(parts), _spans(parts)
         counts = np.zeros(len(parts), np.int64)
         ranges = self._parts(spans, workers := thread_count(threads))
-        run([partial(self._encode_run, data, spans[a:b], None, 0, counts[a:b], raw) for a, b in ranges], workers)
+        try:
+            run([partial(self._encode_run, data, spans[a:b], None, 0, counts[a:b], raw) for a, b in ranges], workers)
+        except GrowsTooMuch:
+            return np.array([self.count(t, allowed_special=allowed_special) for t in parts], np.int64)
         return counts
 
     def encode_files(
@@ -236,7 +244,7 @@ class FamilyTokenizer(Tokenizer):
                 groups.append(self._encode_rows(items, allowed_special, False, "replace"))
             else:
                 spans = np.array(ends, np.int64).reshape(-1, 2)
-                groups.append(self._encode_documents(data, spans, thread_count(threads), raw))
+                groups.append(self._encode_documents(data, spans, thread_count(threads), raw, allowed_special))
         return joined(groups)
 
     def _parts(self, spans: NDArray[np.int64], workers: int) -> list[tuple[int, int]]:
@@ -246,8 +254,10 @@ class FamilyTokenizer(Tokenizer):
         sizes = spans[:, 1] - spans[:, 0]
         return _ranges(sizes, max(_PART_BYTES, int(sizes.sum()) // (8 * workers)))
 
-    def _encode_documents(self, data: bytes, spans: NDArray[np.int64], workers: int, raw: Bits) -> Ragged:
-        """The ids of the documents spans[i] of `data`, which are in order and apart."""
+    def _encode_documents(
+        self, data: bytes, spans: NDArray[np.int64], workers: int, raw: Bits, allowed_special: AllowedSpecial
+    ) -> Ragged:
+        """The ids of the documents spans[i] of `data`, which are in order and apart. `raw` is `allowed_special`."""
         ranges = self._parts(spans, workers)
         rooms = [self._room_for(spans[a:b], raw) for a, b in ranges]
         at = [0, *accumulate(rooms)]
@@ -256,8 +266,12 @@ class FamilyTokenizer(Tokenizer):
             partial(self._encode_run, data, spans[a:b], ids, start, counts[a:b], raw)
             for (a, b), start in zip(ranges, at, strict=False)
         ]
+        try:
+            filled_by = run(calls, workers)
+        except GrowsTooMuch:
+            return self._encode_rows([data[a:b] for a, b in spans.tolist()], allowed_special, False, "replace")
         filled = 0
-        for start, n in zip(at, run(calls, workers), strict=False):
+        for start, n in zip(at, filled_by, strict=False):
             if start != filled:
                 _text.move(ids, filled, start, n)
             filled += n
@@ -290,7 +304,7 @@ class FamilyTokenizer(Tokenizer):
                 run_ = np.ascontiguousarray(spans[start:i])
                 total += self._engine.encode_spans(data, run_, ids, at + total, counts[start:i])
             if i < len(spans):
-                found = self._encode_steps(data[spans[i, 0] : spans[i, 1]], raw, None)
+                found = self._encode_compiled(data[spans[i, 0] : spans[i, 1]], raw)
                 counts[i] = len(found)
                 if ids is not None:
                     ids[at + total : at + total + len(found)] = found
@@ -318,10 +332,11 @@ class FamilyTokenizer(Tokenizer):
     ) -> Offsets:
         data = _utf8(text, is_strict(errors))
         raw, normalized = self._bits(allowed_special)
-        if self._engine is None or self._looks(1, normalized):
-            ids, spans = self._encode_slowly(data, raw, normalized, places=True)
-        else:
-            ids, spans = self._stretches_with_offsets(data, raw)
+        found = None
+        if self._engine is not None and not self._looks(1, normalized):
+            with suppress(GrowsTooMuch):
+                found = self._stretches_with_offsets(data, raw)
+        ids, spans = found or self._encode_slowly(data, raw, normalized, places=True)
         result = Offsets(ids, spans, character_offsets(data, spans))
         if checking.on:
             checking.verify_offsets(self._spec, text, *result, allowed_special)
@@ -406,10 +421,13 @@ class FamilyTokenizer(Tokenizer):
         return self._decode(self._ids(ids, False), errors)
 
     def _decode_all(self, ids: NDArray[np.uint32]) -> bytes:
-        self._names.check(ids)
-        if self._engine is not None and self._names.decodes_alone(ids):
+        if not isinstance(self._engine, SentencePieceEngine):
+            return self._names.decode(ids)
+        try:
             return self._engine.decode(ids)
-        return self._names.decode(ids)
+        except IndexError:
+            self._names.check(ids)
+            raise
 
     def decoder(self, errors: str = "replace") -> StreamDecoder:  # type: ignore[override]
         """A decoder that takes ids as they come."""
@@ -422,6 +440,9 @@ class FamilyTokenizer(Tokenizer):
         if not 0 <= token_id < len(self._lengths) or not self._lengths[token_id]:
             raise IndexError(f"id {token_id} is no token; ids are in [0, {len(self._lengths)})")
         return self._names.bytes_of(token_id)
+
+    def _name(self, token_id: int) -> str:
+        return self._names.name_of(token_id) or ""
 
     def _find(self, token: bytes) -> int | None:
         return self._spec.model.vocab.id_of(token)

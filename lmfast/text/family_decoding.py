@@ -1,7 +1,7 @@
 """Ids to text where a token's text depends on the tokens beside it.
 
 `Names` knows what each id is called and what the decoders of a spec make of names. Where each token's text depends on
-nothing but whether it is the first, it is looked up in a table; else the decoders run step by step.
+nothing but its place, it is looked up in a table (`lmfast.text.token_texts`); else the decoders run step by step.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from lmfast.text.spec import (
     TokenizerSpec,
     WordPieceDecoder,
 )
+from lmfast.text.token_texts import table_of
 
 __all__ = ["Names", "StreamDecoder"]
 
@@ -48,42 +49,52 @@ class Names:
         self._called = dict(self._added)
         if pipeline is not None:
             self._called = {token.id: pipeline.name_of(token).encode() for token in spec.added_tokens}
-        outside = [i for i, name in self._called.items() if vocab.find(i) != name]
-        self._outside = np.array(outside, np.uint32)
         self._spec = spec
         sentencepiece = any(isinstance(decoder, SentencePieceDecoder) for decoder in spec.decoder)
         self._steps = None if sentencepiece else [decoding.step_of(decoder) for decoder in spec.decoder]
+        self._table = None if sentencepiece else table_of(spec.decoder, self)
         self.is_local = all(type(decoder) in _LOCAL for decoder in spec.decoder) and _strips_at_most_the_start(spec)
 
     def check(self, ids: NDArray[np.uint32]) -> None:
         """Errors: IndexError names the first id that no token has."""
         wrong = ids >= len(self.lengths)
-        if not wrong.any():
-            wrong = self.lengths[ids] == 0
+        wrong[~wrong] = self.lengths[ids[~wrong]] == 0
         if wrong.any():
             at = int(np.argmax(wrong))
             raise IndexError(f"ids[{at}] = {ids[at]} is no token; ids are in [0, {len(self.lengths)})")
-
-    def decodes_alone(self, ids: NDArray[np.uint32]) -> bool:
-        """Whether an engine, which knows the vocabulary of the model alone, can decode these."""
-        return self._steps is None or (
-            isinstance(self._spec.decoder[0] if len(self._spec.decoder) == 1 else None, WordPieceDecoder)
-            and not np.isin(ids, self._outside).any()
-        )
 
     def bytes_of(self, token_id: int) -> bytes:
         """The token of an id, as the vocabulary has it."""
         content = self._added.get(token_id)
         return self._spec.model.vocab.find(token_id) or b"" if content is None else content
 
+    def name_of(self, token_id: int) -> str | None:
+        """What the decoders see of an id; None where it has no token."""
+        name = self._called.get(token_id)
+        name = self._spec.model.vocab.find(token_id) if name is None else name
+        return None if name is None else name.decode("utf-8", "replace")
+
+    def names(self) -> list[str | None]:
+        """The same of all ids."""
+        found: list[str | None] = [None] * len(self.lengths)
+        for name, token_id in [*self._spec.model.vocab, *((name, token_id) for token_id, name in self._called.items())]:
+            found[token_id] = name.decode("utf-8", "replace")
+        return found
+
     def decode(self, ids: NDArray[np.uint32]) -> bytes:
-        """The UTF-8 of the text of ids, step by step."""
+        """The UTF-8 of the text of ids. Errors: IndexError for an id that no token has."""
+        if self._table is not None:
+            try:
+                return self._table.decode(ids)
+            except IndexError:
+                self.check(ids)
+                raise
+            except LookupError:
+                pass
         if self._steps is None:
             raise ValueError("this decoder is only compiled")
-        find, called = self._spec.model.vocab.find, self._called
-        names = [called[token_id] if token_id in called else find(token_id) or b"" for token_id in ids.tolist()]
-        tokens = [name.decode("utf-8", "replace") for name in names]
-        return decoding.decode(tokens, self._steps).encode()
+        self.check(ids)
+        return decoding.decode([self.name_of(token_id) or "" for token_id in ids.tolist()], self._steps).encode()
 
     def is_partial(self, token_id: int) -> bool:
         """Whether an id is a byte of a character, or a piece with parts of characters: its text is not known before the

@@ -382,14 +382,15 @@ class Tokenizer(_text.Encoder):
 
         Errors: ValueError where the texts cannot be cut to `max_length` in the way that is asked for.
         """
-        from lmfast.text.encoding import Layout, lay_out, pad
+        from lmfast.text.encoding import Layout, Trimming, lay_out, pad
 
         layout = Layout(
             add_special_tokens, max_length, truncation, truncation_side, stride, pad_id, pad_type_id, padding_side
         )
         texts = [text] if pair is None else [text, pair]
         found = [self.encode_with_offsets(t, allowed_special=allowed_special, errors=errors) for t in texts]
-        result = lay_out([(o.ids, o.characters) for o in found], self._spec.template, layout)
+        trimmings = [Trimming(keeps, self._name) for keeps in self._spec.trimmings]
+        result = lay_out([(o.ids, o.characters) for o in found], self._spec.template, layout, trimmings)
         return result if pad_to is None else pad(result, pad_to, layout)
 
     def encoding_batch(
@@ -580,6 +581,14 @@ class Tokenizer(_text.Encoder):
             raise IndexError(f"id {token_id} is no token; ids are in [0, {len(self._lengths)})")
         data: bytes = self._decode(np.array([token_id], np.uint32), None)
         return data
+
+    def _name(self, token_id: int) -> str:
+        """What an id is called in a `tokenizer.json`."""
+        from lmfast.text.pipeline.bytes_alphabet import CHARACTER_OF
+
+        token = self.id_to_bytes(token_id)
+        is_added = self._contents.get(token) == token_id
+        return token.decode() if is_added else "".join([CHARACTER_OF[byte] for byte in token])
 
     def bytes_to_id(self, token: bytes) -> int:
         """The id of a token of the model, or of an added token. Errors: KeyError for bytes that are no token."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -13,13 +14,16 @@ from lmfast.text.spec import Kind, SentencePieceNormalizer, TokenizerSpec
 MARK = "\u2581"
 
 
+@cache
 def scores_of(spec: TokenizerSpec) -> dict[str, float]:
     scores = spec.model.scores.tolist()  # type: ignore[union-attr]
     return {token.decode(): score for (token, _), score in zip(spec.model.vocab, scores, strict=True)}
 
 
-def merges_of(scores: dict[str, float]) -> list[tuple[str, str]]:
+@cache
+def merges_of(spec: TokenizerSpec) -> list[tuple[str, str]]:
     """Every way to put a piece together from two, the highest score first, then by the ids of the two."""
+    scores = scores_of(spec)
     ids = {piece: i for i, piece in enumerate(scores)}
     merges: list[tuple[float, str, str]] = []
     for piece, score in scores.items():
@@ -106,7 +110,7 @@ def llama(spec: TokenizerSpec, metaspace: str | None = None, normalized: bool = 
                 "byte_fallback": True,
                 "ignore_merges": False,
                 "vocab": {piece: i for i, piece in enumerate(scores)},
-                "merges": merges_of(scores),
+                "merges": merges_of(spec),
             },
         }
     ).encode()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import unicodedata
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,6 @@ from hypothesis import strategies as st
 import lmfast
 from lmfast.text import formats
 from lmfast.text._converted import UnigramEngine
-from lmfast.text.converted_unigram import ConvertedUnigram
 from lmfast.text.formats import huggingface
 from lmfast.text.pipeline import Pipeline
 
@@ -32,7 +32,8 @@ METASPACE = {"type": "Metaspace", "replacement": MARK, "prepend_scheme": "always
 BY_WHITE_SPACE = {"type": "WhitespaceSplit"}
 STRIP = {"type": "Strip", "strip_left": False, "strip_right": True}
 TWO_SPACES = {"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": MARK}
-QUOTES = {"type": "Replace", "pattern": {"String": "``"}, "content": '"'}
+QUOTES = [{"type": "Replace", "pattern": {"String": old}, "content": '"'} for old in ("``", "''")]
+ACCENTS = [{"type": "NFKD"}, {"type": "StripAccents"}]
 PRE: dict[str, dict[str, Any]] = {
     "metaspace": METASPACE,
     "first": METASPACE | {"prepend_scheme": "first"},
@@ -46,7 +47,9 @@ NORMALIZERS: dict[str, list[dict[str, Any]]] = {
     "none": [],
     "mbart": [STRIP, TWO_SPACES],
     "xlm-roberta": [TWO_SPACES | {"content": " "}],
-    "albert": [QUOTES, {"type": "Nmt"}, {"type": "Lowercase"}, {"type": "StripAccents"}],
+    "albert": [*QUOTES, *ACCENTS, {"type": "Lowercase"}],
+    "xlnet": [*QUOTES, *ACCENTS],
+    "nmt": [{"type": "Nmt"}, {"type": "Lowercase"}, {"type": "StripAccents"}],
     "prepend": [{"type": "Prepend", "prepend": "x "}, {"type": "Replace", "pattern": {"String": " "}, "content": MARK}],
 }
 # Sums of scores that are equal, so that the order of adding them up decides.
@@ -158,7 +161,7 @@ class Pair:
         tokenizers = pytest.importorskip("tokenizers")
         path.write_text(file)
         self.ours, self.peer = lmfast.Tokenizer.from_file(path), tokenizers.Tokenizer.from_str(file)
-        assert isinstance(self.ours._engine, ConvertedUnigram)  # type: ignore[attr-defined]
+        assert isinstance(self.ours._engine, UnigramEngine)  # type: ignore[attr-defined]
 
     def check(self, lines: list[str], *, places: bool = False) -> None:
         lines = [line.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace") for line in lines]
@@ -183,7 +186,7 @@ def t5(data_dir: Path) -> Any:
 KINDS = [
     *(dict(pre=pre) for pre in PRE),
     *(dict(normalizers=name) for name in NORMALIZERS),
-    dict(pre="white space", normalizers="xlm-roberta"),
+    *(dict(pre="white space", normalizers=name) for name in ("xlm-roberta", "albert", "xlnet")),
     dict(model="bytes"),
     dict(model="ties"),
     dict(model="ties", pre="white space"),
@@ -264,20 +267,49 @@ def _peer(file: str) -> Any:
     return tokenizers.Tokenizer.from_str(file)
 
 
+@pytest.mark.parametrize("form", ["NFC", "NFD", "NFKC", "NFKD"])
+@settings(max_examples=100 if BRIEF else 500)
+@given(text=form_texts)
+@example("\u0301")
+@example("\u0f73\u0331 x")
+def test_peer_compiled_places_behind_normal_forms(form: str, text: str) -> None:
+    """The same of the engine, with a piece for nearly each character."""
+    ours, peer = _of_bytes(form_file(form)), _peer(form_file(form))
+    assert isinstance(ours._engine, UnigramEngine)  # type: ignore[attr-defined]
+    want = peer.encode(text, add_special_tokens=False)
+    ids, _, characters = ours.encode_with_offsets(text)
+    assert ids.tolist() == want.ids
+    assert list(map(tuple, characters.tolist())) == want.offsets
+
+
+@cache
+def form_file(form: str) -> str:
+    pytest.importorskip("tokenizers")
+    characters = {*FORM_PARTS, *map(chr, range(33, 0x3200)), *unicodedata.normalize("NFKD", FORM_PARTS), MARK} - {" "}
+    model = {"type": "Unigram", "unk_id": 0, "vocab": [["<unk>", 0.0], *([c, -1.0] for c in sorted(characters))]}
+    file = {"version": "1.0", "added_tokens": [], "post_processor": None, "decoder": None, "model": model}
+    return json.dumps(file | {"normalizer": {"type": form}, "pre_tokenizer": PRE["never"]})
+
+
 def test_peer_places_of_albert(t5: Any, tmp_path: Path) -> None:
     """NFKD, StripAccents and Lowercase before Precompiled, as ALBERT has them."""
-    file = json.loads(file_of(t5))
-    steps = [QUOTES, {"type": "NFKD"}, {"type": "StripAccents"}, {"type": "Lowercase"}, file["normalizer"]]
-    file["normalizer"] = {"type": "Sequence", "normalizers": [*steps, TWO_SPACES | {"content": " "}]}
-    (tmp_path / "x.json").write_text(json.dumps(file))
-    ours, peer = lmfast.Tokenizer.from_file(tmp_path / "x.json"), _peer(json.dumps(file))
+    pair = Pair(file_of(t5, "white space", "albert"), tmp_path / "x.json")
     ends = ("", "\u0331\u0323", "  y")
     lines = [a + part + b for part in [*ODD, *FORM_PARTS] for a in ("", "é ", "``x") for b in ends]
-    for line in [*lines, "ộ\u0331 Ǖ\u0323ñ ﬁ①"]:
-        want = peer.encode(line, add_special_tokens=False)
-        ids, _, characters = ours.encode_with_offsets(line, allowed_special="all")
-        assert ours.encode_list(line, allowed_special="all") == ids.tolist() == want.ids, ascii(line)
-        assert list(map(tuple, characters.tolist())) == want.offsets, ascii(line)
+    pair.check([*lines, "ộ\u0331 Ǖ\u0323ñ ﬁ①"], places=True)
+
+
+def test_peer_texts_that_grow(tmp_path: Path) -> None:
+    """What becomes much longer than most goes step by step, alone and among others."""
+    pytest.importorskip("tokenizers")
+    pair = Pair(rules_file({"a": "xy" * 100, "©": "(c)"}), tmp_path / "x.json")
+    lines = ["b" * 9, "a" * 300, "© a", "", "</s>b", "ab" * 200, "a" * 20]
+    pair.check(lines, places=True)
+    rows = [ids.ids for ids in pair.peer.encode_batch(lines, add_special_tokens=False)]
+    assert pair.ours.count_batch(lines).tolist() == [len(row) for row in rows]
+    assert [pair.ours.count(line) for line in lines] == [len(row) for row in rows]
+    (tmp_path / "text").write_text("|".join(lines))
+    assert pair.ours.encode_files([tmp_path / "text"], separator="|").tolist() == rows
 
 
 RULES = {

@@ -113,3 +113,34 @@ def test_safety_arguments(both: Any) -> None:
             ours.encoding("one two three four five six seven", **options)
     with pytest.raises(ValueError, match="2 texts and 1 pairs"):
         ours.encoding_batch(["a", "b"], ["c"])
+
+
+@pytest.mark.parametrize("prefix", [False, True])
+@pytest.mark.parametrize("kind", ["RobertaProcessing", "ByteLevel", "both"])
+def test_peer_trimmed_offsets(kind: str, prefix: bool, data_dir: Path, tmp_path: Path) -> None:
+    """Without the spaces that tokens of the byte alphabet hold, in each part of a text that is cut."""
+    tokenizers = pytest.importorskip("tokenizers")
+    document = json.loads((data_dir / "vocab" / "gpt2.tokenizer.json").read_text())
+    trims = {"trim_offsets": True, "add_prefix_space": prefix}
+    steps = [{"type": "ByteLevel", **trims, "use_regex": True}] * (kind != "RobertaProcessing")
+    roberta = {"type": "RobertaProcessing", "sep": ["a", 64], "cls": ["b", 65], **trims}
+    steps += [roberta] * (kind != "ByteLevel")
+    document["post_processor"] = steps[0] if len(steps) == 1 else {"type": "Sequence", "processors": steps}
+    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": False}
+    document["added_tokens"].append({"id": 50257, "content": " \u3000x ", **flags})
+    (tmp_path / "x.json").write_text(json.dumps(document))
+    ours = lmfast.Tokenizer.from_file(tmp_path / "x.json")
+    peer = tokenizers.Tokenizer.from_file(str(tmp_path / "x.json"))
+    for text in [*TEXTS, " b  c   ", "  ", "\n x\t y", "é \u3000x  z", "\u00a0 \u0120 a"]:
+        for pair in (None, " a  b", text):
+            for add in (True, False):
+                peer.no_truncation()
+                assert_same(
+                    ours.encoding(text, pair, add_special_tokens=add), peer.encode(text, pair, add_special_tokens=add)
+                )
+            got = ours.encoding(text, pair, max_length=7, stride=1, add_special_tokens=False)
+            peer.enable_truncation(7, stride=1)
+            want = peer.encode(text, pair, add_special_tokens=False)
+            assert_same(got, want)
+            for part, other in zip(got.overflowing, want.overflowing, strict=True):
+                assert_same(part, other, overflows=True)

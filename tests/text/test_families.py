@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,11 @@ from lmfast.text.spec import TokenizerSpec
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
 BRIEF = os.environ.get("LMFAST_TEST_BRIEF") == "1"
 FULL = os.environ.get("LMFAST_TEST_FULL") == "1"
-"""Whole corpora, and every character in every context, which takes ten minutes; else parts of both."""
+"""Whole corpora and every character in every context, which takes an hour; else parts of both."""
+PARTS = 8 if FULL else 1
+"""Tests that share the lines of a corpus, so that what they hold at a time stays small."""
+if FULL:
+    pytestmark = pytest.mark.timeout(7200)
 MODELS = ("llama2.model", "t5.spiece.model")
 FILES = ("bert", "llama", "llama-first", "llama-normalized", "t5")
 SCALARS = [chr(c) for c in range(0x110000) if not 0xD800 <= c < 0xE000]
@@ -106,12 +110,14 @@ def file(request: pytest.FixtureRequest, data_dir: Path, tmp_path_factory: pytes
     return file_pair(path)
 
 
-def lines_of(data_dir: Path, corpus: str, n_bytes: int) -> list[str]:
+def lines_of(data_dir: Path, corpus: str, n_bytes: int, part: int = 0) -> list[str]:
+    """The lines of the first bytes of a corpus; with LMFAST_TEST_FULL=1 and n_bytes = -1 one of PARTS of them."""
     path = data_dir / "corpus" / f"{corpus}.txt"
     if not path.is_file():
         pytest.skip(f"no {path.name} in the test data")
     with open(path, "rb") as opened:
-        return opened.read(n_bytes).decode("utf-8", "ignore").split("\n")
+        lines = opened.read(n_bytes).decode("utf-8", "ignore").split("\n")
+    return lines[part::PARTS] if n_bytes < 0 else lines
 
 
 @pytest.mark.parametrize("corpus", ["english", "multilingual", "code"])
@@ -125,15 +131,17 @@ def test_peer_lines_of_files(file: Pair, data_dir: Path, corpus: str) -> None:
 
 
 @pytest.mark.corpus
+@pytest.mark.parametrize("part", range(PARTS))
 @pytest.mark.parametrize("corpus", ["english", "multilingual", "code"])
-def test_peer_whole_corpus_of_models(model: Pair, data_dir: Path, corpus: str) -> None:
-    model.check(lines_of(data_dir, corpus, -1 if FULL else 4 << 20), decodes=FULL)
+def test_peer_whole_corpus_of_models(model: Pair, data_dir: Path, corpus: str, part: int) -> None:
+    model.check(lines_of(data_dir, corpus, -1 if FULL else 4 << 20, part), decodes=FULL)
 
 
 @pytest.mark.corpus
+@pytest.mark.parametrize("part", range(PARTS))
 @pytest.mark.parametrize("corpus", ["english", "multilingual", "code"])
-def test_peer_whole_corpus_of_files(file: Pair, data_dir: Path, corpus: str) -> None:
-    file.check(lines_of(data_dir, corpus, -1 if FULL else 500_000), decodes=FULL, allowed_special="all")
+def test_peer_whole_corpus_of_files(file: Pair, data_dir: Path, corpus: str, part: int) -> None:
+    file.check(lines_of(data_dir, corpus, -1 if FULL else 500_000, part), decodes=FULL, allowed_special="all")
 
 
 @settings(max_examples=300)
@@ -182,22 +190,22 @@ def test_peer_many_strings_of_files(file: Pair, batch: list[str]) -> None:
 CONTEXTS = [("", ""), ("a", "b"), ("a ", " b"), ("\u2581", "\u4e2d"), ("é", "\u0301")]
 
 
-def contexts(step: int) -> Iterator[list[str]]:
-    """Every character in every context, or every one in at least one of them, or fewer."""
-    for i, (before, after) in enumerate(CONTEXTS):
-        yield [before + c + after for c in SCALARS[i % step :: step]]
+def in_context(context: int, step: int) -> list[str]:
+    """Every character, or one in `step`, which are others in each context."""
+    before, after = CONTEXTS[context]
+    return [before + c + after for c in SCALARS[context % step :: step]]
 
 
 @pytest.mark.corpus
-def test_peer_every_character_of_models(model: Pair) -> None:
-    for lines in contexts(1 if FULL else 37 if BRIEF else len(CONTEXTS)):
-        model.check(lines, decodes=FULL)
+@pytest.mark.parametrize("context", range(len(CONTEXTS)))
+def test_peer_every_character_of_models(model: Pair, context: int) -> None:
+    model.check(in_context(context, 1 if FULL else 37 if BRIEF else len(CONTEXTS)), decodes=FULL)
 
 
 @pytest.mark.corpus
-def test_peer_every_character_of_files(file: Pair) -> None:
-    for lines in contexts(1 if FULL else 37):
-        file.check(lines, decodes=FULL, allowed_special="all")
+@pytest.mark.parametrize("context", range(len(CONTEXTS)))
+def test_peer_every_character_of_files(file: Pair, context: int) -> None:
+    file.check(in_context(context, 1 if FULL else 37), decodes=FULL, allowed_special="all")
 
 
 def test_peer_pieces_of_models(model: Pair) -> None:

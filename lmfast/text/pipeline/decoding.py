@@ -24,7 +24,7 @@ from lmfast.text.spec import (
     WordPieceDecoder,
 )
 
-__all__ = ["Step", "clean_up", "decode", "step_of"]
+__all__ = ["Step", "byte_of", "clean_up", "decode", "step_of"]
 
 Step = Callable[[list[str]], list[str]]
 
@@ -127,7 +127,8 @@ def clean_up(token: str) -> str:
     return token
 
 
-def _byte_of(token: str) -> int | None:
+def byte_of(token: str) -> int | None:
+    """The byte that a token such as <0x41> stands for."""
     if len(token.encode()) == 6 and token.startswith("<0x") and token.endswith(">"):
         digits = token[3:5]
         if digits.isascii() and all(c in "0123456789abcdefABCDEF" for c in digits):
@@ -139,11 +140,11 @@ def _byte_of(token: str) -> int | None:
 
 def _byte_fallback(tokens: list[str]) -> list[str]:
     found: list[str] = []
-    for is_byte, run in groupby(tokens, lambda token: _byte_of(token) is not None):
+    for is_byte, run in groupby(tokens, lambda token: byte_of(token) is not None):
         if not is_byte:
             found += run
             continue
-        data = bytes([byte for token in run if (byte := _byte_of(token)) is not None])
+        data = bytes([byte for token in run if (byte := byte_of(token)) is not None])
         try:
             found.append(data.decode())
         except UnicodeDecodeError:

@@ -46,7 +46,7 @@ class BertProcessing:
 class RobertaProcessing:
     """`cls A sep`, and `cls A sep sep B sep`, all of type 0.
 
-    trim_offsets and add_prefix_space change the offsets that tokenizers reports, and no ids.
+    trim_offsets and add_prefix_space change the offsets of `Tokenizer.encoding`, and no ids.
     """
 
     sep: tuple[str, int]

@@ -85,6 +85,19 @@ class TokenizerSpec:
         return processor if isinstance(processor, TemplateProcessing) else processor.template
 
     @property
+    def trimmings(self) -> tuple[bool, ...]:
+        """Each time that post-processing takes the spaces of tokens off their offsets: whether the first keeps one."""
+        import json
+
+        from lmfast.text.spec.post_processors import RobertaProcessing
+
+        processor = json.loads(dict(self.options).get("post_processor.byte_level", "null")) or {"trim_offsets": False}
+        found = [processor["add_prefix_space"]] if processor["trim_offsets"] else []
+        if isinstance(self.post_processor, RobertaProcessing) and self.post_processor.trim_offsets:
+            found.append(self.post_processor.add_prefix_space)
+        return tuple(found)
+
+    @property
     def fingerprint(self) -> str:
         """SHA-256 of the contents (the name excluded) as 64 hexadecimal digits; the same in every process."""
         if not self._fingerprint:
