@@ -222,7 +222,9 @@ def check(file: str, path: Path, lines: list[str], ids: list[int]) -> None:
     for line in lines:
         try:
             want = peer.encode(line, add_special_tokens=False)
-        except BaseException:  # its panics are no Exception
+        except BaseException as error:  # its panics are no Exception
+            if "out of bounds" in str(error) and r"\\b" in file:
+                continue  # it has no place for what Replace puts at the end of a text, where \b is; ours has
             with pytest.raises(ValueError, match=r"unknown|no id"):
                 ours.encode(line, allowed_special="all")
             continue
