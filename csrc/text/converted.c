@@ -81,17 +81,20 @@ static void note_joined(lf_converted *c) {
 /* Every id stands for a character at least, or for a byte where unknown ones become bytes. */
 static size_t ids_of_character(const lf_converted *c) { return c->model->parts.byte_fallback ? 4 : 1; }
 
+static size_t at_most(size_t value, size_t most) { return value < most ? value : most; }
+
 static void find_growth(lf_converted *c) {
+    const size_t many = 1 << 16; /* more is as much: products stay small */
     size_t growth = 1, added = 1;
     for (size_t i = 0; i < c->n_steps; i++) {
-        const size_t by = lf_step_growth(&c->steps[i], i == 0);
-        growth *= by;
-        added = added * by + lf_step_added(&c->steps[i]);
+        const size_t by = at_most(lf_step_growth(&c->steps[i], i == 0), many);
+        growth = at_most(growth * by, many);
+        added = at_most(added * by + at_most(lf_step_added(&c->steps[i]), many), many);
     }
     growth *= ids_of_character(c), added = (added + 2) * ids_of_character(c) + 8;
     c->grows = growth > LF_CONVERTED_GROWTH || added > ADDED_MOST;
-    c->growth = growth < LF_CONVERTED_GROWTH ? growth : LF_CONVERTED_GROWTH;
-    c->added = added < ADDED_MOST ? added : ADDED_MOST;
+    c->growth = at_most(growth, LF_CONVERTED_GROWTH);
+    c->added = at_most(added, ADDED_MOST);
 }
 
 static lf_status build(lf_converted *c, const lf_sp_parts *parts, const lf_step *steps, size_t n_steps, size_t *where) {
@@ -580,6 +583,7 @@ static lf_status normalize(lf_converted_workspace *w, const uint8_t *text, size_
     }
     if (w->c->n_steps) now = &w->texts[0], next = 1;
     for (size_t i = 1; i < w->c->n_steps && status == LF_OK; i++, next ^= 1) {
+        if (now->n > LF_SP_MOST) return LF_EVALUE; /* each step may make the text longer */
         status = lf_step_apply(&w->c->steps[i], now, &w->texts[next], &w->changes);
         now = &w->texts[next];
     }
@@ -603,7 +607,7 @@ static void drop(lf_aligned *text) {
 static lf_status finish(lf_converted_workspace *w, lf_status status) {
     drop(&w->texts[0]), drop(&w->texts[1]), drop(&w->marked), drop(&w->spelled);
     if (w->n_nodes > KEPT_MOST) free(w->nodes), w->nodes = NULL, w->n_nodes = 0;
-    if (w->changes.room > KEPT_MOST / sizeof *w->changes.counts) free(w->changes.counts), w->changes = (lf_changes){0};
+    if (w->changes.room > KEPT_MOST / sizeof *w->changes.counts) lf_changes_free(&w->changes);
     w->status = LF_OK;
     return status;
 }
@@ -644,6 +648,6 @@ void lf_converted_workspace_free(lf_converted_workspace *w) {
     words_free(&w->words);
     lf_aligned_free(&w->texts[0]), lf_aligned_free(&w->texts[1]);
     lf_aligned_free(&w->marked), lf_aligned_free(&w->spelled);
-    free(w->changes.counts), free(w->nodes);
+    lf_changes_free(&w->changes), free(w->nodes);
     free(w);
 }

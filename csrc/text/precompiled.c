@@ -61,12 +61,7 @@ typedef struct {
 
 static int note(job *j, size_t n, int64_t count) {
     lf_changes *c = j->changes;
-    if (c->n + n > c->room) {
-        const size_t room = c->n + n + c->room / 2 + 64;
-        int64_t *counts = realloc(c->counts, room * sizeof *counts);
-        if (!counts) return j->status = LF_ENOMEM, 0;
-        c->counts = counts, c->room = room;
-    }
+    if (!lf_changes_reserve(c, c->n + n)) return j->status = LF_ENOMEM, 0;
     for (size_t i = 0; i < n; i++) c->counts[c->n++] = count;
     return 1;
 }

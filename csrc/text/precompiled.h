@@ -25,11 +25,26 @@ typedef struct {
 } lf_precompiled;
 
 /* For each character of a text that was written how many characters of the old one it stands for, less one; -1: none, it
- * was put in. Begins as zeros; `counts` is free's. */
+ * was put in. Begins as zeros. */
 typedef struct {
     int64_t *counts;
     size_t n, room;
 } lf_changes;
+
+/* Room for n counts in all. Returns 0 if there is no memory. */
+static inline int lf_changes_reserve(lf_changes *changes, size_t n) {
+    if (LF_LIKELY(n <= changes->room)) return 1;
+    const size_t room = n + n / 2 + 64;
+    int64_t *counts = realloc(changes->counts, room * sizeof *counts);
+    if (!counts) return 0;
+    changes->counts = counts, changes->room = room;
+    return 1;
+}
+
+static inline void lf_changes_free(lf_changes *changes) {
+    free(changes->counts);
+    *changes = (lf_changes){0};
+}
 
 /* Reads a map. LF_EVALUE: it is damaged, *where is the offset in the blob; or replacements are not UTF-8, 0. */
 lf_status lf_precompiled_new(lf_precompiled **z, const uint8_t *blob, size_t n, size_t *where);

@@ -124,14 +124,6 @@ static lf_status rewrite(lf_rewriting how, const lf_aligned *text, lf_aligned *o
     return LF_OK;
 }
 
-/* Room for n numbers. */
-static int64_t *numbers(lf_changes *changes, size_t n) {
-    if (n <= changes->room) return changes->counts;
-    int64_t *counts = realloc(changes->counts, 2 * n * sizeof *counts);
-    if (counts) changes->counts = counts, changes->room = 2 * n;
-    return counts;
-}
-
 static lf_status form(lf_form which, const lf_aligned *text, lf_aligned *out, lf_changes *changes) {
     for (size_t at = 0, end; at < text->n; at = end) {
         const size_t same = lf_form_prefix(which, text->bytes + at, text->n - at);
@@ -140,8 +132,8 @@ static lf_status form(lf_form which, const lf_aligned *text, lf_aligned *out, lf
         if ((at += same) == text->n) break;
         end = out->traced ? lf_form_next(which, text->bytes, text->n, at) : text->n;
         const size_t most = lf_form_bound(which, end - at);
-        int64_t *from = out->traced ? numbers(changes, most) : NULL;
-        if (!lf_aligned_reserve(out, most) || (out->traced && !from)) return LF_ENOMEM;
+        if (!lf_aligned_reserve(out, most) || (out->traced && !lf_changes_reserve(changes, most))) return LF_ENOMEM;
+        int64_t *from = out->traced ? changes->counts : NULL; /* where each byte comes from, meanwhile */
         const size_t n = lf_normalize(which, text->bytes + at, end - at, out->bytes + out->n, from);
         for (size_t i = 0; from && i < n; i++) /* what stands for nothing comes from the begin of the text */
             out->places[out->n + i] =
