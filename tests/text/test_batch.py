@@ -15,6 +15,7 @@ from lmfast.text.tokenizer import Tokenizer
 
 pytestmark = pytest.mark.skipif(os.environ.get("LMFAST_CHECK") == "1", reason="what is checked goes text by text")
 
+BRIEF = os.environ.get("LMFAST_TEST_BRIEF") == "1"
 PART, READ = 1 << 17, 1 << 17  # LF_BATCH_PART and LF_BATCH_READ of csrc/text/batch.h
 WORDS = [b"th", b"the", b" the", b"in", b"er", b" a", b"\n\n", b" \n", b"\nth", b".\n", "é".encode(), b"hello"]
 TOKENS = [*(bytes([b]) for b in range(256)), *WORDS]
@@ -85,7 +86,7 @@ def test_truth_a_large_text_is_cut(pattern: str, kind: str, rng: np.random.Gener
 def test_truth_each_cut_keeps_the_ids(pattern: str, rng: np.random.Generator) -> None:
     """Where a part may end, found by encoding all beginnings and ends: the parts of a text have its ids."""
     tok, plain = made(pattern), "the.\n"
-    for _ in range(300):
+    for _ in range(50 if BRIEF else 300):
         around = some_text(rng, 6, HARD) + "\n" + some_text(rng, 3, HARD)
         # Lines that may be cut are far away; what is around the middle is the only choice near it.
         text = "x" * (PART - 20) + " " + around + "x" * (PART // 2) + plain

@@ -138,6 +138,7 @@ ODD = [
 texts = st.lists(st.one_of(st.sampled_from(ODD), st.text(max_size=3)), max_size=14).map("".join)
 
 
+@cache
 def file_of(spec: Any, pre: str = "metaspace", normalizers: str = "", model: str = "t5") -> str:
     file = json.loads(converted.t5(spec))
     file["pre_tokenizer"] = PRE[pre]
@@ -226,8 +227,8 @@ def test_peer_lines(pair: Pair, data_dir: Path, corpus: str) -> None:
 @example(b"\xed\xa0\x80\xc1\xbf\xf4\x90\x80\x80" * 16)
 def test_truth_bytes(t5: Any, text: bytes) -> None:
     """Any bytes, most of them no UTF-8: as the steps have it, where a byte that is part of no character is U+FFFD."""
-    ours = _of_bytes(file_of(t5))
-    pipeline = Pipeline(ours.spec)
+    file = file_of(t5)
+    ours, pipeline = _of_bytes(file), _steps_of(file)
     want, places = pipeline.encode(pipeline.normalize(text, places=True))
     ids, spans, _ = ours.encode_with_offsets(text)
     assert ours.encode_list(text) == ids.tolist() == want
@@ -237,6 +238,11 @@ def test_truth_bytes(t5: Any, text: bytes) -> None:
 @cache
 def _of_bytes(file: str) -> lmfast.Tokenizer:
     return lmfast.Tokenizer(huggingface.read_bytes(file.encode(), where="x"))
+
+
+@cache
+def _steps_of(file: str) -> Pipeline:
+    return Pipeline(_of_bytes(file).spec)
 
 
 FORM_PARTS = "aeoéèộẹ\u0323\u0331\u0304\u0301\u0344\u0345ñ한ᄒ\u1161\u11a8ﬁ①ﷺÅ\u212b\u09c7\u09beﬃ\u0f73\u0f71\u1e9b"
