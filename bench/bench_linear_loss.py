@@ -153,11 +153,11 @@ def main() -> None:
         import datetime
 
         import torch
-        from race import RESULTS, machine, revision
+        from race import RESULTS, machine, result_stem, revision
 
         date = datetime.date.today().isoformat()
         about = {"date": date, "revision": revision(), "machine": machine(), "versions": {"torch": torch.__version__}}
-        path = RESULTS / f"{date}-intel-xeon-{os.cpu_count()}c-linear-loss.json"
+        path = RESULTS / f"{result_stem('linear-loss')}.json"
         path.write_text(json.dumps({**about, "rows": found}, indent=1) + "\n")
         print(path)
 

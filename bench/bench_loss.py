@@ -16,14 +16,13 @@ import ctypes
 import datetime
 import json
 import os
-import re
 import statistics
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-from race import RESULTS, machine, revision
+from race import RESULTS, machine, result_stem, revision
 
 SHAPES = ("1024x32000", "512x128256", "256x151936", "2048x50257")
 VOCABULARIES = (1000, 4096, 16384, 32000, 50257, 128256, 262144)
@@ -143,9 +142,7 @@ def show(rows: list[dict]) -> None:
 
 def result_path(suffix: str) -> Path:
     """results/<date>-<machine>-loss<suffix>"""
-    cpu = re.sub(r"\(r\)|processor|cpu|@.*", "", str(machine()["cpu"]).lower())
-    name = re.sub(r"[^a-z0-9]+", "-", cpu).strip("-")
-    return RESULTS / f"{datetime.date.today().isoformat()}-{name}-{machine()['cores']}c-loss{suffix}"
+    return RESULTS / f"{result_stem('loss')}{suffix}"
 
 
 def save(rows: list[dict], key: str = "rows") -> None:

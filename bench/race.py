@@ -155,6 +155,14 @@ def revision() -> str:
     return (git("rev-parse", "--short=10", "HEAD") or "unknown") + ("+" if changed else "")
 
 
+def result_stem(topic: str) -> str:
+    """<date>-<machine>-<topic>, what a file of results is called."""
+    about = machine()
+    cpu = re.sub(r"\(r\)|processor|cpu|@.*", "", str(about["cpu"]).lower())
+    date = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
+    return re.sub(r"[^a-z0-9]+", "-", f"{date}-{cpu}-{about['cores']}c-{topic}")
+
+
 class Results:
     """What a race has measured so far, and its file.
 
@@ -172,9 +180,7 @@ class Results:
         self.path = self._place(topic, settings) if topic else None
 
     def _place(self, topic: str, settings: dict) -> Path:
-        about = self.report["machine"]
-        cpu = re.sub(r"\(r\)|processor|cpu|@.*", "", str(about["cpu"]).lower())
-        stem = re.sub(r"[^a-z0-9]+", "-", f"{self.report['date'][:10]}-{cpu}-{about['cores']}c-{topic}")
+        stem = result_stem(topic)
         for n in itertools.count(1):
             path = RESULTS / (f"{stem}-{n}.json" if n > 1 else f"{stem}.json")
             if not path.exists():
