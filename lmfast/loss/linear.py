@@ -38,6 +38,8 @@ def linear_cross_entropy(
     logit_scale: float = 1.0,
     return_lse: bool = False,
     return_logprobs: bool = False,
+    return_accuracy: bool = False,
+    return_entropy: bool = False,
     empty: str = "nan",
     on_bad_label: str = "raise",
     budget_bytes: int | None = None,
@@ -52,11 +54,12 @@ def linear_cross_entropy(
     budget_bytes  how much memory the logits of a chunk may take, by default 64 MiB on the CPU and 1 GiB on a GPU. More
                   chunks mean more passes over the gradient of `weight`
 
-    The other options, and what is returned, are those of `lmfast.loss.cross_entropy`; with `return_lse` or
-    `return_logprobs` a `CrossEntropyOutput` with those of all rows (0 where the label is ignored).
+    The other options, and what is returned, are those of `lmfast.loss.cross_entropy`; with one of `return_*` a
+    `CrossEntropyOutput`. Targets are labels: distributions over the classes would be of the size of the logits.
 
-    Memory: the logits of a chunk and the gradients, nothing else that grows with N * V. Gradients that nobody needs (of
-    a frozen head, of hidden states that are data) are not computed.
+    Memory: the logits of a chunk and the gradients, nothing else that grows with N * V; a gradient of the entropy by a
+    weight of 16 bits is summed beside it in float32. Gradients that nobody needs (of a frozen head, of hidden states
+    that are data) are not computed.
 
     Exactness: logits have the dtype of `hidden`, as those of `torch.nn.functional.linear`; their loss is that of
     `cross_entropy`. The gradient of `weight` is summed over chunks in float32 and rounded once at the end.
@@ -80,12 +83,12 @@ def linear_cross_entropy(
     hidden, weight, bias = _as_autocast(hidden, weight, bias)
     _check(hidden, weight, target, bias, class_weight)
     rows, labels = hidden.reshape(-1, hidden.shape[-1]), target.reshape(-1).to(torch.int64)
-    more = return_lse or return_logprobs
+    more = return_lse or return_logprobs or return_accuracy or return_entropy
     needs = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in (hidden, weight, bias))
     # The upstream gradient of a scalar is one number, by which to multiply later. In half precision that would be too
     # late: the small gradients that a GradScaler is to save would be 0 by then.
     early = needs and reduction != "none" and not more and hidden.dtype != torch.float16
-    loss, lse, logprobs, *_ = _linear_op(
+    loss, lse, logprobs, entropy, correct, *_ = _linear_op(
         rows,
         weight,
         labels,
@@ -96,6 +99,8 @@ def linear_cross_entropy(
         empty,
         budget_bytes or 0,
         return_lse,
+        return_entropy,
+        return_accuracy,
         early and hidden.requires_grad,
         early and weight.requires_grad,
         early and bias is not None and bias.requires_grad,
@@ -104,10 +109,28 @@ def linear_cross_entropy(
     loss = loss.to(kind).reshape(target.shape if reduction == "none" else ())
     if not more:
         return loss
-    each = {"lse": lse if return_lse else None, "logprobs": logprobs if return_logprobs else None}
-    return CrossEntropyOutput(
-        loss, **{k: None if v is None else v.to(kind).reshape(target.shape) for k, v in each.items()}
-    )
+    asked = ("lse", lse, return_lse), ("logprobs", logprobs, return_logprobs), ("entropy", entropy, return_entropy)
+    each = {name: values.to(kind).reshape(target.shape) for name, values, wanted in asked if wanted}
+    if return_accuracy:
+        each["accuracy"] = _accuracy(correct.to(kind), _counted(labels, weight, options), reduction, empty)
+        each["accuracy"] = each["accuracy"].reshape(target.shape if reduction == "none" else ())
+    return CrossEntropyOutput(loss, **each)
+
+
+def _counted(labels: torch.Tensor, weight: torch.Tensor, options: Options) -> torch.Tensor:
+    """Which rows are not ignored."""
+    counts = labels != options.ignore_index
+    return counts & (labels >= 0) & (labels < weight.shape[0]) if options.on_bad_label == "ignore" else counts
+
+
+def _accuracy(correct: torch.Tensor, counts: torch.Tensor, reduction: str, empty: str) -> torch.Tensor:
+    correct = torch.where(counts, correct, 0.0)
+    if reduction == "none":
+        return correct
+    total, n = correct.sum(), counts.sum()
+    if reduction == "sum":
+        return total
+    return torch.where(n == 0, float("nan") if empty == "nan" else 0.0, total / n.clamp(min=1))
 
 
 def _as_autocast(hidden: Any, weight: Any, bias: Any) -> tuple[Any, Any, Any]:
@@ -158,14 +181,26 @@ def _linear_op(
     empty: str,
     budget_bytes: int,
     with_lse: bool,
+    with_entropy: bool,
+    with_correct: bool,
     early_hidden: bool,
     early_weight: bool,
     early_bias: bool,
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """(loss, lse [N], logprob [N], divisor, d_hidden, d_weight, d_bias), all but the gradients in float64.
+) -> tuple[
+    torch.Tensor,
+    torch.Tensor,
+    torch.Tensor,
+    torch.Tensor,
+    torch.Tensor,
+    torch.Tensor,
+    torch.Tensor,
+    torch.Tensor,
+    torch.Tensor,
+]:
+    """(loss, lse, logprob, entropy, correct, divisor, d_hidden, d_weight, d_bias), all but the gradients in float64.
 
-    loss is [N] for "none". divisor is 1 unless the reduction is "mean". The gradients are those of the loss, empty
-    where not asked for.
+    loss is [N] for "none"; lse to correct are [N], 0 where not asked for. divisor is 1 unless the reduction is "mean".
+    The gradients are those of the loss, empty where not asked for.
     """
     options = Options(ignore_index, label_smoothing, z_loss, softcap, logit_scale, on_bad_label)
     head = Head(hidden, weight, target, bias, class_weight, options, budget_bytes)
@@ -173,21 +208,22 @@ def _linear_op(
     early = (early_hidden, early_weight, early_bias)
     # A mean over nothing has a gradient of 0, not 0 / 0.
     upstream = Upstream(scale=torch.where(divisor == 0, 0.0, 1.0 / divisor)) if any(early) else None
-    results = head.run(("loss", "lse", "logprob") if with_lse else ("loss", "logprob"), upstream, *early)
+    asked = {"lse": with_lse, "entropy": with_entropy, "correct": with_correct}
+    results = head.run(("loss", "logprob", *(name for name, on in asked.items() if on)), upstream, *early)
     loss = results.loss
     if reduction != "none":
         loss = loss.sum() / divisor
     if reduction == "mean" and empty == "zero":
         loss = torch.where(divisor == 0, 0.0, loss)
-    gradients = (hidden.new_empty(0) if g is None else g for g in results[3:])
-    return (loss, results.lse, results.logprob, divisor, *gradients)
+    gradients = (hidden.new_empty(0) if g is None else g for g in results[5:])
+    return (loss, *results[1:5], divisor, *gradients)
 
 
 @_linear_op.register_fake
 def _(hidden: Any, weight: Any, target: Any, bias: Any, *words: Any) -> tuple[Any, ...]:
     reduction, early = words[7], words[-3:]
     n = target.shape[0]
-    shapes = (n if reduction == "none" else (), n, n, ())
+    shapes = (n if reduction == "none" else (), n, n, n, n, ())
     results = [hidden.new_empty(shape, dtype=torch.float64) for shape in shapes]
     like = zip((hidden, weight, bias), early, strict=True)
     return (*results, *(torch.empty_like(x) if wanted else hidden.new_empty(0) for x, wanted in like))
@@ -210,16 +246,19 @@ def _backward_op(
     d_loss: torch.Tensor,
     d_lse: torch.Tensor | None,
     d_logprob: torch.Tensor | None,
+    d_entropy: torch.Tensor | None,
     with_hidden: bool,
     with_weight: bool,
     with_bias: bool,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """(d_hidden, d_weight, d_bias) of sum(d_loss * loss + d_lse * lse + d_logprob * logprob), float64 [N] each."""
+    """(d_hidden, d_weight, d_bias) of sum(d_loss * loss + d_lse * lse + d_logprob * logprob + d_entropy * entropy), all
+    of these float64 [N].
+    """
     options = Options(ignore_index, label_smoothing, z_loss, softcap, logit_scale, on_bad_label)
     head = Head(hidden, weight, target, bias, class_weight, options, budget_bytes)
-    upstream = Upstream(row_scale=d_loss.contiguous(), d_lse=d_lse, d_logprob=d_logprob)
+    upstream = Upstream(None, d_loss.contiguous(), d_lse, d_logprob, d_entropy)
     results = head.run((), upstream, with_hidden, with_weight, with_bias)
-    return tuple(hidden.new_empty(0) if g is None else g for g in results[3:])
+    return tuple(hidden.new_empty(0) if g is None else g for g in results[5:])
 
 
 @_backward_op.register_fake
@@ -230,11 +269,11 @@ def _(hidden: Any, weight: Any, target: Any, bias: Any, *words: Any) -> tuple[An
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Any, ...]) -> None:
     hidden, weight, target, bias, class_weight, *words = inputs
-    ctx.words, ctx.reduction, ctx.budget, ctx.with_lse = words[:6], words[6], words[8], words[9]
+    ctx.words, ctx.reduction, ctx.budget, ctx.with_lse, ctx.with_entropy = words[:6], words[6], *words[8:11]
     ctx.asked = words[-3:]
-    *_, divisor, d_hidden, d_weight, d_bias = output
+    *_, correct, divisor, d_hidden, d_weight, d_bias = output
     gradients = (d_hidden, d_weight, d_bias)
-    ctx.mark_non_differentiable(divisor, *gradients)
+    ctx.mark_non_differentiable(correct, divisor, *gradients)
     ctx.set_materialize_grads(False)
     traced = torch.compiler.is_compiling() or type(hidden) not in (torch.Tensor, torch.nn.Parameter)
     ctx.early = list(gradients) if any(ctx.asked) and not traced else None
@@ -242,25 +281,25 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Any, ...]) -> None:
     ctx.save_for_backward(hidden, weight, target, bias, class_weight, divisor, *(gradients if ctx.traced else ()))
 
 
-def _backward(ctx: Any, d_loss: Any, d_lse: Any, d_logprob: Any, *_nothing: Any) -> tuple[Any, ...]:
+def _backward(ctx: Any, d_loss: Any, d_lse: Any, d_logprob: Any, d_entropy: Any, *_nothing: Any) -> tuple[Any, ...]:
     """Gradients that were made early are multiplied by the upstream one, once; else they are computed now."""
     hidden, weight, target, bias, class_weight, divisor, *saved = ctx.saved_tensors
-    if d_loss is None and d_lse is None and d_logprob is None:
-        return (None,) * 18
+    if all(d is None for d in (d_loss, d_lse, d_logprob, d_entropy)):
+        return (None,) * 20
     early, ctx.early = ctx.early, None
     if (early or saved) and not torch.is_grad_enabled():
         found = [g * d_loss.to(g.dtype) for g in saved] if saved else _scaled(early, d_loss)
         found = [g if asked else None for g, asked in zip(found, ctx.asked, strict=True)]
-        return found[0], found[1], None, found[2], *(None,) * 14
+        return found[0], found[1], None, found[2], *(None,) * 16
     if d_loss is None:
         d_loss = divisor.new_zeros(())
     if ctx.reduction != "none":
         d_loss = torch.where(divisor == 0, 0.0, d_loss / divisor).expand(target.shape[0])
     asked = (ctx.needs_input_grad[0], ctx.needs_input_grad[1], ctx.needs_input_grad[3])
-    d_lse = d_lse if ctx.with_lse else None
-    given = (hidden, weight, target, bias, class_weight, *ctx.words, ctx.budget, d_loss, d_lse, d_logprob, *asked)
+    given = (d_loss, d_lse if ctx.with_lse else None, d_logprob, d_entropy if ctx.with_entropy else None, *asked)
+    given = (hidden, weight, target, bias, class_weight, *ctx.words, ctx.budget, *given)
     found = [g if on else None for g, on in zip(_backward_op(*given), asked, strict=True)]
-    return found[0], found[1], None, found[2], *(None,) * 14
+    return found[0], found[1], None, found[2], *(None,) * 16
 
 
 def _scaled(gradients: list[Any], by: Any) -> list[Any]:
@@ -281,7 +320,7 @@ def _save_for_second(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
     *tensors, with_hidden, with_weight, with_bias = inputs
     ctx.asked = (with_hidden, with_weight, with_bias)
     ctx.words = tensors[5:11]
-    ctx.save_for_backward(*tensors[:5], *tensors[12:15])
+    ctx.save_for_backward(*tensors[:5], *tensors[12:16])
     ctx.set_materialize_grads(False)
 
 
@@ -293,7 +332,7 @@ def _second(ctx: Any, *d_gradients: Any) -> tuple[Any, ...]:
         inputs = [None if x is None else x.detach().requires_grad_() for x in (hidden, weight, bias)]
         upstream = [None if d is None else d.detach().requires_grad_() for d in given]
         logits = torch.nn.functional.linear(inputs[0], inputs[1], inputs[2])
-        found = formula(logits, target, class_weight, options)[:3]
+        found = formula(logits, target, class_weight, options)[:4]
         pairs = [(value, d) for value, d in zip(found, upstream, strict=True) if d is not None]
         by = [x for x, on in zip(inputs, ctx.asked, strict=True) if on]
         first = torch.autograd.grad([v for v, _ in pairs], by, [d for _, d in pairs], create_graph=True)

@@ -44,6 +44,7 @@ class Upstream(NamedTuple):
     row_scale: torch.Tensor | None = None
     d_lse: torch.Tensor | None = None
     d_logprob: torch.Tensor | None = None
+    d_entropy: torch.Tensor | None = None
 
 
 class Results(NamedTuple):
@@ -52,6 +53,8 @@ class Results(NamedTuple):
     loss: torch.Tensor
     lse: torch.Tensor
     logprob: torch.Tensor
+    entropy: torch.Tensor
+    correct: torch.Tensor
     d_hidden: torch.Tensor | None
     d_weight: torch.Tensor | None
     d_bias: torch.Tensor | None
@@ -92,20 +95,22 @@ class Head:
         with_weight: bool = False,
         with_bias: bool = False,
     ) -> Results:
-        """What is wanted of "loss", "lse", "logprob", and with `upstream` the gradients that are asked for.
+        """What is wanted of `Results`, and with `upstream` the gradients that are asked for.
 
-        Rows whose label is ignored take no part, unless their lse or its gradient does.
+        Rows whose label is ignored take no part, unless their lse or entropy or its gradient does.
         """
         n, n_classes = self.target.shape[0], self.weight.shape[0]
-        found = {name: self.hidden.new_zeros(n, dtype=torch.float64) for name in ("loss", "lse", "logprob")}
+        found = {name: self.hidden.new_zeros(n, dtype=torch.float64) for name in Results._fields[:5]}
         d_hidden = torch.zeros_like(self.hidden) if with_hidden else None
         wide = torch.promote_types(self.weight.dtype, torch.float32)
         d_bias = self.hidden.new_zeros(n_classes, dtype=wide) if with_bias else None
-        keeps_all = "lse" in want or (upstream is not None and upstream.d_lse is not None)
+        keeps_all = "lse" in want or "entropy" in want
+        keeps_all |= upstream is not None and (upstream.d_lse is not None or upstream.d_entropy is not None)
         kept = None if keeps_all else self._kept()
         n_rows = n if kept is None else len(kept)
         size = self._chunk_size(n_rows)
         in_parts = with_weight and size < n_rows and self.weight.element_size() == 2 and not self.hidden.is_cuda
+        in_parts &= upstream is None or upstream.d_entropy is None
         d_weight = _WeightGradient(self.weight, -(-n_rows // size)) if with_weight and not in_parts else None
         own_logits = self.hidden.new_zeros(n_rows) if in_parts else None
         parts = _Parts(self.weight, n_rows, self.budget) if in_parts else None
@@ -210,7 +215,7 @@ class Head:
         all_hidden = self.hidden if kept is None else self.hidden[kept]
         rows: Any = slice(parts.n_kept, None) if kept is None else kept[parts.n_kept :]
         hidden, target, lse, own_logits = self.hidden[rows], self.target[rows], lse[rows], own_logits[parts.n_kept :]
-        scale, row_scale, d_lse, d_logprob = (d if d is None or not d.dim() else d[rows] for d in upstream)
+        scale, row_scale, d_lse, d_logprob, _ = (d if d is None or not d.dim() else d[rows] for d in upstream)
         counts = self._counts()[rows]
         bad = counts & (self._inside(target) != target)
         d_loss = torch.where(counts, (1.0 if scale is None else scale) * torch.ones_like(lse), 0.0)
@@ -247,24 +252,20 @@ class Head:
     ) -> dict[str, Any]:
         """Results of the rows of a chunk; with `upstream` the logits are overwritten by their gradient."""
         labels, gradient = self.target[part], None if upstream is None else logits
-        scale, *each = (None,) * 4 if upstream is None else upstream
-        row_scale, d_lse, d_logprob = (None if d is None else d[part] for d in each)
+        scale, *each = (None,) * 5 if upstream is None else upstream
+        names = ("row_scale", "d_lse", "d_logprob", "d_entropy")
+        by_row = {name: None if d is None else d[part] for name, d in zip(names, each, strict=True)}
         if self.on_gpu:
-            given: dict[str, Any] = {"upstream": scale, "row_scale": row_scale}
-            given |= {"d_lse": d_lse, "d_logprob": d_logprob}
+            given: dict[str, Any] = {"upstream": scale, **by_row}
             quiet = {"raise": "nan"}.get(self.options.on_bad_label, self.options.on_bad_label)  # it has been looked for
             words: dict[str, Any] = {**vars(self.options), "on_bad_label": quiet}
             return _device.rows(logits, labels, self.class_weight, **words, want=want, gradient=gradient, **given)
         if logits.is_cuda:
-            return _by_formula(
-                logits, labels, self.class_weight, self.options, gradient, (scale, row_scale, d_lse, d_logprob)
-            )
+            return _by_formula(logits, labels, self.class_weight, self.options, gradient, scale, **by_row)
         rows = Rows(logits, labels, self.class_weight, self.options)
-        arrays = (
-            None if d is None else np.ascontiguousarray(d.numpy(), np.float64) for d in (row_scale, d_lse, d_logprob)
-        )
-        names = ("row_scale", "d_lse", "d_logprob")
-        factors: dict[str, Any] = dict(zip(names, arrays, strict=True))
+        factors: dict[str, Any] = {
+            name: None if d is None else np.ascontiguousarray(d.numpy(), np.float64) for name, d in by_row.items()
+        }
         factors["scale"] = 1.0 if scale is None else float(scale)
         results = rows.run(want, gradient=gradient, **factors)
         return {name: torch.from_numpy(getattr(results, name)) for name in want}
@@ -340,16 +341,25 @@ def _product_of_halves(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 
 
 def _by_formula(
-    logits: torch.Tensor, labels: torch.Tensor, class_weight: Any, options: Options, gradient: Any, upstream: Any
+    logits: torch.Tensor,
+    labels: torch.Tensor,
+    class_weight: Any,
+    options: Options,
+    gradient: Any,
+    scale: Any,
+    row_scale: Any,
+    d_lse: Any,
+    d_logprob: Any,
+    d_entropy: Any,
 ) -> dict[str, Any]:
     """What no kernel takes: float64 on a GPU."""
     with torch.enable_grad():
         x = logits.detach().clone().requires_grad_()
-        loss, lse, logprob = formula(x, labels, class_weight, options)[:3]
+        found = formula(x, labels, class_weight, options)
         if gradient is not None:
-            scale, row_scale, d_lse, d_logprob = upstream
-            d_loss = torch.ones_like(loss) if row_scale is None else row_scale
-            pairs = [(loss, d_loss if scale is None else d_loss * scale), (lse, d_lse), (logprob, d_logprob)]
+            d_loss = torch.ones_like(found[0]) if row_scale is None else row_scale
+            d_loss = d_loss if scale is None else d_loss * scale
+            pairs = zip(found, (d_loss, d_lse, d_logprob, d_entropy), strict=False)
             given = [(value, d) for value, d in pairs if d is not None]
             gradient.copy_(torch.autograd.grad([v for v, _ in given], x, [d for _, d in given])[0])
-    return {"loss": loss.detach(), "lse": lse.detach(), "logprob": logprob.detach()}
+    return {name: value.detach() for name, value in zip(Results._fields[:5], found, strict=True)}

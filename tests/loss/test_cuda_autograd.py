@@ -117,6 +117,11 @@ def test_truth_linear_chunks(
                 *leaves, labels, reduction=reduction, budget_bytes=1, on_bad_label="nan", z_loss=0.1
             )
             output += [loss, *torch.autograd.grad(loss.sum() * 2, leaves)]
+            more = linear_cross_entropy(
+                *leaves, labels, reduction=reduction, budget_bytes=1, return_entropy=True, return_accuracy=True
+            )
+            entropy, accuracy = more.entropy.sum(), more.accuracy
+            output += [entropy, accuracy, *torch.autograd.grad(more.loss.sum() - entropy, leaves)]
         found.append([x.detach().cpu() for x in output])
     for a, b in zip(*found, strict=True):
         bound = 1e-5 if dtype == torch.float32 else 2.0**-7

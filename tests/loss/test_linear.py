@@ -145,6 +145,46 @@ def test_unit_frozen_inputs(frozen: set[int], rng: np.random.Generator) -> None:
                 torch.testing.assert_close(x.grad, g)
 
 
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("ignore_index", [-100, 3])
+def test_peer_accuracy_and_entropy(rng: np.random.Generator, reduction: str, ignore_index: int) -> None:
+    """Those of torch's logits, in several chunks; entropy of ignored rows too, which are never right."""
+    hidden, weight, target, bias, _ = problem(rng, torch.float32, n=40)
+    logits = torch.nn.functional.linear(hidden, weight, bias)
+    target = torch.where(torch.arange(len(target)) % 3 == 0, logits.argmax(1), target)
+    options: dict[str, Any] = {"reduction": reduction, "ignore_index": ignore_index, "on_bad_label": "ignore"}
+    output = linear_cross_entropy(
+        hidden, weight, target, bias, **options, return_accuracy=True, return_entropy=True, budget_bytes=1
+    )
+    p = logits.double().softmax(1)
+    torch.testing.assert_close(output.entropy, -(p * p.log()).sum(1).float(), rtol=1e-5, atol=1e-6)
+    valid = (target != ignore_index) & (target >= 0)
+    right = ((logits.argmax(1) == target) & valid).float()
+    want = {"none": right, "sum": right.sum(), "mean": right.sum() / valid.sum()}[reduction]
+    torch.testing.assert_close(output.accuracy, want)
+    assert 0 < right.sum() < valid.sum()
+    assert output.lse is None
+    assert output.logprobs is None
+    nobody = linear_cross_entropy(
+        hidden, weight, torch.full_like(target, ignore_index), bias, **options, return_accuracy=True
+    )
+    assert reduction != "mean" or bool(nobody.accuracy.isnan())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_truth_gradient_of_the_entropy(rng: np.random.Generator, dtype: torch.dtype) -> None:
+    hidden, weight, target, bias, _ = problem(rng, dtype, n=40)
+    loss, *_, entropy = linear_cross_entropy(hidden, weight, target, bias, return_entropy=True, budget_bytes=1)
+    ours = torch.autograd.grad(loss - 0.1 * entropy.mean(), (hidden, weight, bias))
+    wide = [x.detach().double().requires_grad_() for x in (hidden, weight, bias)]
+    logits = torch.nn.functional.linear(*wide)
+    logp = logits.log_softmax(1)
+    want = torch.nn.functional.nll_loss(logp, target, ignore_index=-100) + 0.1 * (logp.exp() * logp).sum(1).mean()
+    bound = {torch.float32: 1e-5, torch.bfloat16: 2e-2}[dtype]
+    for x, y in zip(ours, torch.autograd.grad(want, wide), strict=True):
+        assert (x.double() - y).norm() < bound * y.norm()
+
+
 def test_unit_shapes_and_more_results(rng: np.random.Generator) -> None:
     hidden, weight, target, _, _ = problem(rng, torch.float32, n=12)
     plain = linear_cross_entropy(hidden, weight, target)
@@ -219,7 +259,8 @@ def test_truth_derivatives_in_double(rng: np.random.Generator) -> None:
 
         return run
 
-    for function in loss("mean"), loss("none"), loss("sum", return_lse=True), loss("mean", return_logprobs=True):
+    more = ({"return_lse": True}, {"return_logprobs": True}, {"return_entropy": True, "return_lse": True})
+    for function in loss("mean"), loss("none"), *(loss("sum", **asked) for asked in more):
         assert torch.autograd.gradcheck(function, (hidden, weight, bias))
         assert torch.autograd.gradgradcheck(function, (hidden, weight, bias))
 
@@ -228,10 +269,23 @@ def test_peer_opcheck(rng: np.random.Generator) -> None:
     hidden, weight, target, bias, class_weight = problem(rng, torch.float32, n=6, h=3, v=7)
     words = (-100, 0.1, 1e-2, 0.0, 1.0, "nan")
     for reduction, early in ("mean", True), ("none", False):
-        given = (hidden, weight, target, bias, class_weight.float(), *words, reduction, "nan", 0, False)
+        given = (
+            hidden,
+            weight,
+            target,
+            bias,
+            class_weight.float(),
+            *words,
+            reduction,
+            "nan",
+            0,
+            False,
+            not early,
+            not early,
+        )
         torch.library.opcheck(operators._linear_op, (*given, early, early, early))
     d_loss = torch.rand(6, dtype=torch.float64)
-    given = (hidden, weight, target, bias, None, *words, 0, d_loss, None, None, True, True, True)
+    given = (hidden, weight, target, bias, None, *words, 0, d_loss, None, None, None, True, True, True)
     torch.library.opcheck(operators._backward_op, given)
 
 
