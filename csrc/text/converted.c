@@ -595,9 +595,7 @@ static lf_status normalize(lf_converted_workspace *w, const uint8_t *text, size_
 static int have_room(const lf_converted_workspace *w, size_t room) {
     const size_t each = ids_of_character(w->c);
     if (!w->c->grows || (w->marked.n + 1) * each + 8 <= room) return 1;
-    size_t n = 0;
-    for (size_t i = 0; i < w->marked.n; i++) n += !lf_utf8_continues(w->marked.bytes[i]);
-    return (n + 1) * each + 8 <= room;
+    return (lf_utf8_count(w->marked.bytes, w->marked.n) + 1) * each + 8 <= room;
 }
 
 static void drop(lf_aligned *text) {

@@ -66,12 +66,6 @@ static int note(job *j, size_t n, int64_t count) {
     return 1;
 }
 
-static size_t characters(const uint8_t *p, size_t n) {
-    size_t count = 0;
-    for (size_t i = 0; i < n; i++) count += !lf_utf8_continues(p[i]);
-    return count;
-}
-
 static void write(job *j, const uint8_t *p, size_t n) {
     if (!lf_aligned_reserve(j->out, n)) {
         j->status = LF_ENOMEM;
@@ -83,7 +77,7 @@ static void write(job *j, const uint8_t *p, size_t n) {
 
 static void keep(job *j, const uint8_t *p, size_t n) {
     write(j, p, n);
-    if (j->changes) note(j, characters(p, n), 0);
+    if (j->changes) note(j, lf_utf8_count(p, n), 0);
 }
 
 /* What tokenizers notes: characters take the places of old ones in turn, those that are too many are put in, and the last
@@ -92,7 +86,7 @@ static void replace(job *j, const uint8_t *old, size_t n_old, const uint8_t *to)
     const size_t n_to = strlen((const char *)to);
     write(j, to, n_to);
     if (!j->changes) return;
-    const size_t was = characters(old, n_old), is = characters(to, n_to);
+    const size_t was = lf_utf8_count(old, n_old), is = lf_utf8_count(to, n_to);
     const size_t same = was < is ? was : is;
     if (!note(j, same, 0) || !note(j, is - same, -1)) return;
     if (was > is && j->changes->n) j->changes->counts[j->changes->n - 1] += (int64_t)(was - is);

@@ -4,12 +4,6 @@
 
 #include "text/utf8.h"
 
-static size_t characters(const uint8_t *p, size_t n) {
-    size_t count = 0;
-    for (size_t i = 0; i < n; i++) count += !lf_utf8_continues(p[i]);
-    return count;
-}
-
 lf_status lf_step_init(lf_step *step) {
     size_t where;
     step->precompiled = NULL;
@@ -29,10 +23,10 @@ size_t lf_step_growth(const lf_step *step, int of_bytes) {
     switch (step->kind) {
     case LF_STEP_PRECOMPILED: growth = step->precompiled->map->characters * (of_bytes ? 1 : 4); break;
     case LF_STEP_REPLACE:
-        n = of_bytes ? step->n_from : characters(step->from, step->n_from);
-        growth = (characters(step->to, step->n_to) + n - 1) / n;
+        n = of_bytes ? step->n_from : lf_utf8_count(step->from, step->n_from);
+        growth = (lf_utf8_count(step->to, step->n_to) + n - 1) / n;
         break;
-    case LF_STEP_SPACES: growth = (characters(step->to, step->n_to) + 1) / 2; break;
+    case LF_STEP_SPACES: growth = (lf_utf8_count(step->to, step->n_to) + 1) / 2; break;
     case LF_STEP_REWRITE:
         growth = step->option == LF_SPACE_IDEOGRAPHS ? 3 : step->option == LF_LOWERCASE ? 2 : 1;
         break;
@@ -43,7 +37,7 @@ size_t lf_step_growth(const lf_step *step, int of_bytes) {
 }
 
 size_t lf_step_added(const lf_step *step) {
-    return step->kind == LF_STEP_PREPEND ? characters(step->to, step->n_to) : 0;
+    return step->kind == LF_STEP_PREPEND ? lf_utf8_count(step->to, step->n_to) : 0;
 }
 
 /* Puts `to` in the place of text[begin, end), where it has that of the last character. */

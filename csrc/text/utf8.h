@@ -13,6 +13,13 @@
 /* Whether a byte continues a character (10xxxxxx). */
 static inline int lf_utf8_continues(uint8_t byte) { return (byte & 0xC0) == 0x80; }
 
+/* How many characters a text has, if it is well-formed. */
+static inline size_t lf_utf8_count(const uint8_t *text, size_t n) {
+    size_t count = 0;
+    for (size_t i = 0; i < n; i++) count += !lf_utf8_continues(text[i]);
+    return count;
+}
+
 /* Reads the character at p < end; returns its length in bytes, 1 for an ill-formed byte. */
 static inline unsigned lf_utf8_read(const uint8_t *p, const uint8_t *end, uint32_t *code_point) {
     const uint32_t a = p[0];

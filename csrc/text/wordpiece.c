@@ -47,10 +47,7 @@ static size_t unknown(const lf_wordpiece *m, size_t n, uint32_t *ids, uint32_t *
 }
 
 static int is_longer(const uint8_t *word, size_t n, size_t max_chars) {
-    if (n <= max_chars) return 0;
-    size_t n_chars = 0;
-    for (size_t i = 0; i < n; i++) n_chars += !lf_utf8_continues(word[i]);
-    return n_chars > max_chars;
+    return n > max_chars && lf_utf8_count(word, n) > max_chars;
 }
 
 size_t lf_wordpiece_encode(const lf_wordpiece *m, const uint8_t *word, size_t n, uint32_t *ids, uint32_t *lengths) {

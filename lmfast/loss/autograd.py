@@ -17,7 +17,17 @@ from lmfast.loss import _loss
 from lmfast.loss.rows import Options, Rows, memory_of
 from lmfast.loss.shapes import class_axis, to_rows
 
-__all__ = ["cross_entropy", "divisor_of", "formula", "is_plain", "new_like", "scalar", "target_rows"]
+__all__ = [
+    "counted",
+    "cross_entropy",
+    "divisor_of",
+    "formula",
+    "is_plain",
+    "new_like",
+    "reduce",
+    "scalar",
+    "target_rows",
+]
 
 LARGE = 1 << 22
 """Bytes of a new tensor from which on large pages are asked for."""
@@ -142,25 +152,15 @@ def _reduced(
     from lmfast.loss.cross_entropy import CrossEntropyOutput
 
     losses, lse, logprob, entropy, correct = found
-    counts, divisor = divisor_of(rows, targets, weight, options)
-
-    def reduce(values: Any, by: Any) -> Any:
-        if reduction == "none":
-            return values.to(kind).reshape(shape)
-        total = values.to(torch.float64).sum()
-        if reduction == "sum":
-            return total.to(kind)
-        nothing = by == 0
-        mean = total / torch.where(nothing, torch.ones_like(by), by)
-        return torch.where(nothing, torch.full_like(mean, float("nan") if empty == "nan" else 0.0), mean).to(kind)
-
-    loss = reduce(losses, divisor)
+    counts, divisor = divisor_of(targets, rows.shape[1], weight, options)
+    reduced_shape = shape if reduction == "none" else ()
+    loss = reduce(losses, divisor, reduction, empty).to(kind).reshape(reduced_shape)
     if not want:
         return loss
     each = {"lse": lse, "logprobs": logprob, "entropy": entropy}
     results = {name: each[name].to(kind).reshape(shape) for name in want if name in each}
     if "accuracy" in want:
-        results["accuracy"] = reduce(correct.to(torch.float64), counts)
+        results["accuracy"] = reduce(correct, counts, reduction, empty).to(kind).reshape(reduced_shape)
     return CrossEntropyOutput(loss, **results)
 
 
@@ -176,20 +176,36 @@ def target_rows(logits: Any, target: Any, axis: int) -> Any:
     return target.reshape(-1).to(torch.int64)
 
 
-def divisor_of(rows: Any, targets: Any, weight: Any, options: Options) -> tuple[Any, Any]:
+def counted(targets: Any, n_classes: int, options: Options) -> Any:
+    """Which labels are not ignored."""
+    counts = targets != options.ignore_index
+    return counts & (targets >= 0) & (targets < n_classes) if options.on_bad_label == "ignore" else counts
+
+
+def divisor_of(targets: Any, n_classes: int, weight: Any, options: Options) -> tuple[Any, Any]:
     """(how many rows count, the sum of their weights) as float64 scalars on the device, without waiting for it."""
     if targets.ndim == 2:
-        n = torch.full((), float(rows.shape[0]), dtype=torch.float64, device=rows.device)
+        n = torch.full((), float(targets.shape[0]), dtype=torch.float64, device=targets.device)
         return n, n
-    inside = (targets >= 0) & (targets < rows.shape[1])
-    valid = targets != options.ignore_index
-    if options.on_bad_label == "ignore":
-        valid = valid & inside
+    valid = counted(targets, n_classes, options)
     counts = valid.sum().to(torch.float64)
     if weight is None:
         return counts, counts
+    inside = (targets >= 0) & (targets < n_classes)
     each = torch.where(inside, weight.to(torch.float64)[torch.where(inside, targets, 0)], 1.0)
     return counts, torch.where(valid, each, 0.0).sum()
+
+
+def reduce(values: Any, divisor: Any, reduction: str, empty: str) -> Any:
+    """What is returned of a number for each row; a sum or a mean is float64."""
+    if reduction == "none":
+        return values
+    total = values.to(torch.float64).sum()
+    if reduction == "sum":
+        return total
+    nothing = divisor == 0
+    mean = total / torch.where(nothing, torch.ones_like(divisor), divisor)
+    return torch.where(nothing, torch.full_like(mean, float("nan") if empty == "nan" else 0.0), mean)
 
 
 def new_like(logits: Any) -> Any:
@@ -237,7 +253,7 @@ def formula(rows: Any, targets: Any, weight: Any, options: Options) -> tuple[Any
         loss = loss - smoothing / n_classes * (w * logp).sum(-1)
     loss = torch.where(bad, torch.nan, loss + options.z_loss * lse**2)
     logprob = torch.where(bad, torch.nan, torch.where(ignored, 0.0, own))
-    correct = (z.argmax(-1) == targets).to(torch.uint8)
+    correct = ((z.argmax(-1) == targets) & ~ignored).to(torch.uint8)
     return torch.where(ignored, 0.0, loss), lse, logprob, entropy, correct
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from lmfast.loss import _device
-from lmfast.loss.autograd import formula
+from lmfast.loss.autograd import divisor_of, formula, reduce
 from lmfast.loss.cross_entropy import CrossEntropyOutput
 from lmfast.loss.linear_chunks import Head, Upstream
 from lmfast.loss.rows import Options
@@ -112,25 +112,10 @@ def linear_cross_entropy(
     asked = ("lse", lse, return_lse), ("logprobs", logprobs, return_logprobs), ("entropy", entropy, return_entropy)
     each = {name: values.to(kind).reshape(target.shape) for name, values, wanted in asked if wanted}
     if return_accuracy:
-        each["accuracy"] = _accuracy(correct.to(kind), _counted(labels, weight, options), reduction, empty)
-        each["accuracy"] = each["accuracy"].reshape(target.shape if reduction == "none" else ())
+        counts, _ = divisor_of(labels, weight.shape[0], None, options)
+        accuracy = reduce(correct, counts, reduction, empty).to(kind)
+        each["accuracy"] = accuracy.reshape(target.shape if reduction == "none" else ())
     return CrossEntropyOutput(loss, **each)
-
-
-def _counted(labels: torch.Tensor, weight: torch.Tensor, options: Options) -> torch.Tensor:
-    """Which rows are not ignored."""
-    counts = labels != options.ignore_index
-    return counts & (labels >= 0) & (labels < weight.shape[0]) if options.on_bad_label == "ignore" else counts
-
-
-def _accuracy(correct: torch.Tensor, counts: torch.Tensor, reduction: str, empty: str) -> torch.Tensor:
-    correct = torch.where(counts, correct, 0.0)
-    if reduction == "none":
-        return correct
-    total, n = correct.sum(), counts.sum()
-    if reduction == "sum":
-        return total
-    return torch.where(n == 0, float("nan") if empty == "nan" else 0.0, total / n.clamp(min=1))
 
 
 def _as_autocast(hidden: Any, weight: Any, bias: Any) -> tuple[Any, Any, Any]:

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 
 from lmfast.loss import _device
-from lmfast.loss.autograd import formula, new_like
+from lmfast.loss.autograd import counted, divisor_of, formula, new_like
 from lmfast.loss.rows import Options, Rows
 from lmfast.loss.shards import Shard
 
@@ -60,6 +60,10 @@ class Results(NamedTuple):
     d_bias: torch.Tensor | None
 
 
+OF_ROWS = Results._fields[:5]
+"""Those that are a number for each row."""
+
+
 class Head:
     """Hidden states [N, H], the weight [V, H] that makes logits of them, their labels and the options of the loss."""
 
@@ -81,11 +85,7 @@ class Head:
 
     def divisor(self) -> torch.Tensor:
         """By what a mean divides, float64 []: the sum of the weights of the labels that are not ignored."""
-        if self.class_weight is None:
-            return self._counts().sum().to(torch.float64)
-        inside = (self.target >= 0) & (self.target < self.weight.shape[0])
-        each = self.class_weight.to(torch.float64)[torch.where(inside, self.target, 0)]
-        return torch.where(self._counts(), torch.where(inside, each, 1.0), 0.0).sum()
+        return divisor_of(self.target, self.weight.shape[0], self.class_weight, self.options)[1]
 
     def run(
         self,
@@ -95,12 +95,12 @@ class Head:
         with_weight: bool = False,
         with_bias: bool = False,
     ) -> Results:
-        """What is wanted of `Results`, and with `upstream` the gradients that are asked for.
+        """What is wanted of OF_ROWS, and with `upstream` the gradients that are asked for.
 
         Rows whose label is ignored take no part, unless their lse or entropy or its gradient does.
         """
         n, n_classes = self.target.shape[0], self.weight.shape[0]
-        found = {name: self.hidden.new_zeros(n, dtype=torch.float64) for name in Results._fields[:5]}
+        found = {name: self.hidden.new_zeros(n, dtype=torch.float64) for name in OF_ROWS}
         d_hidden = torch.zeros_like(self.hidden) if with_hidden else None
         wide = torch.promote_types(self.weight.dtype, torch.float32)
         d_bias = self.hidden.new_zeros(n_classes, dtype=wide) if with_bias else None
@@ -177,10 +177,7 @@ class Head:
 
     def _counts(self) -> torch.Tensor:
         """Which rows are not ignored."""
-        counts = self.target != self.options.ignore_index
-        if self.options.on_bad_label == "ignore":
-            counts &= (self.target >= 0) & (self.target < self.weight.shape[0])
-        return counts
+        return counted(self.target, self.weight.shape[0], self.options)
 
     def _chunk_size(self, n_rows: int) -> int:
         """How many rows at once, so that the logits keep to the budget and the chunks are about as long."""
@@ -362,4 +359,4 @@ def _by_formula(
             pairs = zip(found, (d_loss, d_lse, d_logprob, d_entropy), strict=False)
             given = [(value, d) for value, d in pairs if d is not None]
             gradient.copy_(torch.autograd.grad([v for v, _ in given], x, [d for _, d in given])[0])
-    return {name: value.detach() for name, value in zip(Results._fields[:5], found, strict=True)}
+    return {name: value.detach() for name, value in zip(OF_ROWS, found, strict=True)}

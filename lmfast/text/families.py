@@ -195,7 +195,7 @@ class FamilyTokenizer(Tokenizer):
         add_special_tokens: bool = False,
         errors: Errors = "replace",
     ) -> Ragged:
-        raw, normalized = self._bits(allowed_special)
+        _, normalized = self._bits(allowed_special)
         if self._engine is None or add_special_tokens or checking.on or self._looks(1, normalized):
             return self._encode_rows(text_items(texts), allowed_special, add_special_tokens, errors)
         parts = _as_bytes(texts, is_strict(errors))
@@ -203,7 +203,7 @@ class FamilyTokenizer(Tokenizer):
         groups = []
         for first, last in _ranges(np.fromiter(map(len, parts), np.int64, len(parts)), _GROUP_BYTES):
             here = parts[first:last]
-            groups.append(self._encode_documents(b"".join(here), _spans(here), workers, raw, allowed_special))
+            groups.append(self._encode_documents(b"".join(here), _spans(here), workers, allowed_special))
         return joined(groups)
 
     def count_batch(
@@ -236,7 +236,7 @@ class FamilyTokenizer(Tokenizer):
         threads: int | None = None,
         allowed_special: AllowedSpecial = (),
     ) -> Ragged:
-        raw, normalized = self._bits(allowed_special)
+        _, normalized = self._bits(allowed_special)
         groups = []
         for data, ends in documents(paths, separator):
             if self._engine is None or checking.on or self._looks(1, normalized):
@@ -244,7 +244,7 @@ class FamilyTokenizer(Tokenizer):
                 groups.append(self._encode_rows(items, allowed_special, False, "replace"))
             else:
                 spans = np.array(ends, np.int64).reshape(-1, 2)
-                groups.append(self._encode_documents(data, spans, thread_count(threads), raw, allowed_special))
+                groups.append(self._encode_documents(data, spans, thread_count(threads), allowed_special))
         return joined(groups)
 
     def _parts(self, spans: NDArray[np.int64], workers: int) -> list[tuple[int, int]]:
@@ -255,9 +255,10 @@ class FamilyTokenizer(Tokenizer):
         return _ranges(sizes, max(_PART_BYTES, int(sizes.sum()) // (8 * workers)))
 
     def _encode_documents(
-        self, data: bytes, spans: NDArray[np.int64], workers: int, raw: Bits, allowed_special: AllowedSpecial
+        self, data: bytes, spans: NDArray[np.int64], workers: int, allowed_special: AllowedSpecial
     ) -> Ragged:
-        """The ids of the documents spans[i] of `data`, which are in order and apart. `raw` is `allowed_special`."""
+        """The ids of the documents spans[i] of `data`, which are in order and apart."""
+        raw, _ = self._bits(allowed_special)
         ranges = self._parts(spans, workers)
         rooms = [self._room_for(spans[a:b], raw) for a, b in ranges]
         at = [0, *accumulate(rooms)]

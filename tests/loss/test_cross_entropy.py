@@ -10,6 +10,7 @@ torch = pytest.importorskip("torch")
 F = torch.nn.functional
 
 from lmfast import loss as L  # noqa: E402
+from lmfast.loss.autograd import formula  # noqa: E402
 from lmfast.loss.rows import Options, Rows  # noqa: E402
 from lmfast.reference import loss as reference  # noqa: E402
 
@@ -407,6 +408,14 @@ def test_unit_weight_with_zero_and_accuracy() -> None:
     assert found.lse[3].item() == pytest.approx(1 + math.log(2), abs=1e-6)
     assert L.cross_entropy(x, y, return_accuracy=True, reduction="none").accuracy.tolist() == [1, 0, 1, 0]
     assert L.cross_entropy(x.requires_grad_(), y, return_accuracy=True, reduction="sum").accuracy.item() == 2
+
+
+def test_unit_ignored_rows_are_never_right() -> None:
+    """Also where the ignored label is a class and the largest, by the kernel and by the formula."""
+    x, y = torch.tensor([[0.0, 1.0], [1.0, 0.0]], dtype=torch.float64), torch.tensor([1, 0])
+    options = Options(ignore_index=1)
+    assert formula(x, y, None, options)[4].tolist() == [0, 1]
+    assert L.cross_entropy(x, y, ignore_index=1, reduction="none", return_accuracy=True).accuracy.tolist() == [0, 1]
 
 
 @pytest.mark.parametrize("options", OPTIONS)
