@@ -23,30 +23,18 @@ from numpy.typing import NDArray
 from lmfast import _checking as checking
 from lmfast.text import _text
 from lmfast.text._text import text_items
+from lmfast.text.added_tokens import AllowedSpecial, Bits, check_added_tokens, compiled_tokens
+from lmfast.text.documents import documents
 from lmfast.text.engine import GrowsTooMuch, engine_for
 from lmfast.text.family_decoding import Names, StreamDecoder
 from lmfast.text.pipeline import Pipeline
 from lmfast.text.pipeline.aligned import Aligned
-from lmfast.text.ragged import Ragged
+from lmfast.text.places import character_offsets, gaps
+from lmfast.text.ragged import Ragged, joined
 from lmfast.text.sentencepiece import SentencePieceEngine, sample_and_score
 from lmfast.text.spec import BPE, AddedToken, TokenizerSpec, Unigram
-from lmfast.text.tokenizer import (
-    CACHE_BYTES,
-    AllowedSpecial,
-    Bits,
-    Errors,
-    Offsets,
-    Text,
-    Tokenizer,
-    _utf8,
-    character_offsets,
-    check_added_tokens,
-    compiled_tokens,
-    documents,
-    gaps,
-    is_strict,
-    joined,
-)
+from lmfast.text.tokenizer import CACHE_BYTES, Offsets, Tokenizer, cache_room
+from lmfast.text.utf8 import Errors, Text, is_strict, utf8
 from lmfast.threads import count as thread_count
 from lmfast.threads import run
 
@@ -63,8 +51,8 @@ class FamilyTokenizer(Tokenizer):
 
     def __init__(self, spec: TokenizerSpec, *, cache_bytes: int | None = None, isa: str | None = None) -> None:
         self._spec, self._cache_bytes, self._isa = spec, cache_bytes, isa
-        room = CACHE_BYTES if cache_bytes is None else cache_bytes
-        check_added_tokens(spec, room)
+        room = cache_room(cache_bytes)
+        check_added_tokens(spec)
         self._engine = engine_for(spec, cache_bytes=room, isa=isa or _text.isa_best())
         self._pipeline = _pipeline_of(spec, needed=self._engine is None)
         self._names = Names(spec, self._pipeline)
@@ -117,7 +105,7 @@ class FamilyTokenizer(Tokenizer):
     def _encode(  # type: ignore[override]
         self, text: Text, as_list: bool, counting: bool, raw: Bits, normalized: Bits, strict: bool
     ) -> NDArray[np.uint32] | int | list[int]:
-        ids = self._encode_steps(_utf8(text, strict), raw, normalized)
+        ids = self._encode_steps(utf8(text, strict), raw, normalized)
         return len(ids) if counting else ids.tolist() if as_list else ids
 
     def _encode_steps(self, data: bytes, raw: Bits, normalized: Bits) -> NDArray[np.uint32]:
@@ -331,7 +319,7 @@ class FamilyTokenizer(Tokenizer):
     def encode_with_offsets(
         self, text: Text, *, allowed_special: AllowedSpecial = (), errors: Errors = "replace"
     ) -> Offsets:
-        data = _utf8(text, is_strict(errors))
+        data = utf8(text, is_strict(errors))
         raw, normalized = self._bits(allowed_special)
         found = None
         if self._engine is not None and not self._looks(1, normalized):
@@ -366,12 +354,12 @@ class FamilyTokenizer(Tokenizer):
     def nbest(self, text: Text, n: int) -> list[tuple[NDArray[np.uint32], float]]:
         if n < 1:
             raise ValueError(f"n = {n}; want 1 or more")
-        return self._unigram("nbest").lattice(_utf8(text, False)).best(n)
+        return self._unigram("nbest").lattice(utf8(text, False)).best(n)
 
     def sample(
         self, text: Text, *, seed: int, alpha: float | None = None, dropout: float | None = None
     ) -> NDArray[np.uint32]:
-        model, data = self._spec.model, _utf8(text, False)
+        model, data = self._spec.model, utf8(text, False)
         if isinstance(model, Unigram):
             engine = self._unigram("sample")
             if alpha is None or dropout is not None:
@@ -401,7 +389,7 @@ class FamilyTokenizer(Tokenizer):
     ) -> list[tuple[NDArray[np.uint32], float]]:
         return sample_and_score(
             self._unigram("sample_and_score"),
-            _utf8(text, False),
+            utf8(text, False),
             n=n,
             alpha=alpha,
             seed=seed,
@@ -410,7 +398,7 @@ class FamilyTokenizer(Tokenizer):
         )
 
     def entropy(self, text: Text, *, alpha: float = 1.0) -> float:
-        return self._unigram("entropy").lattice(_utf8(text, False)).entropy(alpha)
+        return self._unigram("entropy").lattice(utf8(text, False)).entropy(alpha)
 
     # Decoding.
 
@@ -484,7 +472,7 @@ def _as_bytes(texts: Iterable[Text], strict: bool) -> list[bytes]:
             pass
     elif kinds == {bytes}:
         return items
-    return [_utf8(text, strict) for text in text_items(items)]
+    return [utf8(text, strict) for text in text_items(items)]
 
 
 def _spans(parts: list[bytes]) -> NDArray[np.int64]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import accumulate
 from typing import overload
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from lmfast.text import _text
 
-__all__ = ["Ragged"]
+__all__ = ["Ragged", "joined", "offsets_of"]
 
 
 class Ragged:
@@ -83,3 +84,20 @@ class Ragged:
 
     def __reduce__(self) -> tuple[type[Ragged], tuple[NDArray[np.uint32], NDArray[np.int64]]]:
         return Ragged, (self.ids, self.offsets)
+
+
+def joined(groups: list[Ragged]) -> Ragged:
+    """The rows of each of `groups`, one after another."""
+    if len(groups) == 1:
+        return groups[0]
+    starts = accumulate((group.ids.size for group in groups), initial=0)
+    offsets = [np.zeros(1, np.int64), *(group.offsets[1:] + at for group, at in zip(groups, starts, strict=False))]
+    ids = np.concatenate([np.empty(0, np.uint32), *(group.ids for group in groups)])
+    return Ragged(ids, np.concatenate(offsets), groups[0].ints if groups else None)
+
+
+def offsets_of(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The offsets of rows of so many ids: int64[len(counts) + 1]."""
+    offsets = np.zeros(len(counts) + 1, np.int64)
+    np.cumsum(counts, out=offsets[1:])
+    return offsets

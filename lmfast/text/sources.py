@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmfast.text._train import cut, spans
-from lmfast.text.tokenizer import Text, _utf8
+from lmfast.text.utf8 import Text, utf8
 
 __all__ = ["Chunk", "Source", "chunks", "optional", "size"]
 
@@ -64,7 +64,7 @@ def chunks(source: Source, splitter: str, separator: bytes | None, column: str =
         elif item is not None and not isinstance(item, os.PathLike):
             raise TypeError(f"source[{number}]: want str, bytes or pathlib.Path, got {type(item).__name__}")
         for text in texts:
-            batch.append(_utf8(text, False))
+            batch.append(utf8(text, False))
             n_bytes += len(batch[-1])
             if n_bytes >= _CHUNK:
                 yield from _moved(_batch_chunks(batch, cut_at), done)

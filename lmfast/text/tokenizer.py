@@ -10,14 +10,10 @@ from __future__ import annotations
 
 import codecs
 import os
-import re
-import stat
-from collections import Counter
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing
 from functools import partial
-from itertools import accumulate
-from typing import IO, TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, TypeGuard, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, TypeGuard, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -26,26 +22,32 @@ from lmfast import _checking as checking
 from lmfast import threads as _threads
 from lmfast.text import _text
 from lmfast.text._text import text_items
+from lmfast.text.added_tokens import (
+    AllowedSpecial,
+    Bits,
+    added_tokens,
+    allowed_bits,
+    check_added_tokens,
+    compiled_tokens,
+)
+from lmfast.text.documents import documents, mark_of, measured, opened, several
 from lmfast.text.patterns import splitter_of
-from lmfast.text.ragged import Ragged
-from lmfast.text.spec import AddedToken, Split, TokenizerFileError, TokenizerSpec
+from lmfast.text.places import alignment, character_offsets, gaps
+from lmfast.text.ragged import Ragged, joined, offsets_of
+from lmfast.text.spec import Split, TokenizerFileError, TokenizerSpec
+from lmfast.text.utf8 import Errors, Text, character_starts, is_strict, str_index, utf8
 
 if TYPE_CHECKING:
     from lmfast.text.encoding import Encoding, Side, Strategy
 
 __all__ = ["Offsets", "StreamDecoder", "Tokenizer"]
 
-Text: TypeAlias = str | bytes | bytearray | memoryview
-AllowedSpecial: TypeAlias = Literal["all"] | Collection[str]
-Errors: TypeAlias = Literal["replace", "strict"]
-Bits: TypeAlias = NDArray[np.uint8] | None
-Origin: TypeAlias = int | NDArray[np.int64]  # where a stretch begins, or _alignment's rows for each of its bytes
+Origin: TypeAlias = int | NDArray[np.int64]  # where a stretch begins, or alignment's rows for each of its bytes
 T = TypeVar("T", str, bytes)
 
 CACHE_BYTES = 32 << 20
 _LEAST_CACHE = 1 << 16
 _PART = 1 << 18  # the least text worth a thread
-_FLAGS = (("special", 1), ("single_word", 2), ("lstrip", 4), ("rstrip", 8))
 
 
 class Offsets(NamedTuple):
@@ -88,8 +90,8 @@ class Tokenizer(_text.Encoder):
         return super().__new__(cls)
 
     def __init__(self, spec: TokenizerSpec, *, cache_bytes: int | None = None, isa: str | None = None) -> None:
-        room = CACHE_BYTES if cache_bytes is None else cache_bytes
-        check_added_tokens(spec, room)
+        room = cache_room(cache_bytes)
+        check_added_tokens(spec)
         model = spec.bpe
         if spec.normalizer:
             from lmfast.text.spec import NFC
@@ -113,7 +115,7 @@ class Tokenizer(_text.Encoder):
                 from lmfast.text.regex_split import steps_of
 
                 self._steps = steps_of(steps)
-        self._added = _added(spec, False), _added(spec, True)
+        self._added = added_tokens(spec, False), added_tokens(spec, True)
         most = 2 * len(model.vocab) + 2**17  # tables are as long as the largest id
         if (largest := max([int(model.vocab.ids[-1]), *(t.id for t in spec.added_tokens)])) > most:
             raise ValueError(f"id {largest} is too large for {len(model.vocab)} tokens: at most {most} is allowed")
@@ -181,7 +183,7 @@ class Tokenizer(_text.Encoder):
         if self._steps is None:
             ids: NDArray[np.uint32] = self._encode(text, False, False, raw, normalized, strict)
         else:
-            ids = self._encode_steps(_utf8(text, strict), raw, normalized)
+            ids = self._encode_steps(utf8(text, strict), raw, normalized)
         if add_special_tokens:
             ids = self._post_process(ids)
         if checking.on:
@@ -192,7 +194,7 @@ class Tokenizer(_text.Encoder):
         raw, normalized = self._bits(allowed_special)
         strict = is_strict(errors)
         if self._steps is not None:
-            return len(self._encode_steps(_utf8(text, strict), raw, normalized))
+            return len(self._encode_steps(utf8(text, strict), raw, normalized))
         n: int = self._encode(text, False, True, raw, normalized, strict)
         if checking.on:
             checking.verify_count(self._spec, text, n, allowed_special)
@@ -226,7 +228,7 @@ class Tokenizer(_text.Encoder):
             for t in items
         ]
         ids = np.concatenate([np.empty(0, np.uint32), *rows])
-        return Ragged(ids, _offsets(np.array([len(r) for r in rows], np.int64)), self._ints)
+        return Ragged(ids, offsets_of(np.array([len(r) for r in rows], np.int64)), self._ints)
 
     def count_batch(
         self,
@@ -262,14 +264,14 @@ class Tokenizer(_text.Encoder):
                 items = [data[start:stop] for start, stop in ends]
                 groups.append(self.encode_batch(items, threads=workers, allowed_special=allowed_special))
             return joined(groups)
-        bits, mark = self._bits(allowed_special), _mark(separator)
+        bits, mark = self._bits(allowed_special), mark_of(separator)
         with ExitStack() as stack:
-            files = [_measured(path, stack) for path in _several(paths)]
+            files = [measured(path, stack) for path in several(paths)]
             n_bytes = sum(size for _, size in files)
 
             def run(ids: NDArray[np.uint32] | None) -> tuple[int, NDArray[np.int64]]:
-                with closing(_opened(files)) as opened:
-                    batch = _text.Files(self, *bits, opened, mark, n_bytes)
+                with closing(opened(files)) as described:
+                    batch = _text.Files(self, *bits, described, mark, n_bytes)
                     batch.begin(ids)
                     return _work(batch, workers, n_bytes), batch.counts()
 
@@ -279,7 +281,7 @@ class Tokenizer(_text.Encoder):
                 ids = np.empty(run(None)[0], np.uint32)
             n, counts = run(ids)
             ids.resize(n, refcheck=False)
-            return Ragged(ids, _offsets(counts), self._ints)
+            return Ragged(ids, offsets_of(counts), self._ints)
 
     def _encode_texts(self, batch: _text.Texts, workers: int) -> Ragged:
         try:
@@ -289,7 +291,7 @@ class Tokenizer(_text.Encoder):
         counts = np.zeros(len(batch), np.int64)
         batch.begin(ids, counts)
         ids.resize(_work(batch, workers, batch.size()), refcheck=False)
-        return Ragged(ids, _offsets(counts), self._ints)
+        return Ragged(ids, offsets_of(counts), self._ints)
 
     # Encoding by steps, where the pattern has no hand-written splitter or more than ids is asked for.
 
@@ -300,7 +302,7 @@ class Tokenizer(_text.Encoder):
         for start, stop, token in gaps(len(data), self._matches(False, data, raw)):
             text, back = data[start:stop], None
             if token is None and self._spec.normalizer and (new := _text.nfc(text)) != text:
-                text, back = new, start + _alignment(text, new)
+                text, back = new, start + alignment(text, new)
             inner = self._matches(True, text, normalized) if token is None else [(0, len(text), token)]
             for a, b, found in gaps(len(text), inner):
                 yield text[a:b], start + a if back is None else back[a : b + 1], found
@@ -331,7 +333,7 @@ class Tokenizer(_text.Encoder):
         were normalized together; an added token has the white space that it took along. Byte offsets of a text without
         either partition it. Not for specs with a PrefixSpace or a pattern that removes text (ValueError).
         """
-        data = _utf8(text, is_strict(errors))
+        data = utf8(text, is_strict(errors))
         raw, normalized = self._bits(allowed_special)
         ids, spans = [np.empty(0, np.uint32)], [np.empty((0, 2), np.int64)]
         for stretch, origin, token in self._segments(data, raw, normalized):
@@ -342,7 +344,7 @@ class Tokenizer(_text.Encoder):
                 if pieces != stretch:
                     raise ValueError("offsets need a pre-tokenizer that keeps the text: this one adds or removes some")
                 found = self._encode_pieces(pieces, ends)
-                at = _offsets(self._lengths[found].astype(np.int64))
+                at = offsets_of(self._lengths[found].astype(np.int64))
             ids.append(found)
             if isinstance(origin, int):
                 spans.append(origin + np.stack([at[:-1], at[1:]], axis=1))
@@ -475,18 +477,18 @@ class Tokenizer(_text.Encoder):
         """
         if max_tokens < 0:
             raise ValueError(f"max_tokens = {max_tokens}; want 0 or more")
-        data = _utf8(text, False)
+        data = utf8(text, False)
         # No id stands for more bytes than the longest token does, white space around added tokens excepted.
         found = self.encode_with_offsets(data, allowed_special=allowed_special)
         if len(found.ids) <= max_tokens:
             return text
         stop = int(found.bytes[max_tokens - 1, 1]) if max_tokens else 0
-        boundaries = np.flatnonzero(np.append(_character_starts(data), True))
+        boundaries = np.flatnonzero(np.append(character_starts(data), True))
         at = int(np.searchsorted(boundaries, stop, side="right")) - 1
         # What follows a cut decides where the last piece ends, so a beginning may need one id more than it had.
         while at and self.count(data[: boundaries[at]], allowed_special=allowed_special) > max_tokens:
             at -= 1
-        kept = text[: _str_index(text, at)] if isinstance(text, str) else text[: boundaries[at]]
+        kept = text[: str_index(text, at)] if isinstance(text, str) else text[: boundaries[at]]
         if checking.on:
             checking.verify_truncate(self._spec, text, max_tokens, kept, allowed_special)
         return kept
@@ -511,7 +513,7 @@ class Tokenizer(_text.Encoder):
                 raise ValueError(
                     f"allowed_special: {unknown[0]!r} is no special token; these are: {list(self._special)}"
                 )
-            bits = _allowed_bits(self._added[0], key), _allowed_bits(self._added[1], key)
+            bits = allowed_bits(self._added[0], key), allowed_bits(self._added[1], key)
             if len(self._allowed) < 64:
                 self._allowed[key] = bits
         return bits
@@ -675,69 +677,17 @@ class StreamDecoder:
         return text
 
 
-_LONE = re.compile("[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]")
-
-
-def is_strict(errors: str) -> bool:
-    if errors not in ("replace", "strict"):
-        raise ValueError(f"errors = {errors!r}; want 'replace' or 'strict'")
-    return errors == "strict"
-
-
-def _utf8(text: Text, strict: bool) -> bytes:
-    if not isinstance(text, str):
-        return bytes(text)
-    try:
-        return text.encode()
-    except UnicodeEncodeError:
-        if strict and (lone := _LONE.search(text)):
-            raise UnicodeEncodeError("utf-8", text, lone.start(), lone.end(), "surrogates not allowed") from None
-        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace").encode()
-
-
-def _str_index(text: str, n: int) -> int:
-    """The index in a str of its character number n, where a pair of surrogates is one character."""
-    pairs = re.finditer("[\ud800-\udbff][\udc00-\udfff]", text)
-    for before, pair in enumerate(pairs):
-        if pair.start() - before >= n:
-            break
-        n += 1
-    return n
+def cache_room(cache_bytes: int | None) -> int:
+    """The bytes of a cache. Errors: ValueError for too few."""
+    room = CACHE_BYTES if cache_bytes is None else cache_bytes
+    if room < _LEAST_CACHE:
+        raise ValueError(f"cache_bytes = {room}; want at least {_LEAST_CACHE}")
+    return room
 
 
 def _are_ints(ids: object) -> TypeGuard[list[int]]:
     """Whether ids are a list that begins with an int of Python's own; a list of numpy's goes the way of arrays."""
     return type(ids) is list and (not ids or type(ids[0]) is int)
-
-
-def check_added_tokens(spec: TokenizerSpec, cache_bytes: int) -> None:
-    """Errors: ValueError for an added token that stands twice, or for too small a cache."""
-    if cache_bytes < _LEAST_CACHE:
-        raise ValueError(f"cache_bytes = {cache_bytes}; want at least {_LEAST_CACHE}")
-    contents = [token.content for token in spec.added_tokens]
-    if twice := next((content for content, n in Counter(contents).items() if n > 1), None):
-        raise ValueError(f"added token {twice!r} appears twice")
-
-
-def _added(spec: TokenizerSpec, normalized: bool) -> dict[bytes, AddedToken]:
-    """The added tokens of one kind by what is looked for.
-
-    In normalized text that is their normalized content; where two contents become one, the last token has it.
-    """
-    tokens = [token for token in spec.added_tokens if token.normalized == normalized]
-    normalizes = normalized and bool(spec.normalizer)
-    return {_text.nfc(t.content.encode()) if normalizes else t.content.encode(): t for t in tokens}
-
-
-def compiled_tokens(tokens: dict[bytes, AddedToken]) -> tuple[tuple[bytes, int, int], ...]:
-    """Added tokens as the compiled search takes them."""
-    flags = {t: sum(bit for name, bit in _FLAGS if getattr(token, name)) for t, token in tokens.items()}
-    return tuple((content, token.id, flags[content]) for content, token in tokens.items())
-
-
-def _allowed_bits(tokens: dict[bytes, AddedToken], allowed: Collection[str] | str) -> NDArray[np.uint8]:
-    wanted = [allowed == "all" or token.content in allowed for token in tokens.values()]
-    return np.packbits(np.array(wanted, np.bool_), bitorder="little")
 
 
 def _positions(ids: NDArray[np.uint32], wanted: NDArray[np.uint32]) -> NDArray[np.uint32]:
@@ -746,12 +696,6 @@ def _positions(ids: NDArray[np.uint32], wanted: NDArray[np.uint32]) -> NDArray[n
         at: NDArray[np.uint32] = np.minimum(wanted, np.uint32(ids.size))
         return at
     return np.searchsorted(ids, wanted).astype(np.uint32)
-
-
-def _offsets(counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    offsets = np.zeros(len(counts) + 1, np.int64)
-    np.cumsum(counts, out=offsets[1:])
-    return offsets
 
 
 def _work(batch: _text.Batch, workers: int, size: int) -> int:
@@ -767,137 +711,3 @@ def _count(batch: _text.Texts, workers: int) -> NDArray[np.int64]:
     batch.begin(None, counts)
     _work(batch, workers, batch.size())
     return counts
-
-
-def _measured(path: str | os.PathLike[str], stack: ExitStack) -> tuple[str | os.PathLike[str] | IO[bytes], int]:
-    """A file and its size. What has none, such as a pipe, is copied to a file that the stack closes."""
-    status = os.stat(path)
-    if stat.S_ISREG(status.st_mode) and status.st_size:
-        return path, status.st_size
-    import shutil
-    import tempfile
-
-    copy: IO[bytes] = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
-    with open(path, "rb") as file:
-        shutil.copyfileobj(file, copy)
-    return copy, copy.tell()
-
-
-def _opened(files: list[tuple[str | os.PathLike[str] | IO[bytes], int]]) -> Generator[tuple[int, int]]:
-    """The descriptor and the size of one file after another."""
-    for file, size in files:
-        if isinstance(file, (str, os.PathLike)):
-            with open(file, "rb", buffering=0) as stream:
-                yield stream.fileno(), size
-        else:
-            file.seek(0)  # flushes too
-            yield file.fileno(), size
-
-
-def joined(groups: list[Ragged]) -> Ragged:
-    if len(groups) == 1:
-        return groups[0]
-    starts = accumulate((group.ids.size for group in groups), initial=0)
-    offsets = [np.zeros(1, np.int64), *(group.offsets[1:] + at for group, at in zip(groups, starts, strict=False))]
-    ids = np.concatenate([np.empty(0, np.uint32), *(group.ids for group in groups)])
-    return Ragged(ids, np.concatenate(offsets), groups[0].ints if groups else None)
-
-
-def documents(
-    paths: Iterable[str | os.PathLike[str]], separator: str | bytes | None
-) -> Iterator[tuple[bytes, list[tuple[int, int]]]]:
-    """The contents of each file and where the documents in it lie."""
-    mark = _mark(separator)
-    for path in _several(paths):
-        with open(path, "rb") as file:
-            data = file.read()
-        yield data, list(_ends(data, mark)) if mark else [(0, len(data))]
-
-
-def _several(paths: Iterable[str | os.PathLike[str]]) -> Iterable[str | os.PathLike[str]]:
-    if isinstance(paths, (str, bytes, os.PathLike)):
-        raise TypeError(f"paths: want several paths, got one: [{os.fspath(paths)!r}] encodes it")
-    return paths
-
-
-def _mark(separator: str | bytes | None) -> bytes | None:
-    mark = separator.encode() if isinstance(separator, str) else separator
-    if mark is not None and not mark:
-        raise ValueError("separator is empty; want at least one byte, or None for one document a file")
-    return mark
-
-
-def _ends(data: bytes, separator: bytes) -> Iterator[tuple[int, int]]:
-    """Where the documents of a file lie."""
-    start = 0
-    while (stop := data.find(separator, start)) >= 0:
-        yield start, stop
-        start = stop + len(separator)
-    if start < len(data) or start == 0:
-        yield start, len(data)
-
-
-def gaps(n: int, matches: list[tuple[int, int, int]]) -> Iterator[tuple[int, int, int | None]]:
-    """Matches (start, stop, id) and the gaps between them, (start, stop, None), in order."""
-    done = 0
-    for start, stop, token in matches:
-        if start > done:
-            yield done, start, None
-        yield start, stop, token
-        done = stop
-    if done < n:
-        yield done, n, None
-
-
-def _character_starts(data: bytes) -> NDArray[np.bool_]:
-    """bool[n]: where a character begins; a byte that is not UTF-8 is one."""
-    bytes_ = np.frombuffer(data, np.uint8)
-    starts: NDArray[np.bool_] = (bytes_ & 0xC0) != 0x80
-    try:
-        data.decode()
-    except UnicodeDecodeError:
-        # Rare: every byte of the text's ill-formed parts begins a character.
-        at = 0
-        for character in data.decode("utf-8", "surrogateescape"):
-            if "\udc80" <= character <= "\udcff":
-                starts[at] = True
-                at += 1
-            else:
-                at += len(character.encode())
-    return starts
-
-
-def character_offsets(data: bytes, span: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Offsets in bytes of a text, int64[n, 2], as offsets in characters."""
-    # Characters that begin at or before each byte; a token's first and last byte say which it touches.
-    starts = np.cumsum(_character_starts(data))
-    characters = np.zeros_like(span)
-    if len(span):
-        filled = span[:, 1] > span[:, 0]
-        first, last = span[filled, 0], span[filled, 1] - 1
-        characters[filled] = np.stack([starts[first] - 1, starts[last]], axis=1)
-        bare = np.append(starts, starts[-1:] + 1) if len(starts) else np.ones(1, np.int64)
-        characters[~filled] = (bare[span[~filled, 0]] - 1)[:, None]
-    return characters
-
-
-def _alignment(text: bytes, normalized: bytes) -> NDArray[np.int64]:
-    """Where the bytes of a normalized text come from: int64[len(normalized) + 1, 2].
-
-    For a token that begins at byte i of the normalized text, row i has where it begins in the text, and for one that
-    ends there, where it ends.
-    """
-    back = np.empty((len(normalized) + 1, 2), np.int64)
-    at = start = 0
-    back[0] = 0
-    for stop in _text.nfc_segments(text):
-        new = _text.nfc(text[start:stop])
-        if new == text[start:stop]:
-            back[at + 1 : at + len(new) + 1, 1] = np.arange(start + 1, stop + 1)
-            back[at : at + len(new), 0] = np.arange(start, stop)
-        else:
-            back[at + 1 : at + len(new) + 1, 1] = stop
-            back[at : at + len(new), 0] = start
-        at, start = at + len(new), stop
-    back[at, 0] = len(text)
-    return back
