@@ -13,14 +13,8 @@ from libc.string cimport memset
 import numpy as np
 
 from lmfast import threads as _threads
+from lmfast._lf cimport LF_EINDEX, LF_OK, lf_isa, lf_status
 from lmfast.text import _text
-
-cdef extern from "lf.h" nogil:
-    ctypedef enum lf_status:
-        LF_OK
-        LF_EINDEX
-    ctypedef enum lf_isa:
-        LF_N_ISA
 
 cdef extern from "loss/float.h" nogil:
     ctypedef enum lf_float:

@@ -1,21 +1,14 @@
 """What the doors of all engines share; see _engine.pyx."""
 
-from cpython.pythread cimport PyThread_type_lock
 from libc.stddef cimport size_t
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 
-cdef extern from "lf.h" nogil:
-    ctypedef enum lf_status:
-        LF_OK
-        LF_ENOMEM
-        LF_EINDEX
-        LF_EVALUE
+from lmfast._lf cimport lf_status
+from lmfast.text._idle cimport idle_stack
 
 cdef class Engine:
     cdef size_t cache_bytes
-    cdef void **idle
-    cdef Py_ssize_t n_idle, room_idle
-    cdef PyThread_type_lock lock  # the GIL serves where there is one
+    cdef idle_stack idle
 
     # What an engine says of its kernel. `spans` is NULL where nobody asks for places.
     cdef size_t room(self, size_t n) noexcept nogil
@@ -26,4 +19,4 @@ cdef class Engine:
     cdef object failure(self, lf_status status, Py_ssize_t i, size_t n)
 
     cdef void *take(self) except NULL
-    cdef int give(self, void *w) except -1
+    cdef void give(self, void *w) noexcept

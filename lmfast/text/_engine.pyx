@@ -2,23 +2,11 @@
 """The half of a door that does not depend on the kernel behind it: workspaces, checks, stretches one after another."""
 
 from cpython.bytes cimport PyBytes_AS_STRING
-from cpython.pythread cimport PyThread_allocate_lock, PyThread_free_lock
-from libc.stdlib cimport free, realloc
 
 import numpy as np
 
-cdef extern from *:
-    """
-    #ifdef Py_GIL_DISABLED
-    #define LOCK(lock) PyThread_acquire_lock(lock, WAIT_LOCK)
-    #define UNLOCK(lock) PyThread_release_lock(lock)
-    #else
-    #define LOCK(lock) (void)(lock)
-    #define UNLOCK(lock) (void)(lock)
-    #endif
-    """
-    void LOCK(PyThread_type_lock lock)
-    void UNLOCK(PyThread_type_lock lock)
+from lmfast._lf cimport LF_EVALUE, LF_OK
+from lmfast.text._idle cimport idle_free, idle_give, idle_new, idle_take
 
 cdef object empty = np.empty
 cdef object uint32 = np.dtype(np.uint32)
@@ -29,17 +17,14 @@ cdef class Engine:
     """The base of compiled tokenizers: see `lmfast.text.engine.Engine`."""
 
     def __cinit__(self, *args, **options):
-        self.lock = PyThread_allocate_lock()
-        if self.lock == NULL:
-            raise MemoryError("no memory for a lock")
+        idle_new(&self.idle)
 
     def __dealloc__(self):
-        cdef Py_ssize_t i
-        for i in range(self.n_idle):
-            self.workspace_free(self.idle[i])
-        free(self.idle)
-        if self.lock != NULL:
-            PyThread_free_lock(self.lock)
+        cdef void *w = idle_take(&self.idle)
+        while w != NULL:
+            self.workspace_free(w)
+            w = idle_take(&self.idle)
+        idle_free(&self.idle)
 
     cdef size_t room(self, size_t n) noexcept nogil:
         return 0
@@ -58,15 +43,10 @@ cdef class Engine:
         # the exception for text i, of n bytes
         return MemoryError(f"no memory to encode {n} bytes")
 
-    # Workspaces: a stack of idle ones. A thread takes one for the length of a call.
+    # A thread takes a workspace for the length of a call.
 
     cdef void *take(self) except NULL:
-        cdef void *w = NULL
-        LOCK(self.lock)
-        if self.n_idle:
-            self.n_idle -= 1
-            w = self.idle[self.n_idle]
-        UNLOCK(self.lock)
+        cdef void *w = idle_take(&self.idle)
         if w != NULL:
             return w
         cdef lf_status status
@@ -76,21 +56,9 @@ cdef class Engine:
             raise MemoryError(f"no memory for a workspace of {self.cache_bytes} bytes")
         return w
 
-    cdef int give(self, void *w) except -1:
-        cdef void **more
-        LOCK(self.lock)
-        if self.n_idle == self.room_idle:
-            more = <void **>realloc(self.idle, (self.room_idle + 8) * sizeof(void *))
-            if more == NULL:
-                UNLOCK(self.lock)
-                self.workspace_free(w)
-                return 0
-            self.idle = more
-            self.room_idle += 8
-        self.idle[self.n_idle] = w
-        self.n_idle += 1
-        UNLOCK(self.lock)
-        return 0
+    cdef void give(self, void *w) noexcept:
+        if not idle_give(&self.idle, w):
+            self.workspace_free(w)
 
     def bound(self, size_t n_bytes):
         """The most ids that a stretch of so many bytes has."""

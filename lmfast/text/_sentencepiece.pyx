@@ -8,8 +8,8 @@ from libc.string cimport memset
 
 import numpy as np
 
+from lmfast._lf cimport LF_EVALUE, LF_OK, lf_status
 from lmfast.text cimport _engine
-from lmfast.text._engine cimport LF_EVALUE, LF_OK, lf_status
 
 cdef extern from "text/charsmap.h" nogil:
     ctypedef struct lf_charsmap:

@@ -26,6 +26,8 @@ from codecs import lookup_error as codecs_lookup_error
 import numpy as np
 
 from lmfast import _checking
+from lmfast._lf cimport LF_EINDEX, LF_ENOMEM, LF_EUTF8, LF_EVALUE, LF_OK, lf_isa, lf_isa_best, lf_status
+from lmfast.text._idle cimport idle_free, idle_give, idle_new, idle_stack, idle_take
 
 cdef extern from "Python.h":
     bint PyUnicode_IS_ASCII(object text)
@@ -36,19 +38,6 @@ cdef extern from "Python.h":
     object PyUnicode_New(Py_ssize_t n, Py_UCS4 largest)
     long PyLong_AsLongAndOverflow(PyObject *number, int *overflow)
     bint PyLong_Check(PyObject *number)
-
-cdef extern from *:
-    """
-    #ifdef Py_GIL_DISABLED
-    #define LOCK(lock) PyThread_acquire_lock(lock, WAIT_LOCK)
-    #define UNLOCK(lock) PyThread_release_lock(lock)
-    #else
-    #define LOCK(lock) (void)(lock)
-    #define UNLOCK(lock) (void)(lock)
-    #endif
-    """
-    void LOCK(PyThread_type_lock lock)
-    void UNLOCK(PyThread_type_lock lock)
 
 cdef extern from *:
     """
@@ -107,17 +96,6 @@ cdef extern from *:
     void fill_list(PyObject *list, PyObject *table, const uint32_t *ids, size_t n)
     Py_ssize_t small_ints(PyObject *list, Py_ssize_t start, Py_ssize_t n, const void *slots, uint32_t *out)
     void PyObject_GC_UnTrack(PyObject *container)
-
-cdef extern from "lf.h" nogil:
-    ctypedef enum lf_status:
-        LF_OK
-        LF_ENOMEM
-        LF_EINDEX
-        LF_EVALUE
-        LF_EUTF8
-    ctypedef enum lf_isa:
-        LF_N_ISA
-    lf_isa lf_isa_best()
 
 cdef extern from "text/unicode.h" nogil:
     ctypedef struct lf_unicode:
@@ -526,26 +504,21 @@ cdef class Encoder:
     cdef object keep, int_table
     cdef public bint plain
     """Whether the compiled path alone answers a call that asks for nothing special."""
-    cdef slot **idle
-    cdef Py_ssize_t n_idle, room
-    cdef PyThread_type_lock lock  # the GIL serves where there is one
+    cdef idle_stack idle
 
     def __cinit__(self):
-        self.lock = PyThread_allocate_lock()
-        if self.lock == NULL:
-            raise MemoryError("no memory for a lock")
+        idle_new(&self.idle)
 
     def __dealloc__(self):
-        cdef Py_ssize_t i
-        for i in range(self.n_idle):
-            self.drop(self.idle[i])
-        free(self.idle)
+        cdef slot *s = <slot *>idle_take(&self.idle)
+        while s != NULL:
+            self.drop(s)
+            s = <slot *>idle_take(&self.idle)
+        idle_free(&self.idle)
         lf_bpe_free(self.model)
         lf_added_free(self.added_raw)
         lf_added_free(self.added_normalized)
         lf_decoder_free(self.decoder)
-        if self.lock != NULL:
-            PyThread_free_lock(self.lock)
 
     def _compile(self, bytes blob not None, const int64_t[::1] offsets not None, const uint32_t[::1] ids not None,
                  const uint32_t[:, ::1] merges, bint whole_pieces, tuple raw not None, tuple normalized not None,
@@ -606,16 +579,10 @@ cdef class Encoder:
             raise MemoryError("no memory for the decoder")
         return 0
 
-    # Workspaces: a stack of idle ones. A thread takes one for the length of a call; the threads of one call share its
-    # tables.
+    # A thread takes a workspace for the length of a call; the threads of one call share its tables.
 
     cdef slot *take(self, bint prepare=True) except NULL:
-        cdef slot *s = NULL
-        LOCK(self.lock)
-        if self.n_idle:
-            self.n_idle -= 1
-            s = self.idle[self.n_idle]
-        UNLOCK(self.lock)
+        cdef slot *s = <slot *>idle_take(&self.idle)
         if s != NULL:
             return s
         if self.ops == NULL:
@@ -643,8 +610,7 @@ cdef class Encoder:
             raise MemoryError(f"no memory for a workspace of {self.cache_bytes} bytes")
         return s
 
-    cdef int give(self, slot *s) except -1:
-        cdef slot **more
+    cdef void give(self, slot *s) noexcept:
         cdef slot *each = s
         while each != NULL:
             if each.n_text > 1 << 20:
@@ -654,19 +620,8 @@ cdef class Encoder:
                 free(each.ids)
                 each.ids, each.n_ids = NULL, 0
             each = each.joined
-        LOCK(self.lock)
-        if self.n_idle == self.room:
-            more = <slot **>realloc(self.idle, (self.room + 8) * sizeof(slot *))
-            if more == NULL:
-                UNLOCK(self.lock)
-                self.drop(s)
-                return 0
-            self.idle = more
-            self.room += 8
-        self.idle[self.n_idle] = s
-        self.n_idle += 1
-        UNLOCK(self.lock)
-        return 0
+        if not idle_give(&self.idle, s):
+            self.drop(s)
 
     cdef void drop(self, slot *s) noexcept:
         cdef slot *joined
@@ -1093,7 +1048,8 @@ cdef class Batch:
 
     cdef int leave(self, slot *s) except -1:
         if not self.shared:
-            return self.encoder.give(s)
+            self.encoder.give(s)
+            return 0
         with nogil:
             PyThread_acquire_lock(self.lock, WAIT_LOCK)
         self.encoder.ops.workspace_leave(s.workspace)

@@ -7,7 +7,7 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
 
 import numpy as np
 
-from lmfast.text._engine cimport LF_OK, lf_status
+from lmfast._lf cimport LF_OK, lf_status
 
 cdef extern from "text/decode.h" nogil:
     ctypedef struct lf_decoder:

@@ -8,16 +8,8 @@ from libc.string cimport memcpy, memset
 
 import numpy as np
 
+from lmfast._lf cimport LF_EINDEX, LF_EVALUE, LF_OK, lf_isa, lf_status
 from lmfast.text import _text
-
-cdef extern from "lf.h" nogil:
-    ctypedef enum lf_status:
-        LF_OK
-        LF_ENOMEM
-        LF_EINDEX
-        LF_EVALUE
-    ctypedef enum lf_isa:
-        LF_N_ISA
 
 cdef extern from "text/unicode.h" nogil:
     ctypedef struct lf_unicode:

@@ -9,12 +9,7 @@ cimport cython
 
 import numpy as np
 
-cdef extern from "lf.h" nogil:
-    ctypedef enum lf_status:
-        LF_OK
-        LF_ENOMEM
-        LF_EINDEX
-        LF_EVALUE
+from lmfast._lf cimport LF_EINDEX, LF_ENOMEM, LF_EVALUE, LF_OK, lf_status
 
 cdef extern from "text/unigram_train.h" nogil:
     int LF_UNIGRAM_MOST_PIECES

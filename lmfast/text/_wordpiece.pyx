@@ -7,14 +7,9 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t
 
 import numpy as np
 
+from lmfast._lf cimport LF_EVALUE, LF_OK, lf_isa, lf_isa_best, lf_status
 from lmfast.text cimport _engine
-from lmfast.text._engine cimport LF_EVALUE, LF_OK, lf_status
 from lmfast.text._normalize import normalize_aligned
-
-cdef extern from "lf.h" nogil:
-    ctypedef enum lf_isa:
-        LF_N_ISA
-    lf_isa lf_isa_best()
 
 cdef extern from "text/wordpiece.h" nogil:
     ctypedef struct lf_wordpiece:
