@@ -9,6 +9,9 @@ import numpy as np
 
 from lmfast._lf cimport LF_EINDEX, LF_EVALUE, LF_OK, lf_status
 from lmfast.text cimport _engine
+from lmfast.text._sentencepiece cimport (
+    LF_RULE_TOKENIZERS, LF_SP_MOST, LF_SP_NO_ID, LF_SP_UNIGRAM, lf_sp_options, lf_sp_parts,
+)
 from lmfast.text.engine import GrowsTooMuch
 
 cdef extern from "text/normalize.h" nogil:
@@ -23,36 +26,6 @@ cdef extern from "text/rewrite.h" nogil:
         LF_LOWERCASE
         LF_STRIP_ACCENTS
         LF_NMT
-
-cdef extern from "text/unigram.h" nogil:
-    ctypedef enum lf_unigram_rule:
-        LF_RULE_TOKENIZERS
-
-cdef extern from "text/sp_normalizer.h" nogil:
-    ctypedef struct lf_sp_options:
-        int add_dummy_prefix
-        int remove_extra_whitespaces
-        int escape_whitespaces
-        int treat_whitespace_as_suffix
-
-cdef extern from "text/sentencepiece.h" nogil:
-    uint32_t LF_SP_NO_ID
-    size_t LF_SP_MOST
-    ctypedef enum lf_sp_family:
-        LF_SP_UNIGRAM
-    ctypedef struct lf_sp_parts:
-        const uint8_t *blob
-        const int64_t *offsets
-        const double *scores
-        const uint8_t *kinds
-        uint32_t n_ids
-        uint32_t unknown_id
-        int byte_fallback
-        lf_sp_family family
-        lf_unigram_rule rule
-        const uint8_t *charsmap
-        size_t n_charsmap
-        lf_sp_options options
 
 cdef extern from "text/steps.h" nogil:
     ctypedef enum lf_step_kind:

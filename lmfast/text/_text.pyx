@@ -28,6 +28,10 @@ import numpy as np
 from lmfast import _checking
 from lmfast._lf cimport LF_EINDEX, LF_ENOMEM, LF_EUTF8, LF_EVALUE, LF_OK, lf_isa, lf_isa_best, lf_status
 from lmfast.text._idle cimport idle_free, idle_give, idle_new, idle_stack, idle_take
+from lmfast.text._split cimport (
+    LF_SPLIT_CL100K, LF_SPLIT_GPT2, LF_SPLIT_LLAMA3, LF_SPLIT_NONE, LF_SPLIT_O200K, LF_SPLIT_QWEN2, lf_split,
+    lf_split_next, lf_unicode, lf_unicode_for,
+)
 
 cdef extern from "Python.h":
     bint PyUnicode_IS_ASCII(object text)
@@ -98,9 +102,6 @@ cdef extern from *:
     void PyObject_GC_UnTrack(PyObject *container)
 
 cdef extern from "text/unicode.h" nogil:
-    ctypedef struct lf_unicode:
-        pass
-    const lf_unicode *lf_unicode_for(int major)
     unsigned lf_class_of(const lf_unicode *unicode, uint32_t code_point)
 
 cdef extern from "text/normalize.h" nogil:
@@ -120,16 +121,6 @@ cdef extern from "text/transcode.h" nogil:
     ctypedef void lf_utf8_reader(const uint8_t *text, size_t n, unsigned width, void *out, size_t room,
                                  lf_utf8_progress *progress) noexcept nogil
     lf_utf8_reader *lf_utf8_reader_for(lf_isa isa)
-
-cdef extern from "text/split.h" nogil:
-    ctypedef enum lf_split:
-        LF_SPLIT_NONE
-        LF_SPLIT_GPT2
-        LF_SPLIT_CL100K
-        LF_SPLIT_LLAMA3
-        LF_SPLIT_QWEN2
-        LF_SPLIT_O200K
-    size_t lf_split_next(lf_split split, const lf_unicode *unicode, const uint8_t *text, size_t n, size_t at)
 
 cdef extern from "text/bpe.h" nogil:
     ctypedef struct lf_bpe:

@@ -10,20 +10,14 @@ import numpy as np
 
 from lmfast._lf cimport LF_EINDEX, LF_EVALUE, LF_OK, lf_isa, lf_status
 from lmfast.text import _text
-
-cdef extern from "text/unicode.h" nogil:
-    ctypedef struct lf_unicode:
-        pass
-    const lf_unicode *lf_unicode_for(int major)
-
-cdef extern from "text/split.h" nogil:
-    ctypedef enum lf_split:
-        LF_SPLIT_NONE
-        LF_SPLIT_GPT2
-        LF_SPLIT_CL100K
-        LF_SPLIT_LLAMA3
-        LF_SPLIT_QWEN2
-        LF_SPLIT_O200K
+from lmfast.text._sentencepiece cimport (
+    lf_charsmap, lf_charsmap_free, lf_charsmap_new, lf_double_array, lf_sp_normalizer, lf_sp_normalizer_init,
+    lf_sp_options, lf_sp_text,
+)
+from lmfast.text._split cimport (
+    LF_SPLIT_CL100K, LF_SPLIT_GPT2, LF_SPLIT_LLAMA3, LF_SPLIT_NONE, LF_SPLIT_O200K, LF_SPLIT_QWEN2, lf_split,
+    lf_unicode, lf_unicode_for,
+)
 
 cdef extern from "text/words.h" nogil:
     ctypedef struct lf_words:
@@ -57,30 +51,8 @@ cdef extern from "text/trie.h" nogil:
     uint32_t lf_trie_insert(lf_trie *trie, const uint8_t *string, size_t n)
 
 cdef extern from "text/double_array.h" nogil:
-    ctypedef struct lf_double_array:
-        pass
     lf_status lf_double_array_new(lf_double_array *array, const lf_trie *trie)
     void lf_double_array_free(lf_double_array *array)
-
-cdef extern from "text/charsmap.h" nogil:
-    ctypedef struct lf_charsmap:
-        pass
-    lf_status lf_charsmap_new(lf_charsmap **map, const uint8_t *blob, size_t n, size_t *where)
-    void lf_charsmap_free(lf_charsmap *map)
-
-cdef extern from "text/sp_normalizer.h" nogil:
-    ctypedef struct lf_sp_options:
-        int add_dummy_prefix
-        int remove_extra_whitespaces
-        int escape_whitespaces
-        int treat_whitespace_as_suffix
-    ctypedef struct lf_sp_normalizer:
-        pass
-    ctypedef struct lf_sp_text:
-        const uint8_t *bytes
-        size_t n
-    void lf_sp_normalizer_init(lf_sp_normalizer *z, const lf_charsmap *charsmap, const lf_double_array *symbols,
-                               lf_sp_options options)
 
 cdef extern from "text/sentences.h" nogil:
     ctypedef enum lf_sentences_behind:
