@@ -1,27 +1,24 @@
-"""Threads live here: work split into parts, run by a pool, in calls that release the GIL.
+"""Threads live here: work split into parts, in calls that release the GIL.
 
-One pool serves the process. It is made on first use, grows to what is asked for and is made anew in a child after
-`fork`, since a child has none of its parent's threads.
+Each call starts its threads, which takes as long as waking those of a pool, and less than the import of one.
 
-Beside torch a pool of our own is slow: for some milliseconds after a torch operation the threads of its OpenMP runtime
-spin on their processors in wait for the next one. `openmp` gives the entry of that very runtime: they wait for us then.
+Beside torch threads of our own are slow: for some milliseconds after a torch operation the threads of its OpenMP
+runtime spin on their processors in wait for the next one. `openmp` gives the entry of that very runtime: they wait for
+us then.
 """
 
 from __future__ import annotations
 
+import _thread  # threading waits for each thread to have started
 import os
 import sys
+from collections import deque
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, TypeVar
-
-if TYPE_CHECKING:
-    from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 __all__ = ["count", "openmp", "run"]
 
 T = TypeVar("T")
-
-_pools: dict[int, ThreadPoolExecutor] = {}
 
 
 def count(threads: int | None) -> int:
@@ -41,22 +38,55 @@ def run(parts: Iterable[Callable[[], T]], threads: int, stop: Callable[[], None]
     """
     if threads == 1:
         return [part() for part in parts]
-    from concurrent.futures import ThreadPoolExecutor, wait  # not before: it takes as long as all of our modules
+    waiting = deque(enumerate(parts))
+    results: dict[int, T] = {}
+    errors: dict[int, BaseException] = {}
+    running: list[_thread.LockType] = []  # a lock for each thread, held until it ends
 
-    pool = _pools.get(threads)
-    if pool is None:
-        pool = _pools.setdefault(threads, ThreadPoolExecutor(threads, thread_name_prefix="lmfast"))
-    futures = [pool.submit(part) for part in parts]
-    try:
-        return [future.result() for future in futures]
-    except BaseException:
+    def end() -> None:
+        waiting.clear()
         if stop is not None:
             stop()
+
+    def work(lock: _thread.LockType) -> None:
+        try:
+            while waiting:
+                try:
+                    i, part = waiting.popleft()
+                except IndexError:  # another was faster
+                    break
+                try:
+                    results[i] = part()
+                except BaseException as error:
+                    errors[i] = error
+                    end()
+        finally:
+            lock.release()
+
+    try:
+        for _ in range(min(threads, len(waiting))):
+            lock = _thread.allocate_lock()
+            lock.acquire()
+            _thread.start_new_thread(work, (lock,))
+            running.append(lock)
+        _wait(running)
+    except BaseException:
+        end()
         raise
     finally:
-        for future in futures:
-            future.cancel()
-        wait(futures)  # none may go on writing to what the caller gives up
+        _wait(running)  # none may go on writing to what the caller gives up
+    if errors:
+        try:
+            raise errors.pop(min(errors))
+        finally:
+            errors.clear()  # they refer to this frame
+    return [results[i] for i in range(len(results))]
+
+
+def _wait(locks: list[_thread.LockType]) -> None:
+    for lock in locks:
+        with lock:
+            pass
 
 
 _openmp: int | None = None
@@ -98,7 +128,6 @@ def _find_openmp() -> int:
 def _after_fork() -> None:
     global _openmp
     _openmp = 0
-    _pools.clear()
 
 
 if hasattr(os, "register_at_fork"):
