@@ -48,8 +48,9 @@ struct lf_text_workspace {
     uint32_t bounds[LF_SPLIT_BATCH];                         /* of pieces, from the splitter */
     uint32_t cuts[LF_SPLIT_BATCH + CUT_MOST];                /* the same with cuts among them ... */
     uint64_t segments[(LF_SPLIT_BATCH + CUT_MOST) / 64 + 1]; /* ... and a bit for each part that is a segment */
-    /* The home lines and the keys of a batch of them. Stores of several across cache lines cost a fifth of the keying. */
-    const short_line *homes[BATCH] __attribute__((aligned(64)));
+    /* The home lines and the keys of a batch of them. Stores of several across cache lines cost a fifth of the keying. The
+     * first half of the key of a piece of 16 to 31 bytes is the address of its line in the second table. */
+    short_line *homes[BATCH] __attribute__((aligned(64)));
     key16 keys[BATCH] __attribute__((aligned(64)));
 #if defined(__AVX512F__)
     delayed_pieces delayed;
@@ -150,12 +151,22 @@ static size_t look_up_record(lf_text_workspace *w, const uint8_t *p, size_t n, c
 
 /* The ids of a piece of at most LONG_KEY bytes, if a table holds it; else 0. */
 static size_t find(lf_text_workspace *w, const uint8_t *p, size_t n, const uint8_t *end, uint32_t *ids) {
+    tables *t = &w->tables;
     const key32 key = key32_of(p, n, end);
+    const size_t n_ids = n <= SHORT_KEY ? find_short(t, &t->lines[home_of(t, hash16(key.half[0]))], key.half[0], ids)
+                                        : find_long(t, &t->long_lines[long_home_of(t, hash32(key, n))], &key, n, ids);
+    return n_ids == LOST ? 0 : n_ids;
+}
+
+/* The same for piece i of a batch, whose home is known. */
+static size_t find_keyed(lf_text_workspace *w, size_t i, const uint8_t *p, size_t n, uint32_t *ids) {
+    size_t n_ids;
     if (n <= SHORT_KEY) {
-        const size_t n_ids = find_short(&w->tables, key.half[0], hash16(key.half[0]), ids);
-        return n_ids == LOST ? 0 : n_ids;
+        n_ids = find_short(&w->tables, w->homes[i], w->keys[i], ids);
+    } else {
+        const key32 key = key32_of(p, n, p + n);
+        n_ids = find_long(&w->tables, (const long_line *)(uintptr_t)w->keys[i][0], &key, n, ids);
     }
-    const size_t n_ids = find_long(&w->tables, &key, n, hash32(key, n), ids);
     return n_ids == LOST ? 0 : n_ids;
 }
 
@@ -229,11 +240,12 @@ static size_t cut_batch(lf_text_workspace *w, const uint8_t *base, size_t n_piec
 
 /* Batches. `ids` is NULL where only the number is asked for. */
 
-/* Forced to be inline, since gcc takes a function that only prefetches for one that does nothing. */
-static inline __attribute__((always_inline)) void prefetch_long(const lf_text_workspace *w, const uint8_t *p,
-                                                                size_t n) {
-    if (n > SHORT_KEY && n <= LONG_KEY)
-        __builtin_prefetch(&w->tables.long_lines[long_home_of(&w->tables, hash32(key32_of(p, n, p + n), n))]);
+/* What is left of the key of a piece that the first table has no room for: its line in the second. */
+static inline void key_long(lf_text_workspace *w, const uint8_t *p, size_t n, size_t i) {
+    if (n > LONG_KEY) return;
+    const long_line *line = &w->tables.long_lines[long_home_of(&w->tables, hash32(key32_of(p, n, p + n), n))];
+    w->keys[i] = (key16){(uintptr_t)line, (uint64_t)n << 56};
+    __builtin_prefetch(line);
 }
 
 #if defined(__VAES__)
@@ -267,9 +279,12 @@ static inline void key_four(lf_text_workspace *w, const uint32_t *bounds, const 
     __builtin_prefetch((const void *)(uintptr_t)_mm256_extract_epi64(homes, 1));
     __builtin_prefetch((const void *)(uintptr_t)_mm256_extract_epi64(homes, 2));
     __builtin_prefetch((const void *)(uintptr_t)_mm256_extract_epi64(homes, 3));
-    const unsigned longer = _mm_cmpgt_epi32_mask(lengths, _mm_set1_epi32(SHORT_KEY));
+    unsigned longer = _mm_cmpgt_epi32_mask(lengths, _mm_set1_epi32(SHORT_KEY));
     if (LF_UNLIKELY(longer))
-        for (size_t k = i; k < i + 4; k++) prefetch_long(w, base + bounds[k], bounds[k + 1] - bounds[k]);
+        for (; longer; longer &= longer - 1) {
+            const size_t k = i + (size_t)__builtin_ctz(longer);
+            key_long(w, base + bounds[k], bounds[k + 1] - bounds[k], k);
+        }
 }
 #endif
 
@@ -279,7 +294,7 @@ static inline __attribute__((always_inline)) void key_one(lf_text_workspace *w, 
     w->keys[i] = key;
     w->homes[i] = &w->tables.lines[home_of(&w->tables, hash16(key))];
     __builtin_prefetch(w->homes[i]);
-    prefetch_long(w, p, n);
+    if (LF_UNLIKELY(n > SHORT_KEY)) key_long(w, p, n, i);
 }
 
 /* Piece i of a batch is base[bounds[i] .. bounds[i + 1]). A function of its own, so that its constants stay in registers. */
@@ -392,20 +407,19 @@ static size_t catch_up(lf_text_workspace *w, const uint32_t *bounds, const uint8
 }
 #endif
 
-/* The ids of piece i of a window, which one look does not find. Those of a delayed piece come later: 0. */
-static __attribute__((noinline)) size_t emit_other(lf_text_workspace *w, const uint8_t *p, size_t n, const uint8_t *end,
-                                                   part kind, size_t i, size_t at, uint32_t *ids) {
+/* The ids of piece k of a batch, which is piece i of its window and which one look does not find. Those of a delayed piece
+ * come later: 0. */
+static __attribute__((noinline)) size_t emit_other(lf_text_workspace *w, size_t k, const uint8_t *p, size_t n,
+                                                   const uint8_t *end, part kind, size_t i, size_t at, uint32_t *ids) {
+    uint32_t unwanted[LONG_KEY + SHORT_IDS];
+    const size_t n_ids = n <= LONG_KEY ? find_keyed(w, k, p, n, ids ? ids : unwanted) : 0;
+    if (n_ids) return n_ids;
 #if defined(__AVX512F__)
     delayed_pieces *d = &w->delayed;
-    uint32_t unwanted[LONG_KEY + LONG_IDS];
-    if (n > 1 && n <= LONG_KEY) {
-        const size_t n_ids = find(w, p, n, end, ids ? ids : unwanted);
-        if (n_ids) return n_ids;
-        if (merely_merges(w, p, n, kind)) {
-            d->piece[d->n_pieces] = (uint32_t)i;
-            d->at[d->n_pieces++] = (uint32_t)at;
-            return 0;
-        }
+    if (n > 1 && n <= LONG_KEY && merely_merges(w, p, n, kind)) {
+        d->piece[d->n_pieces] = (uint32_t)i;
+        d->at[d->n_pieces++] = (uint32_t)at;
+        return 0;
     }
 #else
     (void)i, (void)at;
@@ -431,7 +445,7 @@ static inline size_t emit_batch(lf_text_workspace *w, const uint32_t *bounds, co
             n_ids += n_tail;
             continue;
         }
-        n_ids += emit_other(w, base + bounds[i], bounds[i + 1] - bounds[i], end, kind_of(segments, first + i),
+        n_ids += emit_other(w, i, base + bounds[i], bounds[i + 1] - bounds[i], end, kind_of(segments, first + i),
                             first + i, before + n_ids, ids ? ids + n_ids : NULL);
     }
     return n_ids;

@@ -291,8 +291,7 @@ static inline void unpack(const packing *p, const packed *entry, uint32_t *ids) 
 
 /* A key found away from its home line changes places with one there, so keys that are asked for often come to stand where
  * one look finds them. */
-static unsigned find_short(tables *t, key16 key, uint64_t hash, uint32_t *ids) {
-    short_line *home = &t->lines[home_of(t, hash)];
+static unsigned find_short(tables *t, short_line *home, key16 key, uint32_t *ids) {
     for (size_t i = 0; i < PROBES; i++) {
         short_line *line = home + i;
         for (unsigned s = 0; s < 2; s++)
@@ -372,8 +371,7 @@ static inline uint64_t long_tail(const long_line *line) {
     return memcpy(&position, line->ids, sizeof position), position;
 }
 
-static unsigned find_long(const tables *t, const key32 *key, size_t length, uint64_t hash, uint32_t *ids) {
-    const long_line *line = &t->long_lines[long_home_of(t, hash)];
+static unsigned find_long(const tables *t, const long_line *line, const key32 *key, size_t length, uint32_t *ids) {
     for (size_t i = 0; i < PROBES; i++, line++) {
         const uint32_t tag = __atomic_load_n(&line->tag, __ATOMIC_ACQUIRE), n_ids = tag & 0xFFFF;
         if (tag >> 16 == length && same32(&line->key, key)) {
