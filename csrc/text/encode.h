@@ -61,11 +61,14 @@ typedef struct {
     void (*workspace_enter)(lf_text_workspace *w);
     void (*workspace_pause)(lf_text_workspace *w);
     void (*workspace_leave)(lf_text_workspace *w);
-    /* The ids of one document. `ids` has room for lf_text_bound(text, n). */
+    /* The ids of one document. `ids` has room for lf_text_bound(text, n), or is NULL: only their number is wanted. */
     lf_status (*encode)(lf_text_workspace *w, const uint8_t *document, size_t n, lf_allowed allowed, uint32_t *ids,
                         size_t *n_ids);
-    /* How many ids encode would give. */
-    lf_status (*count)(lf_text_workspace *w, const uint8_t *document, size_t n, lf_allowed allowed, size_t *n_ids);
+    /* Those of several, one after another: `ids` has room for all. A document need not outlive the call that adds it; how
+     * many ids it has is known at the end. */
+    void (*begin)(lf_text_workspace *w, uint32_t *ids);
+    void (*add)(lf_text_workspace *w, const uint8_t *document, size_t n, lf_allowed allowed, int64_t *count);
+    lf_status (*end)(lf_text_workspace *w, size_t *n_ids);
     /* The ids of pieces given by their ends, which rise to n: for split patterns that have no automaton. */
     lf_status (*encode_pieces)(lf_text_workspace *w, const uint8_t *bytes, const int64_t *ends, size_t n_pieces,
                                uint32_t *ids, size_t *n_ids);

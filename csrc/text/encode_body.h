@@ -21,16 +21,29 @@ enum {
 
 #if defined(__AVX512F__)
 /* Pieces that no table holds, put off until there are some to be merged side by side; their ids then go into gaps between
- * those that have been written. */
-enum { DELAYED_MOST = 2048, DELAYED_SLOTS = 1024 };
+ * those that have been written. They come from all texts of a call. */
+enum {
+    DELAYED_ENOUGH = 256, /* so many fill their lanes */
+    DELAYED_MOST = DELAYED_ENOUGH + BATCH,
+    DELAYED_SLOTS = 1024,
+    DELAYED_IDS = 1
+        << 15, /* that have been written since the first, and are to move: they should not leave the cache */
+};
 typedef struct {
-    uint32_t piece[DELAYED_MOST], at[DELAYED_MOST]; /* which one, and how many ids were written before it */
-    uint32_t first[DELAYED_MOST];                   /* the first of those with the same bytes             */
-    uint32_t begin[DELAYED_MOST], n[DELAYED_MOST];  /* its ids: ids[begin .. begin + n)                   */
-    uint32_t by_length[DELAYED_MOST];               /* the first ones                                     */
-    uint16_t slots[DELAYED_SLOTS];                  /* by hash: one more than the number of a first one   */
+    uint8_t bytes[32];
+    int64_t *count;        /* of the text's ids                                     */
+    uint32_t n_bytes, at;  /* at: how many ids were written before it               */
+    uint32_t first;        /* the first of those with the same bytes                */
+    uint32_t begin, n_ids; /* of a first one: its ids are ids[begin .. begin + n_ids) */
+} delayed_piece;
+
+typedef struct {
     uint32_t n_pieces, n_ids;
-    uint32_t ids[LF_SPLIT_WINDOW + 64]; /* no more than the window has bytes, and a piece that began before it */
+    size_t start; /* how many ids were written before those that the places of pieces count */
+    delayed_piece pieces[DELAYED_MOST];
+    uint32_t by_length[DELAYED_MOST]; /* the first ones                                   */
+    uint16_t slots[DELAYED_SLOTS];    /* by hash: one more than the number of a first one */
+    uint32_t ids[DELAYED_MOST * LONG_KEY];
 } delayed_pieces;
 #endif
 
@@ -39,6 +52,10 @@ struct lf_text_workspace {
     tables tables;
     int joined;          /* the tables are another workspace's */
     lf_status status;    /* set where memory ran out */
+    uint32_t *out;       /* the ids of the texts of a call; NULL where only their number is asked for */
+    size_t n_out;        /* how many there are so far, without those of delayed pieces */
+    size_t n_caught;     /* of these, how many had been delayed */
+    int64_t *count;      /* of the text's ids */
     uint8_t *normalized; /* these grow to what a text needs */
     lf_bpe_scratch scratch;
     uint32_t *ids;
@@ -338,97 +355,108 @@ static int merely_merges(const lf_text_workspace *w, const uint8_t *p, size_t n,
 }
 
 /* Merges at most SIDE_BY_SIDE * LANES delayed pieces, given by length. */
-static void merge_some(lf_text_workspace *w, const uint32_t *which, size_t n_pieces, const uint32_t *bounds,
-                       const uint8_t *base, const uint8_t *end) {
+static void merge_some(lf_text_workspace *w, const uint32_t *which, size_t n_pieces) {
     const lf_bpe *model = w->text->model;
     delayed_pieces *d = &w->delayed;
     merging group[SIDE_BY_SIDE];
     for (size_t v = 0; v < SIDE_BY_SIDE; v++) { /* the last piece of each vector is its longest */
         const size_t stop = n_pieces < (v + 1) * LANES ? n_pieces : (v + 1) * LANES;
-        const uint32_t i = d->piece[which[stop - 1]];
-        begin_lanes(&group[v], stop > v * LANES ? bounds[i + 1] - bounds[i] : 0);
+        begin_lanes(&group[v], stop > v * LANES ? d->pieces[which[stop - 1]].n_bytes : 0);
     }
     for (size_t k = 0; k < n_pieces; k++) {
-        const uint32_t i = d->piece[which[k]];
-        put_in_lane(model, &group[k / LANES], k % LANES, base + bounds[i], bounds[i + 1] - bounds[i]);
+        const delayed_piece *piece = &d->pieces[which[k]];
+        put_in_lane(model, &group[k / LANES], k % LANES, piece->bytes, piece->n_bytes);
     }
     merge_lanes(model, group);
     for (size_t k = 0; k < n_pieces; k++) {
-        const uint32_t i = d->piece[which[k]], n = group[k / LANES].n[k % LANES];
+        delayed_piece *piece = &d->pieces[which[k]];
+        const uint32_t n = group[k / LANES].n[k % LANES];
         uint32_t *ids = d->ids + d->n_ids;
         for (size_t r = 0; r < n; r++) ids[r] = model->symbol_ids[group[k / LANES].symbol[r][k % LANES]];
-        d->begin[which[k]] = d->n_ids, d->n[which[k]] = n, d->n_ids += n;
-        remember(w, base + bounds[i], bounds[i + 1] - bounds[i], end, ids, n);
+        piece->begin = d->n_ids, piece->n_ids = n, d->n_ids += n;
+        remember(w, piece->bytes, piece->n_bytes, piece->bytes + sizeof piece->bytes, ids, n);
     }
 }
 
 /* Merges the delayed pieces: of those with the same bytes one, and by length, so that the lanes of a vector end together. */
-static void merge_delayed(lf_text_workspace *w, const uint32_t *bounds, const uint8_t *base, const uint8_t *end) {
+static void merge_delayed(lf_text_workspace *w) {
     enum { GROUP = SIDE_BY_SIDE * LANES };
     delayed_pieces *d = &w->delayed;
     uint32_t counts[LONG_KEY + 2] = {0}, n_first = 0;
     memset(d->slots, 0, sizeof d->slots);
+    d->n_ids = 0;
     for (uint32_t k = 0; k < d->n_pieces; k++) {
-        const uint8_t *p = base + bounds[d->piece[k]];
-        const uint32_t n = bounds[d->piece[k] + 1] - bounds[d->piece[k]];
-        uint16_t *slot = &d->slots[hash_record(p, n) % DELAYED_SLOTS];
-        const uint32_t other = *slot ? *slot - 1u : k, i = d->piece[other];
-        d->first[k] = bounds[i + 1] - bounds[i] == n && !memcmp(base + bounds[i], p, n) ? other : k;
-        if (d->first[k] != k) continue;
+        delayed_piece *piece = &d->pieces[k];
+        uint16_t *slot = &d->slots[hash_record(piece->bytes, piece->n_bytes) % DELAYED_SLOTS];
+        const uint32_t other = *slot ? *slot - 1u : k;
+        const int same = d->pieces[other].n_bytes == piece->n_bytes &&
+                         !memcmp(d->pieces[other].bytes, piece->bytes, sizeof piece->bytes);
+        piece->first = same ? other : k;
+        if (piece->first != k) continue;
         *slot = (uint16_t)(k + 1);
-        counts[n + 1]++;
+        counts[piece->n_bytes + 1]++;
         n_first++;
     }
     for (size_t n = 1; n <= LONG_KEY; n++) counts[n] += counts[n - 1];
     for (uint32_t k = 0; k < d->n_pieces; k++)
-        if (d->first[k] == k) d->by_length[counts[bounds[d->piece[k] + 1] - bounds[d->piece[k]]]++] = k;
+        if (d->pieces[k].first == k) d->by_length[counts[d->pieces[k].n_bytes]++] = k;
     for (size_t k = 0; k < n_first; k += GROUP)
-        merge_some(w, d->by_length + k, n_first - k < GROUP ? n_first - k : GROUP, bounds, base, end);
+        merge_some(w, d->by_length + k, n_first - k < GROUP ? n_first - k : GROUP);
 }
 
-/* Finds out what was delayed and puts it where it belongs among `n_ids` ids: the last stretch between two gaps moves first.
- * Returns how many there are now. */
-static size_t catch_up(lf_text_workspace *w, const uint32_t *bounds, const uint8_t *base, const uint8_t *end,
-                       size_t n_ids, uint32_t *ids) {
+/* Finds out what was delayed and puts it where it belongs among the ids: the last stretch between two gaps moves first. */
+static __attribute__((noinline)) void catch_up(lf_text_workspace *w) {
     delayed_pieces *d = &w->delayed;
-    size_t n_more = 0, stop = n_ids;
-    d->n_ids = 0;
-    merge_delayed(w, bounds, base, end);
-    for (size_t k = 0; k < d->n_pieces; k++) n_more += d->n[d->first[k]];
+    size_t n_more = 0, stop = w->n_out - d->start;
+    merge_delayed(w);
+    for (size_t k = 0; k < d->n_pieces; k++) {
+        const uint32_t n = d->pieces[d->pieces[k].first].n_ids;
+        *d->pieces[k].count += n;
+        n_more += n;
+    }
+    uint32_t *ids = w->out ? w->out + d->start : NULL;
     size_t before = n_more; /* so many of them go before what is moved next */
-    for (size_t k = d->n_pieces; ids && k-- > 0; stop = d->at[k]) {
-        const uint32_t n = d->n[d->first[k]];
-        memmove(ids + d->at[k] + before, ids + d->at[k], (stop - d->at[k]) * sizeof *ids);
-        before -= n;
-        memcpy(ids + d->at[k] + before, d->ids + d->begin[d->first[k]], n * sizeof *ids);
+    for (size_t k = d->n_pieces; ids && k-- > 0; stop = d->pieces[k].at) {
+        const uint32_t at = d->pieces[k].at;
+        const delayed_piece *first = &d->pieces[d->pieces[k].first];
+        memmove(ids + at + before, ids + at, (stop - at) * sizeof *ids);
+        before -= first->n_ids;
+        memcpy(ids + at + before, d->ids + first->begin, first->n_ids * sizeof *ids);
     }
     d->n_pieces = 0;
-    return n_ids + n_more;
+    w->n_out += n_more;
+    w->n_caught += n_more;
+}
+
+/* Puts off a piece of at most LONG_KEY bytes. */
+static void delay(lf_text_workspace *w, const uint8_t *p, size_t n, size_t n_before) {
+    delayed_pieces *d = &w->delayed;
+    if (d->n_pieces == 0) d->start = n_before;
+    delayed_piece *piece = &d->pieces[d->n_pieces++];
+    _mm256_storeu_si256((void *)piece->bytes, _mm256_maskz_loadu_epi8((1u << n) - 1, p));
+    piece->count = w->count;
+    piece->n_bytes = (uint32_t)n;
+    piece->at = (uint32_t)(n_before - d->start);
 }
 #endif
 
-/* The ids of piece k of a batch, which is piece i of its window and which one look does not find. Those of a delayed piece
- * come later: 0. */
+/* The ids of piece k of a batch, which one look does not find, and n_before ids before it. Those of a delayed piece come
+ * later: 0. */
 static __attribute__((noinline)) size_t emit_other(lf_text_workspace *w, size_t k, const uint8_t *p, size_t n,
-                                                   const uint8_t *end, part kind, size_t i, size_t at, uint32_t *ids) {
+                                                   const uint8_t *end, part kind, size_t n_before, uint32_t *ids) {
     uint32_t unwanted[LONG_KEY + SHORT_IDS];
     const size_t n_ids = n <= LONG_KEY ? find_keyed(w, k, p, n, ids ? ids : unwanted) : 0;
     if (n_ids) return n_ids;
 #if defined(__AVX512F__)
-    delayed_pieces *d = &w->delayed;
-    if (n > 1 && n <= LONG_KEY && merely_merges(w, p, n, kind)) {
-        d->piece[d->n_pieces] = (uint32_t)i;
-        d->at[d->n_pieces++] = (uint32_t)at;
-        return 0;
-    }
+    if (n > 1 && n <= LONG_KEY && merely_merges(w, p, n, kind)) return delay(w, p, n, n_before), 0;
 #else
-    (void)i, (void)at;
+    (void)n_before;
 #endif
     return ids ? look_up(w, p, n, end, kind, ids) : look_up_count(w, p, n, end, kind);
 }
 
 static inline size_t emit_batch(lf_text_workspace *w, const uint32_t *bounds, const uint8_t *base, const uint8_t *end,
-                                size_t n_pieces, const uint64_t *segments, size_t first, size_t before, uint32_t *ids) {
+                                size_t n_pieces, const uint64_t *segments, size_t first, uint32_t *ids) {
     size_t n_ids = 0;
     const packing packing = w->tables.packing; /* in registers */
     for (size_t i = 0; i < n_pieces; i++) {
@@ -446,15 +474,14 @@ static inline size_t emit_batch(lf_text_workspace *w, const uint32_t *bounds, co
             continue;
         }
         n_ids += emit_other(w, i, base + bounds[i], bounds[i + 1] - bounds[i], end, kind_of(segments, first + i),
-                            first + i, before + n_ids, ids ? ids + n_ids : NULL);
+                            w->n_out + n_ids, ids ? ids + n_ids : NULL);
     }
     return n_ids;
 }
 
 /* Plain text: no added token in it, already normalized. */
-static size_t plain(lf_text_workspace *w, const uint8_t *text, size_t n, uint32_t *ids) {
+static void plain(lf_text_workspace *w, const uint8_t *text, size_t n) {
     const uint8_t *end = text + n;
-    size_t n_ids = 0;
     if (n <= SMALL) { /* a copy with room behind it, so that every key can be loaded whole */
         memcpy(w->small, text, n);
         text = w->small;
@@ -469,83 +496,99 @@ static size_t plain(lf_text_workspace *w, const uint8_t *text, size_t n, uint32_
         const uint32_t *bounds = w->bounds;
         size_t n_parts = batch.n_pieces;
         if (batch.beyond_ascii) n_parts = cut_batch(w, base, n_parts), bounds = w->cuts, segments = w->segments;
-        size_t start = n_ids; /* the ids from here on have gaps where pieces are delayed */
         for (size_t i = 0; i < n_parts; i += BATCH) {
             const size_t m = n_parts - i < BATCH ? n_parts - i : BATCH;
             key_batch(w, bounds + i, base, end, m);
-            n_ids += ids ? emit_batch(w, bounds + i, base, end, m, segments, i, n_ids - start, ids + n_ids)
-                         : emit_batch(w, bounds + i, base, end, m, segments, i, n_ids - start, NULL);
+            w->n_out += w->out ? emit_batch(w, bounds + i, base, end, m, segments, i, w->out + w->n_out)
+                               : emit_batch(w, bounds + i, base, end, m, segments, i, NULL);
 #if defined(__AVX512F__)
-            if (w->delayed.n_pieces > (i + BATCH < n_parts ? DELAYED_MOST - BATCH : 0)) {
-                n_ids = start + catch_up(w, bounds, base, end, n_ids - start, ids ? ids + start : NULL);
-                start = n_ids;
-            }
+            if (w->delayed.n_pieces > DELAYED_ENOUGH ||
+                (w->delayed.n_pieces && w->n_out - w->delayed.start > DELAYED_IDS))
+                catch_up(w);
 #endif
         }
         if (LF_UNLIKELY(batch.giant))
-            n_ids += ids ? look_up(w, base, batch.giant, end, PIECE, ids + n_ids)
-                         : look_up_count(w, base, batch.giant, end, PIECE);
-        else if (batch.n_pieces == 0) return n_ids;
+            w->n_out += w->out ? look_up(w, base, batch.giant, end, PIECE, w->out + w->n_out)
+                               : look_up_count(w, base, batch.giant, end, PIECE);
+        else if (batch.n_pieces == 0) return;
     }
 }
 
-/* Calls `rest` on what lies between added tokens and takes their ids. */
-typedef size_t stretch(lf_text_workspace *w, const uint8_t *text, size_t n, lf_allowed allowed, uint32_t *ids);
+/* Calls `rest` on what lies between added tokens and writes their ids. */
+typedef void stretch(lf_text_workspace *w, const uint8_t *text, size_t n, lf_allowed allowed);
 
-static inline size_t around_added(lf_text_workspace *w, const lf_added *added, const uint8_t *bits, const uint8_t *text,
-                                  size_t n, lf_allowed allowed, uint32_t *ids, stretch *rest) {
-    size_t n_ids = 0, done = 0, from = 0;
+static inline void around_added(lf_text_workspace *w, const lf_added *added, const uint8_t *bits, const uint8_t *text,
+                                size_t n, lf_allowed allowed, stretch *rest) {
+    size_t done = 0, from = 0;
     lf_added_match match = {0};
     while (added && (bits || added->n_plain) &&
            lf_added_next(added, w->text->unicode, text, n, from, done, bits, &match)) {
-        if (match.start > done) n_ids += rest(w, text + done, match.start - done, allowed, ids ? ids + n_ids : NULL);
-        if (ids) ids[n_ids] = match.id;
-        n_ids++;
+        if (match.start > done) rest(w, text + done, match.start - done, allowed);
+        if (w->out) w->out[w->n_out] = match.id;
+        w->n_out++;
         done = match.stop;
         from = match.resume;
     }
-    if (done < n) n_ids += rest(w, text + done, n - done, allowed, ids ? ids + n_ids : NULL);
-    return n_ids;
+    if (done < n) rest(w, text + done, n - done, allowed);
 }
 
-static size_t after_normalized(lf_text_workspace *w, const uint8_t *text, size_t n, lf_allowed allowed, uint32_t *ids) {
+static void after_normalized(lf_text_workspace *w, const uint8_t *text, size_t n, lf_allowed allowed) {
     (void)allowed;
-    return plain(w, text, n, ids);
+    plain(w, text, n);
 }
 
-static size_t after_raw(lf_text_workspace *w, const uint8_t *text, size_t n, lf_allowed allowed, uint32_t *ids) {
+static void after_raw(lf_text_workspace *w, const uint8_t *text, size_t n, lf_allowed allowed) {
     if (w->text->nfc && lf_nfc_prefix(text, n) < n) {
         w->normalized = lf_grown(w->normalized, &w->n_normalized, lf_nfc_bound(n), &w->status);
-        if (!w->normalized) return 0;
+        if (!w->normalized) return;
         n = lf_nfc(text, n, w->normalized);
         text = w->normalized;
     }
-    return around_added(w, w->text->added_normalized, allowed.normalized, text, n, allowed, ids, after_normalized);
+    around_added(w, w->text->added_normalized, allowed.normalized, text, n, allowed, after_normalized);
 }
 
-static lf_status finish(lf_text_workspace *w, size_t n, size_t *n_ids) {
-    const lf_status status = w->status;
+static void begin(lf_text_workspace *w, uint32_t *ids) {
+    w->out = ids;
+    w->n_out = w->n_caught = 0;
     w->status = LF_OK;
-    *n_ids = n;
-    return status;
+#if defined(__AVX512F__)
+    w->delayed.n_pieces = 0;
+#endif
+}
+
+static void add(lf_text_workspace *w, const uint8_t *document, size_t n, lf_allowed allowed, int64_t *count) {
+    const size_t before = w->n_out - w->n_caught;
+    w->count = count;
+    *count = 0;
+    around_added(w, w->text->added_raw, allowed.raw, document, n, allowed, after_raw);
+    *count += (int64_t)(w->n_out - w->n_caught - before);
+}
+
+static lf_status end(lf_text_workspace *w, size_t *n_ids) {
+#if defined(__AVX512F__)
+    if (w->delayed.n_pieces) catch_up(w);
+#endif
+    *n_ids = w->n_out;
+    return w->status;
 }
 
 static lf_status encode(lf_text_workspace *w, const uint8_t *document, size_t n, lf_allowed allowed, uint32_t *ids,
                         size_t *n_ids) {
-    return finish(w, around_added(w, w->text->added_raw, allowed.raw, document, n, allowed, ids, after_raw), n_ids);
-}
-
-static lf_status count(lf_text_workspace *w, const uint8_t *document, size_t n, lf_allowed allowed, size_t *n_ids) {
-    return finish(w, around_added(w, w->text->added_raw, allowed.raw, document, n, allowed, NULL, after_raw), n_ids);
+    int64_t count;
+    begin(w, ids);
+    add(w, document, n, allowed, &count);
+    return end(w, n_ids);
 }
 
 static lf_status encode_pieces(lf_text_workspace *w, const uint8_t *bytes, const int64_t *ends, size_t n_pieces,
                                uint32_t *ids, size_t *n_ids) {
     size_t n = 0, start = 0;
-    const uint8_t *end = bytes + (n_pieces ? ends[n_pieces - 1] : 0);
+    const uint8_t *stop = bytes + (n_pieces ? ends[n_pieces - 1] : 0);
+    w->status = LF_OK;
     for (size_t i = 0; i < n_pieces; start = (size_t)ends[i++])
-        n += look_up(w, bytes + start, (size_t)ends[i] - start, end, PIECE, ids + n);
-    return finish(w, n, n_ids);
+        n += look_up(w, bytes + start, (size_t)ends[i] - start, stop, PIECE, ids + n);
+    *n_ids = n;
+    return w->status;
 }
 
 /* Tokens [from, to) are put into the tables before they are asked for: each that forms is its own id, with no need to merge.
@@ -638,6 +681,16 @@ static void workspace_enter(lf_text_workspace *w) { tables_enter(&w->tables); }
 static void workspace_pause(lf_text_workspace *w) { tables_pause(&w->tables); }
 static void workspace_leave(lf_text_workspace *w) { tables_leave(&w->tables); }
 
-const lf_text_ops LF_CAT(lf_text, LF_ISA) = {LF_ISA_ID,      workspace_new,   workspace_join,  workspace_prepare,
-                                             workspace_free, workspace_enter, workspace_pause, workspace_leave,
-                                             encode,         count,           encode_pieces};
+const lf_text_ops LF_CAT(lf_text, LF_ISA) = {LF_ISA_ID,
+                                             workspace_new,
+                                             workspace_join,
+                                             workspace_prepare,
+                                             workspace_free,
+                                             workspace_enter,
+                                             workspace_pause,
+                                             workspace_leave,
+                                             encode,
+                                             begin,
+                                             add,
+                                             end,
+                                             encode_pieces};

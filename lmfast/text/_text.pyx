@@ -224,8 +224,10 @@ cdef extern from "text/encode.h" nogil:
         void (*workspace_leave)(lf_text_workspace *w) noexcept nogil
         lf_status (*encode)(lf_text_workspace *w, const uint8_t *document, size_t n, lf_allowed allowed, uint32_t *ids,
                             size_t *n_ids) noexcept nogil
-        lf_status (*count)(lf_text_workspace *w, const uint8_t *document, size_t n, lf_allowed allowed,
-                           size_t *n_ids) noexcept nogil
+        void (*begin)(lf_text_workspace *w, uint32_t *ids) noexcept nogil
+        void (*add)(lf_text_workspace *w, const uint8_t *document, size_t n, lf_allowed allowed,
+                    int64_t *count) noexcept nogil
+        lf_status (*end)(lf_text_workspace *w, size_t *n_ids) noexcept nogil
         lf_status (*encode_pieces)(lf_text_workspace *w, const uint8_t *bytes, const int64_t *ends, size_t n_pieces,
                                    uint32_t *ids, size_t *n_ids) noexcept nogil
     const lf_text_ops *lf_text_ops_for(lf_isa isa)
@@ -651,16 +653,10 @@ cdef class Encoder:
         cdef size_t n_ids = 0
         cdef lf_status status
         if view.n < 4096:
-            if ids == NULL:
-                status = self.ops.count(s.workspace, <const uint8_t *>view.data, view.n, allowed, &n_ids)
-            else:
-                status = self.ops.encode(s.workspace, <const uint8_t *>view.data, view.n, allowed, ids, &n_ids)
+            status = self.ops.encode(s.workspace, <const uint8_t *>view.data, view.n, allowed, ids, &n_ids)
         else:
             with nogil:
-                if ids == NULL:
-                    status = self.ops.count(s.workspace, <const uint8_t *>view.data, view.n, allowed, &n_ids)
-                else:
-                    status = self.ops.encode(s.workspace, <const uint8_t *>view.data, view.n, allowed, ids, &n_ids)
+                status = self.ops.encode(s.workspace, <const uint8_t *>view.data, view.n, allowed, ids, &n_ids)
         if status != LF_OK:
             raise MemoryError(f"no memory to encode {view.n} bytes")
         return n_ids
@@ -1054,9 +1050,10 @@ cdef class Batch:
     cdef lf_part *encode(self, slot *s, lf_part *part) noexcept nogil:
         # encodes a part and returns those whose place is known now
         cdef lf_text_view view
-        cdef size_t i = 0, n_ids = 0, where = <size_t>-1
+        cdef size_t i = 0, where = <size_t>-1
         cdef lf_status status = LF_OK
         cdef lf_part *placed = NULL
+        self.encoder.ops.begin(s.workspace, part.ids)
         while i < part.n_texts and status == LF_OK:
             view = part.views[i]
             if view.width:
@@ -1068,15 +1065,11 @@ cdef class Batch:
                 where = lf_bpe_unknown_byte(self.encoder.model, <const uint8_t *>view.data, view.n)
                 if where < view.n:
                     status = LF_EUTF8
-            if status == LF_OK and part.ids == NULL:
-                status = self.encoder.ops.count(s.workspace, <const uint8_t *>view.data, view.n, self.allowed, &n_ids)
-            elif status == LF_OK:
-                status = self.encoder.ops.encode(s.workspace, <const uint8_t *>view.data, view.n, self.allowed,
-                                                 part.ids + part.n_ids, &n_ids)
             if status == LF_OK:
-                part.n_ids += n_ids
-                part.counts[i] = <int64_t>n_ids
+                self.encoder.ops.add(s.workspace, <const uint8_t *>view.data, view.n, self.allowed, &part.counts[i])
                 i += 1
+        if status == LF_OK:
+            status = self.encoder.ops.end(s.workspace, &part.n_ids)
         PyThread_acquire_lock(self.lock, WAIT_LOCK)
         if status == LF_OK:
             placed = lf_batch_done(&self.batch, part)
