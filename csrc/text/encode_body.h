@@ -378,6 +378,20 @@ static void merge_some(lf_text_workspace *w, const uint32_t *which, size_t n_pie
     }
 }
 
+/* The hash of a delayed piece, whose place in a table is fetched: it is to be remembered. */
+static inline uint64_t hash_delayed(const lf_text_workspace *w, const delayed_piece *piece) {
+    const tables *t = &w->tables;
+    const key32 key = key32_of(piece->bytes, piece->n_bytes, piece->bytes + sizeof piece->bytes);
+    if (piece->n_bytes <= SHORT_KEY) {
+        const uint64_t hash = hash16(key.half[0]);
+        __builtin_prefetch(&t->lines[home_of(t, hash)], 1);
+        return hash;
+    }
+    const uint64_t hash = hash32(key, piece->n_bytes);
+    __builtin_prefetch(&t->long_lines[long_home_of(t, hash)], 1);
+    return hash;
+}
+
 /* Merges the delayed pieces: of those with the same bytes one, and by length, so that the lanes of a vector end together. */
 static void merge_delayed(lf_text_workspace *w) {
     enum { GROUP = SIDE_BY_SIDE * LANES };
@@ -387,7 +401,7 @@ static void merge_delayed(lf_text_workspace *w) {
     d->n_ids = 0;
     for (uint32_t k = 0; k < d->n_pieces; k++) {
         delayed_piece *piece = &d->pieces[k];
-        uint16_t *slot = &d->slots[hash_record(piece->bytes, piece->n_bytes) % DELAYED_SLOTS];
+        uint16_t *slot = &d->slots[hash_delayed(w, piece) % DELAYED_SLOTS];
         const uint32_t other = *slot ? *slot - 1u : k;
         const int same = d->pieces[other].n_bytes == piece->n_bytes &&
                          !memcmp(d->pieces[other].bytes, piece->bytes, sizeof piece->bytes);
