@@ -12,12 +12,17 @@ LMFAST_CUDA_ARCHS="80 90"           GPU architectures to compile for; the last o
 
 import os
 import platform
+import re
 import shutil
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from glob import glob
+from pathlib import Path
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
+from setuptools.command.build_clib import build_clib
 from setuptools.command.build_ext import build_ext
 from setuptools.modified import newer_group
 
@@ -37,10 +42,17 @@ if platform.machine() in ("x86_64", "AMD64"):
     ISA_FLAGS["avx2"] = ["-march=x86-64-v3"]
     ISA_FLAGS["avx512"] = ["-march=x86-64-v4", "-mprefer-vector-width=512", *ice_lake]
 
-headers = glob("csrc/**/*.h", recursive=True)
-cuda_headers = glob("csrc/**/*.cuh", recursive=True)
+JOBS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
 sources = sorted(glob("csrc/**/*.c", recursive=True))
 suffixes = ("generic", "avx2", "avx512", "neon")
+
+
+@cache
+def included(path: str) -> frozenset[str]:
+    """The files of csrc that a file includes, and those that they include."""
+    found = {f"csrc/{name}" for name in re.findall(r'^#include "(.+)"', Path(path).read_text(), re.MULTILINE)}
+    return frozenset(found.union(*map(included, found)))
 
 
 def static_library(isa: str | None) -> tuple[str, dict]:
@@ -50,7 +62,7 @@ def static_library(isa: str | None) -> tuple[str, dict]:
     else:
         mine = [s for s in sources if s.endswith(f"_{isa}.c")]
     flags = CFLAGS + ISA_FLAGS.get(isa or "generic", [])
-    return f"lmfast_{isa or 'base'}", dict(sources=mine, include_dirs=["csrc"], cflags=flags, obj_deps={"": headers})
+    return f"lmfast_{isa or 'base'}", dict(sources=mine, include_dirs=["csrc"], cflags=flags)
 
 
 libraries = [library for library in map(static_library, [None, *ISA_FLAGS]) if library[1]["sources"]]
@@ -62,7 +74,7 @@ extensions = cythonize(
             [path],
             include_dirs=["csrc"],
             # The kernels too: setuptools does not relink an extension because a static library changed.
-            depends=headers + sources,
+            depends=glob("csrc/*.[ch]") + glob(f"csrc/{path.split('/')[1]}/*.[ch]"),
             extra_compile_args=["-O2", "-std=c11", "-fvisibility=hidden", *DEBUG],
             extra_link_args=[f"-fsanitize={SANITIZE}"] if SANITIZE else [],
             # Twice: each library may call into any other, and the linker reads them in order.
@@ -77,7 +89,25 @@ extensions = cythonize(
 CUDA = "lmfast.lmfast_cuda"
 cuda_sources = sorted(glob("csrc/**/*.cu", recursive=True))
 if cuda_sources and os.environ.get("LMFAST_CUDA", "auto") != "0" and shutil.which("nvcc"):
-    extensions.append(Extension(CUDA, cuda_sources, depends=headers + cuda_headers))
+    extensions.append(Extension(CUDA, cuda_sources, depends=sorted(set().union(*map(included, cuda_sources)))))
+
+
+class BuildClib(build_clib):
+    """Compiles what changed, or of which a header did, several files at a time; setuptools would compile every file."""
+
+    def build_libraries(self, libraries: list[tuple[str, dict]]) -> None:
+        objects = {s: self.compiler.object_filenames([s], output_dir=self.build_temp)[0] for s in sources}
+
+        def compile_one(source: str, flags: list[str]) -> None:
+            if self.force or newer_group([source, *included(source)], objects[source]):
+                self.compiler.compile([source], self.build_temp, include_dirs=["csrc"], extra_postargs=flags)
+
+        with ThreadPoolExecutor(JOBS) as pool:
+            jobs = [(source, library["cflags"]) for _, library in libraries for source in library["sources"]]
+            list(pool.map(compile_one, *zip(*jobs, strict=True)))
+        for name, library in libraries:
+            mine = [objects[source] for source in library["sources"]]
+            self.compiler.create_static_lib(mine, name, output_dir=self.build_clib)
 
 
 class BuildExt(build_ext):
@@ -108,6 +138,6 @@ build_base = "build/" + SANITIZE.replace(",", "-") if SANITIZE else "build"
 setup(
     libraries=libraries,
     ext_modules=extensions,
-    cmdclass={"build_ext": BuildExt},
-    options={"build": {"build_base": build_base}},
+    cmdclass={"build_clib": BuildClib, "build_ext": BuildExt},
+    options={"build": {"build_base": build_base}, "build_ext": {"parallel": JOBS}},
 )
