@@ -75,7 +75,7 @@ static void note_joined(lf_converted *c) {
             if (cp < 128 && last < 128) c->pairs[last][cp / 64] |= (uint64_t)1 << cp % 64;
         }
     }
-    c->by_units = largest <= 100 && (c->metaspace.split || c->metaspace.by_white_space);
+    c->by_units = largest <= 100 && c->model->unigram.scored && (c->metaspace.split || c->metaspace.by_white_space);
 }
 
 /* Every id stands for a character at least, or for a byte where unknown ones become bytes. */
@@ -273,8 +273,7 @@ static uint32_t compute_unit(lf_converted_workspace *w, size_t begin, size_t end
     float unused;
     *note = UNSURE;
     if (end - begin > WORD_MOST || !spell(w, begin, end) || !nodes_for(w, w->spelled.n)) return 0;
-    lf_unigram_word(&w->c->model->unigram, w->spelled.bytes, w->spelled.n, w->nodes, &unused);
-    const double margin = w->nodes[w->spelled.n].score - w->nodes[w->spelled.n].second;
+    const double margin = lf_unigram_word(&w->c->model->unigram, w->spelled.bytes, w->spelled.n, w->nodes, &unused);
     const size_t unknown = give_path(w, &s, 0, w->spelled.n, SIZE_MAX);
     if (unknown != SIZE_MAX) give_run(w, &s, unknown, w->spelled.n);
     *note = (is_unknown(w, 0) ? BEGINS_UNKNOWN : 0) | (unknown != SIZE_MAX ? ENDS_UNKNOWN : 0);

@@ -20,7 +20,7 @@
  * two parts is the unknown one, so is the whole, for no piece goes across; else the whole word is segmented. So it is
  * where the rounding of the sum so far may matter, which cannot change the path of a unit that is better than any other
  * by LF_CONVERTED_MARGIN: scores are at most 100, so a sum over a text of 2^26 bytes is below 2^33 and rounded by 2^-20 at
- * most, and a unit has at most 128 terms.
+ * most, a score is rounded to float32 by 2^-18 at most, and a unit has at most 128 terms.
  *
  * Exactness: ids and places of tokenizers 0.23.3. Memory: the tables, and of the order of the longest text. Threads: a
  * workspace belongs to one at a time; the model is shared. */
@@ -32,7 +32,7 @@
 #include "text/steps.h"
 
 enum { LF_CONVERTED_STEPS = 16, LF_CONVERTED_GROWTH = 16 };
-#define LF_CONVERTED_MARGIN 1e-3
+#define LF_CONVERTED_MARGIN 2e-3
 
 /* Classes of characters; a mark begins a word. */
 enum {

@@ -47,7 +47,7 @@ static int is_symbol(const lf_sp *m, uint32_t id) { return m->parts.kinds[id] ==
 static lf_status build_unigram(lf_sp *m, size_t *where) {
     const lf_sp_parts *parts = &m->parts;
     const int narrow = parts->rule == LF_RULE_SENTENCEPIECE;
-    double least = narrow ? FLT_MAX : INFINITY;
+    double least = narrow ? FLT_MAX : INFINITY, largest = 0;
     for (uint32_t id = 0; id < parts->n_ids; id++) {
         size_t n;
         piece(m, id, &n);
@@ -57,13 +57,15 @@ static lf_status build_unigram(lf_sp *m, size_t *where) {
         if (narrow && is_symbol(m, id)) score = (float)(0.1 * ((int)n - 1));
         m->piece_scores[id] = score;
         m->sums[id] = in_text(m, id) ? (float)score : 0;
+        if (score > largest) largest = score;
     }
-    m->piece_scores[parts->n_ids] = -INFINITY;
-    m->unigram.scores = m->piece_scores, m->unigram.n_ids = parts->n_ids;
+    m->unigram.scores = m->piece_scores;
     m->unigram.unknown = narrow ? (float)least - 10.0f : least - 10.0;
+    m->unigram.largest = fmax(fabs(m->unigram.unknown), largest);
     m->unigram.rule = parts->rule;
     if (parts->unknown_id != LF_SP_NO_ID) m->sums[parts->unknown_id] = (float)m->unigram.unknown;
-    return array_of(m, in_text, &m->unigram.pieces, where);
+    const lf_status status = array_of(m, in_text, &m->unigram.pieces, where);
+    return status == LF_OK ? lf_unigram_prepare(&m->unigram) : status;
 }
 
 static lf_status build_bpe(lf_sp *m, size_t *where) {
@@ -212,7 +214,8 @@ static lf_status find_words(lf_sp *m) {
     lf_status status = note_characters(m);
     if (status != LF_OK) return status;
     m->by_words = notes.well_formed && is_known(m, z->marker, z->n_marker) && m->is_space[' '] &&
-                  !z->options.treat_whitespace_as_suffix && !m->bpe.ambiguous && m->parts.rule == LF_RULE_SENTENCEPIECE;
+                  !z->options.treat_whitespace_as_suffix && !m->bpe.ambiguous &&
+                  m->parts.rule == LF_RULE_SENTENCEPIECE && (m->parts.family == LF_SP_BPE || m->unigram.scored);
     return LF_OK;
 }
 
@@ -232,7 +235,7 @@ static void find_growth(lf_sp *m) {
 static lf_status build(lf_sp *m, size_t *where) {
     const lf_sp_parts *parts = &m->parts;
     m->float_scores = malloc((size_t)parts->n_ids * sizeof *m->float_scores + 1);
-    m->piece_scores = malloc(((size_t)parts->n_ids + 1) * sizeof *m->piece_scores);
+    m->piece_scores = malloc((size_t)parts->n_ids * sizeof *m->piece_scores + 1);
     m->sums = calloc((size_t)parts->n_ids + 1, sizeof *m->sums);
     if (!m->float_scores || !m->piece_scores || !m->sums) return LF_ENOMEM;
     lf_status status = find_bytes(m, where);
@@ -272,6 +275,7 @@ void lf_sp_free(lf_sp *m) {
     lf_charsmap_free(m->charsmap);
     lf_double_array_free(&m->symbols);
     lf_double_array_free(&m->unigram.pieces);
+    free(m->unigram.scored);
     lf_scored_bpe_free(&m->bpe);
     lf_characters_free(&m->characters);
     free(m->float_scores), free(m->piece_scores), free(m->sums);

@@ -215,16 +215,23 @@ static inline void cut_text(const lf_sp *m, const uint8_t *text, size_t n, size_
         after_space = c.spaces >> 63, after_letter = c.letters >> 63, after_digit = c.digits >> 63;
         for (;;) {
             const uint64_t high = c.high & rest, ascii = rest & (high ? (high & -high) - 1 : UINT64_MAX);
-            for (uint64_t events = (pairs | ends | begins) & ascii; events; events &= events - 1) {
-                const unsigned bit = (unsigned)__builtin_ctzll(events);
-                const size_t place = block + bit;
-                const uint8_t a = text[place - 1] & 127, b = text[place];
-                const uint64_t cut = pairs >> bit & m->cuts[a][b / 64 & 1] >> b % 64, two = both >> bit,
-                               one = ((ends & ~both) | begins) >> bit;
-                cuts->bounds[cuts->n] = (uint32_t)(place - (begins >> bit & 1));
-                cuts->bounds[cuts->n + 1] = (uint32_t)place;
-                cuts->n += 2 * ((cut | two) & 1) + (one & 1);
+            const uint64_t one = ((ends & ~both) | begins) & ascii; /* where a word ends or begins, and not both */
+            uint64_t cut = both & ascii;
+            for (uint64_t some = pairs & ascii; some; some &= some - 1) {
+                const unsigned bit = (unsigned)__builtin_ctzll(some);
+                const uint8_t a = text[block + bit - 1] & 127, b = text[block + bit];
+                cut |= (m->cuts[a][b / 64 & 1] >> b % 64 & 1) << bit;
             }
+            uint32_t *to = cuts->bounds + cuts->n;
+            for (uint64_t events = cut | one; events; events &= events - 1) {
+                const unsigned bit = (unsigned)__builtin_ctzll(events);
+                const uint32_t place = (uint32_t)(block + bit);
+                to[0] = place, to[1] = place, to += 2;
+                if (LF_LIKELY(!one)) continue;
+                to[-2] -= begins >> bit & 1;
+                to -= one >> bit & 1;
+            }
+            cuts->n = (size_t)(to - cuts->bounds);
             if (!high) {
                 at = block + (left < 64 ? left : 64);
                 break;

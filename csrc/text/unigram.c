@@ -2,12 +2,10 @@
 #include "text/unigram.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "text/sp_normalizer.h"
-#if defined(__SSE2__)
-#include <emmintrin.h>
-#endif
 
 static void clear(lf_unigram_node *nodes, size_t n, double before) {
     for (size_t i = 0; i <= n; i++) nodes[i].length = 0;
@@ -73,39 +71,6 @@ double lf_unigram_best(const lf_unigram *m, const uint8_t *text, size_t n, doubl
     return best(m, text, n, before, nodes, 1);
 }
 
-/* The sums of the best path to a node and of the next best. Which of two paths is better nobody could predict, so what
- * follows has no branch that depends on it. */
-typedef double two_sums __attribute__((vector_size(16)));
-
-static inline two_sums larger(two_sums a, two_sums b) {
-#if defined(__SSE2__)
-    return (two_sums)_mm_max_pd((__m128d)a, (__m128d)b);
-#else
-    return (two_sums){a[0] > b[0] ? a[0] : b[0], a[1] > b[1] ? a[1] : b[1]};
-#endif
-}
-
-static inline two_sums smaller(two_sums a, two_sums b) {
-#if defined(__SSE2__)
-    return (two_sums)_mm_min_pd((__m128d)a, (__m128d)b);
-#else
-    return (two_sums){a[0] < b[0] ? a[0] : b[0], a[1] < b[1] ? a[1] : b[1]};
-#endif
-}
-
-/* Another way to a node, by a piece; there is none where the score is -INFINITY. */
-static inline void offer_two(lf_unigram_node *to, two_sums from, double score, uint64_t length, uint32_t id) {
-    const uint32_t length_and_id[2] = {(uint32_t)length, id};
-    two_sums had;
-    uint64_t had_piece, piece;
-    memcpy(&had, to, sizeof had), memcpy(&had_piece, &to->length, sizeof had_piece);
-    memcpy(&piece, length_and_id, sizeof piece);
-    const two_sums sums = from + score, high = larger(sums, had), low = smaller(sums, had);
-    had_piece ^= (had_piece ^ piece) & (0 - (uint64_t)(sums[0] > had[0]));
-    const two_sums now = larger(high, (two_sums){high[0], low[0]});
-    memcpy(to, &now, sizeof now), memcpy(&to->length, &had_piece, sizeof had_piece);
-}
-
 /* See unigram.h: c terms, none larger than `largest`, and a margin between the best path and the next. */
 static float limit_of(double margin, size_t c, double largest) {
     const double most = 1e6 * (double)c, wanted = 0.99 * margin - 1e-6; /* infinite where there is one path */
@@ -119,33 +84,68 @@ static float limit_of(double margin, size_t c, double largest) {
     return (float)(limit - (double)c * largest);
 }
 
-void lf_unigram_word(const lf_unigram *m, const uint8_t *word, size_t n, lf_unigram_node *nodes, float *limit) {
-    const double *scores = m->scores;
-    const uint64_t *units = m->pieces.units;
-    const uint32_t none = m->n_ids;
-    size_t n_terms = 0;
-    double most = fabs(m->unknown); /* no score is further from 0, unless it is one of a user-defined piece */
-    for (size_t i = 0; i <= n; i++) nodes[i] = (lf_unigram_node){-INFINITY, -INFINITY, 0, 0};
-    nodes[0].score = 0;
-    for (size_t at = 0; at < n; n_terms++) {
-        const size_t width = lf_sp_width(word + at, n - at);
-        two_sums sums;
-        uint32_t alone = none;
-        uint64_t node = m->pieces.root, length = 0;
-        lf_unigram_node *to = nodes + at;
-        memcpy(&sums, to, sizeof sums);
-        for (size_t end = at; end < n;) {
-            node = units[(node >> 36) ^ word[end]];
-            if ((uint8_t)(node >> 28) != word[end++]) break;
-            const uint32_t value = lf_unit_value(node), id = value ^ ((value ^ none) & (0u - (value == LF_UNIT_NONE)));
-            const double score = scores[id];
-            most = score > most ? score : most;
-            if (++length == width) alone = id;
-            offer_two(++to, sums, score, length, id);
-        }
-        offer_two(nodes + at + width, sums, alone == none ? m->unknown : -INFINITY, width, LF_PIECE_UNKNOWN);
-        at += width;
+lf_status lf_unigram_prepare(lf_unigram *m) {
+    const size_t n = m->pieces.n_units;
+    if (n > LF_SCORED_MOST) return LF_OK;
+    m->scored = malloc(n * sizeof *m->scored);
+    if (!m->scored) return LF_ENOMEM;
+    for (size_t i = 0; i < n; i++) {
+        const uint64_t unit = m->pieces.units[i];
+        const uint32_t id = lf_unit_value(unit);
+        m->scored[i].link = (uint32_t)(unit >> 36 << 8 | (unit >> 28 & 255));
+        m->scored[i].score = id == LF_UNIT_NONE ? -INFINITY : (float)m->scores[id];
     }
-    *limit = limit_of(nodes[n].score - nodes[n].second, n_terms, most);
-    turn_around(nodes, n);
+    return LF_OK;
+}
+
+/* The best way from a place to the end of a word, and the next best that leaves it there. */
+typedef struct {
+    double best, second;
+    uint64_t piece; /* the first of the best: its unit << 32 | its bytes */
+} way;
+
+/* Another way, by a piece. Which of two is better nobody could predict, so there is no branch on it. */
+static inline void offer_way(way *to, double sum, uint64_t piece) {
+    const double low = sum < to->best ? sum : to->best;
+    to->piece ^= (to->piece ^ piece) & (0 - (uint64_t)(sum > to->best));
+    to->best = sum > to->best ? sum : to->best;
+    to->second = low > to->second ? low : to->second;
+}
+
+double lf_unigram_word(const lf_unigram *m, const uint8_t *word, size_t n, lf_unigram_node *nodes, float *limit) {
+    const lf_scored_unit *units = m->scored;
+    const uint32_t root = (uint32_t)(m->pieces.root >> 36) << 8;
+    size_t n_terms = 0;
+    nodes[n].score = 0;
+    for (size_t at = n; at--;) {
+        if ((word[at] & 0xC0) == 0x80) { /* no character begins here */
+            nodes[at].score = -INFINITY;
+            continue;
+        }
+        const size_t width = lf_sp_width(word + at, n - at);
+        way here = {-INFINITY, -INFINITY, 0};
+        int alone = 0; /* the first character is a piece */
+        uint32_t link = root;
+        for (size_t end = at; end < n;) {
+            const uint8_t byte = word[end++];
+            const uint32_t unit = link >> 8 ^ byte;
+            link = units[unit].link;
+            if ((uint8_t)link != byte) break;
+            const float score = units[unit].score;
+            alone |= (end - at == width) & (score > -INFINITY);
+            offer_way(&here, nodes[end].score + (double)score, (uint64_t)unit << 32 | (end - at));
+        }
+        if (!alone) offer_way(&here, nodes[at + width].score + m->unknown, (uint64_t)LF_PIECE_UNKNOWN << 32 | width);
+        nodes[at] = (lf_unigram_node){here.best, here.second, (uint32_t)here.piece, (uint32_t)(here.piece >> 32)};
+        n_terms++;
+    }
+    /* A path that is not the best leaves it somewhere, for the next best way from there at most. */
+    double margin = INFINITY;
+    for (size_t at = 0; at < n; at += nodes[at].length) {
+        lf_unigram_node *node = &nodes[at];
+        margin = fmin(margin, node->score - node->second);
+        if (node->id != LF_PIECE_UNKNOWN) node->id = lf_unit_value(m->pieces.units[node->id]);
+    }
+    *limit = limit_of(margin, n_terms, m->largest);
+    return margin;
 }

@@ -13,7 +13,8 @@
  * but for the rounding of float32, which depends on the sum so far. Rounding is monotonic, so the rule finds the path
  * whose rounded sum is largest. A rounded sum of c terms, all partial sums below 2^(k+24), is within c 2^(k-1) of the
  * true one. So where the best path beats every other by more than c 2^k, it is the rule's path, whatever the line before
- * it. lf_unigram_word finds both the path and the sums so far up to which that holds.
+ * it. lf_unigram_word finds both the path and the sums so far up to which that holds. It goes from the end of the word to
+ * its begin: all ways from a place are then compared in registers, and the path is told from its begin.
  *
  * Time: linear in the text times the longest piece. Memory: a node a byte. */
 #ifndef LF_TEXT_UNIGRAM_H
@@ -27,18 +28,30 @@
 
 typedef enum { LF_RULE_SENTENCEPIECE, LF_RULE_TOKENIZERS } lf_unigram_rule;
 
+/* A unit of a double array with the score of the piece that ends there, in float32, -INFINITY if none does. */
+typedef struct {
+    uint32_t link; /* base (24 bits) | byte (8) */
+    float score;
+} lf_scored_unit;
+enum { LF_SCORED_MOST = 1 << 24 };
+
 typedef struct {
     lf_double_array pieces; /* values are ids */
-    const double *scores;   /* by id, user-defined pieces as the rule scores them; scores[n_ids] is -INFINITY */
-    uint32_t n_ids;
+    const double *scores;   /* by id, user-defined pieces as the rule scores them */
     double unknown; /* the score of an unknown character, which is less than that of any piece but a user-defined one */
+    double largest; /* no score is further from 0 */
     lf_unigram_rule rule;
+    lf_scored_unit
+        *scored; /* the units of `pieces` for lf_unigram_word; NULL: there are too many, it must not be called */
 } lf_unigram;
 
-/* The best path to a place in the text: its sum, and its last piece by length and id. */
+/* Makes `scored` of a model that is whole but for that; the caller frees it. */
+lf_status lf_unigram_prepare(lf_unigram *m);
+
+/* The best path to a place in the text, and its last piece, or from a place to the end, and its first. */
 typedef struct {
     double score;
-    double second;   /* the sum of the next best path; lf_unigram_word */
+    double second;   /* lf_unigram_word: the next best sum that leaves the best path here */
     uint32_t length; /* 0: no path leads here */
     uint32_t id;     /* LF_PIECE_UNKNOWN: one unknown character */
 } lf_unigram_node;
@@ -47,8 +60,8 @@ typedef struct {
  * begin with nodes[0], each where the one before it ends, as length and id. Returns the sum. */
 double lf_unigram_best(const lf_unigram *m, const uint8_t *text, size_t n, double before, lf_unigram_node *nodes);
 
-/* The best path of a word, by exact sums. *limit is the largest |sum before| for which it is the path of the rule of
- * sentencepiece, negative where there is none. */
-void lf_unigram_word(const lf_unigram *m, const uint8_t *word, size_t n, lf_unigram_node *nodes, float *limit);
+/* The best path of a word, which is UTF-8, by exact sums of scores in float32, and by how much it is better than any other.
+ * *limit is the largest |sum before| for which it is the path of the rule of sentencepiece, negative where there is none. */
+double lf_unigram_word(const lf_unigram *m, const uint8_t *word, size_t n, lf_unigram_node *nodes, float *limit);
 
 #endif
