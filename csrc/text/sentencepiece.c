@@ -179,6 +179,9 @@ static lf_status note_characters(lf_sp *m) {
     if (m->normalizer.n_marker == 3) *marker = LF_CHARACTER_INSIDE;
     m->marker_id = lf_double_array_find(m->parts.family == LF_SP_BPE ? &m->bpe.pieces : &m->unigram.pieces,
                                         m->normalizer.marker, m->normalizer.n_marker);
+    /* Where unknown characters have one id, those that are alone are all unknown, so that a run of them is that id. */
+    for (size_t i = 0; i < m->characters.n_pages * LF_CHARACTER_PAGE && !m->has_bytes; i++)
+        if (m->characters.entries[i] & LF_CHARACTER_KNOWN) m->characters.entries[i] &= ~LF_CHARACTER_ALONE;
     for (uint32_t c = 0; c < 128; c++) m->ascii[c] = lf_characters_of(&m->characters, c);
     for (uint32_t c = 0x80; c < 0x10000; c++) {
         const uint32_t entry =

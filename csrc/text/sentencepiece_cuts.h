@@ -105,10 +105,16 @@ static inline void cut_here(cut_list *cuts, size_t at, uint32_t alone) {
     cuts->n += 2;
 }
 
-/* A short run of characters that are alone, which ends here, is looked up like other words. */
-static inline void cut_end_run(cut_list *cuts, size_t at) {
-    uint32_t *open = &cuts->bounds[cuts->n - 1];
-    if (at - (*open & ~CUT_ALONE) < CUT_RUN) *open &= ~CUT_ALONE;
+/* What a character beyond ASCII is, if that can be told at once: a letter of two bytes, or one of 2 to 4 bytes that is alone.
+ * 0: anything else, or there are only a few bytes left. */
+enum { CUT_LETTER = 1 };
+
+static inline unsigned cut_kind(const lf_sp *m, const uint8_t *p, const uint8_t *end) {
+    if (end - p < 4) return 0;
+    const unsigned a = p[0], b = p[1] ^ 0x80u, c = p[2] ^ 0x80u;
+    if ((a & 0xE0) == 0xC0 && b < 64) return (m->letters_2[a & 31] >> b & 1) | (m->alone_2[a & 31] >> b & 1) << 1;
+    if ((a & 0xF0) == 0xE0 && (b | c) < 64) return m->alone_3[(a & 15) << 6 | b] >> c & 1 ? 3 : 0;
+    return a >= 0xF0 && cut_read_rare(m, p, end).entry / LF_CHARACTER_ALONE & 1 ? 4 : 0;
 }
 
 /* The bytes of a character of two or three that is alone, 0 where there is none. Three bytes may be read. */
@@ -138,53 +144,59 @@ static inline const uint8_t *cut_skip_letters(const lf_sp *m, const uint8_t *p, 
     return p;
 }
 
+/* Whether some rule has what follows a character behind it. `kind` is that of what follows. */
+static inline int cut_goes_on(const lf_sp *m, const uint8_t *p, const uint8_t *end, unsigned kind) {
+    if (kind || p == end) return 0;
+    return ((*p < 128 ? m->ascii[*p] : cut_read_rare(m, p, end).entry) & LF_CHARACTER_INSIDE) != 0;
+}
+
 /* Cuts from a byte beyond ASCII, where a word is open, to the next ASCII byte, which may begin a word too. Returns where
- * that is, or where it stopped because there are enough bounds. `spaced` says that the word has only a space yet, or
+ * that is, or where it stopped because there are enough bounds. `begun` says that the word has only a space yet, or
  * nothing. */
-static inline size_t cut_high(const lf_sp *m, const uint8_t *text, size_t n, size_t at, int spaced, cut_list *cuts) {
-    const uint8_t *end = text + n;
-    const int kept = !m->normalizer.options.remove_extra_whitespaces;
-    unsigned last = 0;
-    if (spaced || cuts->bounds[cuts->n - 1] == at || m->is_space[text[at - 1]]) { /* a word of letters, most often */
-        const uint8_t *p = cut_skip_letters(m, text + at, end, &last);
-        if (p < end && m->is_space[*p]) return (size_t)(p - text);
+static inline size_t cut_high(const lf_sp *m, const uint8_t *text, size_t n, size_t at, int begun, cut_list *cuts) {
+    const uint8_t *end = text + n, *p = text + at;
+    cut_character left = {0, 0, 1}; /* the character before p */
+    int spaced = 0;                 /* it is a space, which a word of letters begins with */
+    if (!begun && (cuts->bounds[cuts->n - 1] & ~CUT_ALONE) < at) {
+        spaced = !m->normalizer.options.remove_extra_whitespaces && m->is_space[p[-1]];
+        left = spaced ? (cut_character){' ', LF_CHARACTER_PLAIN, 1} : cut_read(m, p - 1, end);
     }
-    cut_character left = {0, 0, 1}, here = cut_read(m, text + at, end);
-    const uint32_t open = cuts->bounds[cuts->n - 1];
-    if (kept && open < at && m->is_space[text[at - 1]]) left.entry = LF_CHARACTER_PLAIN;
-    else if (open < at && !spaced) left = cut_read(m, text + at - 1, end);
-    uint32_t in_run = 0; /* whether the open word is a run of characters that are alone */
-    const int from_space = left.entry && m->is_space[text[at - 1]];
-    for (int first = 1;; first = 0) {
-        cut_character next = cut_read(m, text + at + here.width, end);
-        if (next.entry & LF_CHARACTER_INSIDE) here.entry &= ~(LF_CHARACTER_PLAIN | LF_CHARACTER_ALONE);
-        const uint32_t alone = here.entry & LF_CHARACTER_ALONE ? CUT_ALONE : 0;
-        if (first && spaced) {
-            cuts->bounds[cuts->n - 1] |= alone, in_run = alone;
-        } else if ((!first || !from_space || alone) && !(in_run & alone) && cut_between(m, left, here)) {
-            if (in_run) cut_end_run(cuts, at);
-            cut_here(cuts, at, alone), in_run = alone;
+    unsigned kind = cut_kind(m, p, end);
+    do {
+        cut_character here;
+        unsigned width = 0;
+        const uint8_t *stop = kind == CUT_LETTER ? cut_skip_letters(m, p, end, &width)
+                              : kind ? cut_skip_alone(m, p, end, &width)
+                                     : p; /* where a run of letters, or of characters that are alone, ends */
+        unsigned next = stop > p ? cut_kind(m, stop, end) : 0;
+        if (cut_goes_on(m, stop, end, next)) stop -= width, next = 0;
+        const size_t place = (size_t)(p - text);
+        if (stop > p) {
+            const int alone = kind != CUT_LETTER;
+            here = (cut_character){0, LF_CHARACTER_PLAIN | LF_CHARACTER_ALONE, 3};
+            if (!alone) here = (cut_character){(p[0] & 31u) << 6 | (p[1] & 63u), LF_CHARACTER_PLAIN, 2};
+            if (!begun && (!spaced || alone) && cut_between(m, left, here)) cut_here(cuts, place, 0);
+            uint32_t *open = &cuts->bounds[cuts->n - 1];
+            begun |= *open == place;
+            if (alone && !begun) stop = p + kind, next = cut_kind(m, stop, end); /* a cut behind the first of them */
+            if (alone && begun && (size_t)(stop - text) - *open >= CUT_RUN) *open |= CUT_ALONE;
+            if (!alone) here.code_point = (stop[-2] & 31u) << 6 | (stop[-1] & 63u);
+            p = stop;
+        } else {
+            here = cut_read(m, p, end);
+            if (cut_read(m, p + here.width, end).entry & LF_CHARACTER_INSIDE)
+                here.entry &= ~(LF_CHARACTER_PLAIN | LF_CHARACTER_ALONE);
+            if (!begun && (!spaced || here.entry & LF_CHARACTER_ALONE) && cut_between(m, left, here))
+                cut_here(cuts, place, 0);
+            p += here.width, next = cut_kind(m, p, end);
         }
-        at += here.width;
-        /* The rest of a run, or of a word, between whose letters no cut is made: all, or all but the last character where
-         * that one may go with the next. */
-        const uint8_t *p = text + at;
-        last = 0;
-        if (in_run & alone) p = cut_skip_alone(m, p, end, &last);
-        else if (here.width == 2 && (here.entry & ~LF_CHARACTER_ID & ~LF_CHARACTER_KNOWN) == LF_CHARACTER_PLAIN)
-            p = cut_skip_letters(m, p, end, &last), here.code_point = (p[-2] & 31u) << 6 | (p[-1] & 63u);
-        if (last) {
-            const int all = p == end || (*p < 128 && !(m->ascii[*p] & LF_CHARACTER_INSIDE));
-            if (!all) p -= last;
-            at = (size_t)(p - text), next = cut_read(m, p, end);
-        }
-        left = here, here = next;
-        if (at == n || text[at] < 128 || cuts->n >= CUT_MOST) break;
-    }
-    if (in_run) cut_end_run(cuts, at);
-    if (at == n || text[at] >= 128 || m->is_space[text[at]]) return at;
-    if (at + 1 < n && text[at + 1] >= 128 && m->bound_high) here.entry &= ~LF_CHARACTER_PLAIN;
-    if (cut_between(m, left, here)) cut_here(cuts, at, 0);
+        left = here, kind = next, begun = spaced = 0;
+    } while (p < end && *p >= 128 && cuts->n < CUT_MOST);
+    at = (size_t)(p - text);
+    if (p == end || *p >= 128 || m->is_space[*p]) return at;
+    cut_character right = cut_read(m, p, end);
+    if (end - p > 1 && p[1] >= 128 && m->bound_high) right.entry &= ~LF_CHARACTER_PLAIN;
+    if (cut_between(m, left, right)) cut_here(cuts, at, 0);
     return at;
 }
 

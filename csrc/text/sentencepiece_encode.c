@@ -395,39 +395,45 @@ static size_t give_alone_bytes(const lf_sp *m, const uint8_t *p, const uint8_t *
     return n;
 }
 
-static size_t give_alone(lf_sp_workspace *w, const uint8_t *p, const uint8_t *end, uint32_t *ids) {
+/* The same by Unigram. */
+static size_t give_alone_sums(lf_sp_workspace *w, const uint8_t *p, const uint8_t *end, uint32_t *ids) {
     const lf_sp *m = w->model;
-    const uint32_t unknown_id = m->parts.unknown_id;
-    const float unknown = (float)m->unigram.unknown;
     size_t n = 0;
     float sum = w->sum;
-    int after_unknown = w->unknown_end == ids;
-    if (m->has_bytes && m->parts.family == LF_SP_BPE) return give_alone_bytes(m, p, end, ids);
-    if (*p < 128) {
-        ids[n++] = m->marker_id;
-        sum = settled(sum) + m->sums[m->marker_id];
-        after_unknown = 0, p++;
-    }
+    if (*p < 128) ids[n++] = m->marker_id, sum = settled(sum) + m->sums[m->marker_id], p++;
     while (p < end) {
         uint32_t c;
         const unsigned width = read_valid(p, &c);
-        const uint32_t entry = lf_characters_of(&m->characters, c);
-        if (entry & LF_CHARACTER_KNOWN) {
-            ids[n++] = entry & LF_CHARACTER_ID;
-            sum = settled(sum) + m->sums[entry & LF_CHARACTER_ID];
-            after_unknown = 0;
-        } else {
-            sum = settled(sum) + unknown;
-            if (m->has_bytes)
-                for (unsigned i = 0; i < width; i++) ids[n++] = m->bytes[p[i]];
-            else if (!after_unknown) ids[n++] = unknown_id;
-            after_unknown = 1;
-        }
+        const uint32_t entry = lf_characters_of(&m->characters, c), id = entry & LF_CHARACTER_ID;
+        const int known = (entry & LF_CHARACTER_KNOWN) != 0;
+        sum = settled(sum) + (known ? m->sums[id] : (float)m->unigram.unknown);
+        if (known) ids[n++] = id;
+        for (unsigned i = 0; i < width && !known; i++) ids[n++] = m->bytes[p[i]];
         p += width;
     }
-    if (after_unknown) w->unknown_end = ids + n;
     w->sum = sum;
     return n;
+}
+
+/* The same where unknown characters have one id: all that are alone are unknown; see note_characters. */
+static size_t give_alone_unknown(lf_sp_workspace *w, const uint8_t *p, const uint8_t *end, uint32_t *ids) {
+    const lf_sp *m = w->model;
+    const float unknown = (float)m->unigram.unknown;
+    int after_unknown = w->unknown_end == ids;
+    size_t n = 0;
+    float sum = w->sum;
+    if (*p < 128) ids[n++] = m->marker_id, sum = settled(sum) + m->sums[m->marker_id], after_unknown = 0, p++;
+    for (size_t left = lf_utf8_count(p, (size_t)(end - p)); left; left--) sum = settled(sum) + unknown;
+    ids[n] = m->parts.unknown_id;
+    n += !after_unknown;
+    w->unknown_end = ids + n, w->sum = sum;
+    return n;
+}
+
+static size_t give_alone(lf_sp_workspace *w, const uint8_t *p, const uint8_t *end, uint32_t *ids) {
+    const lf_sp *m = w->model;
+    if (!m->has_bytes) return give_alone_unknown(w, p, end, ids);
+    return m->parts.family == LF_SP_BPE ? give_alone_bytes(m, p, end, ids) : give_alone_sums(w, p, end, ids);
 }
 
 /* Words, by batches. */
