@@ -4,19 +4,39 @@
 
 #include "text/utf8.h"
 
+/* Which characters a rewriting leaves as they are. */
+static lf_status note_plain(lf_step *step) {
+    uint32_t to[3];
+    step->plain = calloc(0x10000 / 8, 1);
+    if (!step->plain) return LF_ENOMEM;
+    for (uint32_t cp = 0; cp < 0x10000; cp++)
+        if (lf_rewritten((lf_rewriting)step->option, cp, to) == 1 && to[0] == cp)
+            step->plain[cp / 8] |= (uint8_t)(1u << cp % 8);
+    step->ascii_stays = 1;
+    for (unsigned i = 0; i < 128 / 8; i++) step->ascii_stays &= step->plain[i] == 255;
+    return LF_OK;
+}
+
 lf_status lf_step_init(lf_step *step) {
     size_t where;
     step->precompiled = NULL;
+    step->plain = NULL;
+    if (step->kind != LF_STEP_PATTERN) step->automaton.table = NULL;
     switch (step->kind) {
     case LF_STEP_PRECOMPILED: return lf_precompiled_new(&step->precompiled, step->from, step->n_from, &where);
     case LF_STEP_REPLACE: return step->n_from ? LF_OK : LF_EVALUE;
-    case LF_STEP_REWRITE: return step->option >= 0 && step->option < LF_N_REWRITES ? LF_OK : LF_EVALUE;
+    case LF_STEP_REWRITE: return step->option >= 0 && step->option < LF_N_REWRITES ? note_plain(step) : LF_EVALUE;
+    case LF_STEP_PATTERN: return step->automaton.table ? LF_OK : LF_EVALUE;
     case LF_STEP_FORM: return step->option >= LF_NFC && step->option <= LF_NFKD ? LF_OK : LF_EVALUE;
     default: return step->kind < LF_N_STEPS ? LF_OK : LF_EVALUE;
     }
 }
 
-void lf_step_free(lf_step *step) { lf_precompiled_free(step->precompiled); }
+void lf_step_free(lf_step *step) {
+    lf_precompiled_free(step->precompiled);
+    lf_automaton_free(&step->automaton);
+    free(step->plain);
+}
 
 size_t lf_step_growth(const lf_step *step, int of_bytes) {
     size_t growth = 1, n;
@@ -26,6 +46,7 @@ size_t lf_step_growth(const lf_step *step, int of_bytes) {
         n = of_bytes ? step->n_from : lf_utf8_count(step->from, step->n_from);
         growth = (lf_utf8_count(step->to, step->n_to) + n - 1) / n;
         break;
+    case LF_STEP_PATTERN: growth = lf_utf8_count(step->to, step->n_to); break;
     case LF_STEP_SPACES: growth = (lf_utf8_count(step->to, step->n_to) + 1) / 2; break;
     case LF_STEP_REWRITE:
         growth = step->option == LF_SPACE_IDEOGRAPHS ? 3 : step->option == LF_LOWERCASE ? 2 : 1;
@@ -71,6 +92,23 @@ static lf_status replace_spaces(const lf_step *step, const lf_aligned *text, lf_
     return LF_OK;
 }
 
+static lf_status replace_pattern(const lf_step *step, const lf_aligned *text, lf_aligned *out) {
+    size_t done = 0;
+    for (size_t at = 0; at < text->n;) {
+        const size_t end = lf_automaton_match(&step->automaton, text->bytes, text->n, at);
+        if (end == at) {
+            uint32_t unused;
+            at += lf_automaton_read(text->bytes + at, &unused);
+            continue;
+        }
+        lf_aligned_copy(out, text, done, at);
+        if (!substitute(text, end, step, out)) return LF_ENOMEM;
+        done = at = end;
+    }
+    lf_aligned_copy(out, text, done, text->n);
+    return LF_OK;
+}
+
 static lf_status prepend(const lf_step *step, const lf_aligned *text, lf_aligned *out) {
     if (!lf_aligned_reserve(out, step->n_to + text->n)) return LF_ENOMEM;
     if (text->n) lf_aligned_put(out, step->to, step->n_to, lf_aligned_place(text, 0));
@@ -87,28 +125,49 @@ static size_t ascii_end(const uint8_t *p, size_t at, size_t n) {
     return at;
 }
 
-/* ASCII of which nothing goes, and all stays but for its case. */
-static void rewrite_ascii(lf_rewriting how, const lf_aligned *text, size_t begin, size_t end, lf_aligned *out) {
-    uint8_t *to = out->bytes + out->n;
-    lf_aligned_copy(out, text, begin, end);
-    if (how == LF_LOWERCASE)
-        for (size_t i = 0; i < end - begin; i++) to[i] += (uint8_t)((uint8_t)(to[i] - 'A') < 26 ? 32 : 0);
+/* Whether some of eight ASCII bytes is a control character. */
+static int has_control(uint64_t v) {
+    const uint64_t ones = 0x0101010101010101u, high = 0x8080808080808080u;
+    return ((v - 0x20 * ones) & ~v & high) || (((v ^ 0x7F * ones) - ones) & ~(v ^ 0x7F * ones) & high);
 }
 
-static lf_status rewrite(lf_rewriting how, const lf_aligned *text, lf_aligned *out) {
-    const int keeps_ascii = how == LF_LOWERCASE || how == LF_STRIP_ACCENTS;
-    for (size_t at = 0; at < text->n;) {
-        const size_t end = keeps_ascii ? ascii_end(text->bytes, at, text->n) : at;
-        if (end > at) {
-            if (!lf_aligned_reserve(out, end - at)) return LF_ENOMEM;
-            rewrite_ascii(how, text, at, end, out);
-            at = end;
+/* Where the characters from `at` on end that stay as they are; all but a few do. */
+static size_t plain_end(const lf_step *step, const lf_aligned *text, size_t at) {
+    const uint8_t *p = text->bytes, *plain = step->plain;
+    const int cleans = step->option == LF_CLEAN, skips = step->ascii_stays || cleans;
+    while (at < text->n) {
+        uint64_t v;
+        if (skips && text->n - at >= 8 && (memcpy(&v, p + at, 8), !(v & 0x8080808080808080u)) &&
+            !(cleans && has_control(v))) {
+            at += 8;
             continue;
         }
+        uint32_t cp;
+        const unsigned width = lf_automaton_read(p + at, &cp);
+        if (cp >= 0x10000 || !(plain[cp / 8] >> cp % 8 & 1)) return at;
+        at += width;
+    }
+    return at;
+}
+
+/* ASCII in lower case. */
+static void lower_ascii(const lf_aligned *text, size_t begin, size_t end, lf_aligned *out) {
+    uint8_t *to = out->bytes + out->n;
+    lf_aligned_copy(out, text, begin, end);
+    for (size_t i = 0; i < end - begin; i++) to[i] += (uint8_t)((uint8_t)(to[i] - 'A') < 26 ? 32 : 0);
+}
+
+static lf_status rewrite(const lf_step *step, const lf_aligned *text, lf_aligned *out) {
+    const lf_rewriting how = (lf_rewriting)step->option;
+    for (size_t at = 0; at < text->n;) {
+        const size_t lowered = how == LF_LOWERCASE ? ascii_end(text->bytes, at, text->n) : at;
+        if (!lf_aligned_reserve(out, text->n - at + 12)) return LF_ENOMEM;
+        if (lowered > at) lower_ascii(text, at, lowered, out);
+        const size_t end = plain_end(step, text, lowered);
+        lf_aligned_copy(out, text, lowered, end);
+        if ((at = end) == text->n) break;
         uint32_t cp, to[3];
-        const unsigned width = lf_utf8_read(text->bytes + at, text->bytes + text->n, &cp);
-        const unsigned n = lf_rewritten(how, cp, to);
-        if (!lf_aligned_reserve(out, 12)) return LF_ENOMEM;
+        const unsigned width = lf_automaton_read(text->bytes + at, &cp), n = lf_rewritten(how, cp, to);
         for (unsigned i = 0; i < n; i++) {
             uint8_t bytes[4];
             lf_aligned_put(out, bytes, lf_utf8_write(to[i], bytes), lf_aligned_place(text, at));
@@ -144,12 +203,13 @@ lf_status lf_step_apply(const lf_step *step, const lf_aligned *text, lf_aligned 
     switch (step->kind) {
     case LF_STEP_PRECOMPILED: return lf_precompiled_apply(step->precompiled, text, out, changes);
     case LF_STEP_REPLACE: return replace(step, text, out);
+    case LF_STEP_PATTERN: return replace_pattern(step, text, out);
     case LF_STEP_SPACES: return replace_spaces(step, text, out);
     case LF_STEP_STRIP:
         lf_strip(text->bytes, &start, &stop, step->option & 1, step->option & 2);
         return lf_aligned_copy(out, text, start, stop), LF_OK;
     case LF_STEP_PREPEND: return prepend(step, text, out);
-    case LF_STEP_REWRITE: return rewrite((lf_rewriting)step->option, text, out);
+    case LF_STEP_REWRITE: return rewrite(step, text, out);
     case LF_STEP_FORM: return form((lf_form)step->option, text, out, changes);
     default: return LF_EVALUE;
     }

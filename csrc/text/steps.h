@@ -6,6 +6,7 @@
 
 #include "lf.h"
 #include "text/aligned.h"
+#include "text/automaton.h"
 #include "text/normalize.h"
 #include "text/precompiled.h"
 #include "text/rewrite.h"
@@ -18,6 +19,7 @@ typedef enum {
     LF_STEP_PREPEND,     /* `to` goes before a text that is not empty                  */
     LF_STEP_REWRITE,     /* option: an lf_rewriting                                    */
     LF_STEP_FORM,        /* option: an lf_form                                         */
+    LF_STEP_PATTERN,     /* each match of the automaton becomes `to`                   */
     LF_N_STEPS
 } lf_step_kind;
 
@@ -27,10 +29,13 @@ typedef struct {
     const uint8_t *from, *to; /* UTF-8 */
     size_t n_from, n_to;
     lf_precompiled *precompiled;
+    lf_automaton automaton;
+    uint8_t *plain;  /* of LF_STEP_REWRITE, a bit for each character below U+10000 that stays as it is ... */
+    int ascii_stays; /* ... and whether all of ASCII does */
 } lf_step;
 
-/* Checks a step and makes its tables, which lf_step_free gives back. The strings stay the caller's. LF_EVALUE: it is not as
- * said above. */
+/* Checks a step and makes its tables, which lf_step_free gives back, with the automaton, which is made. The strings stay the
+ * caller's. LF_EVALUE: it is not as said above. */
 lf_status lf_step_init(lf_step *step);
 void lf_step_free(lf_step *step);
 

@@ -73,11 +73,11 @@ def stand_ins() -> dict[int, str]:
     found: dict[int, str] = {}
     for letter, kind in KINDS.items():
         word, space = (flag if flag in kind[2:] else flag.upper() for flag in "ws")
-        pattern = rf"(?=\p{{{kind[:2]}}})(?=\{word})\{space}"
+        kind_is = rf"(?V1)[\p{{{kind[:2]}}}&&\{word}&&\{space}]+"
         members = "".join(chr(m.start()) for m in re.finditer(letter, letters))
-        agreed = regex.findall(pattern, members)
-        if len(agreed) < len(members):
-            found.update(dict.fromkeys(map(ord, set(members).difference(agreed)), agreed[-1]))
+        if others := set(regex.sub(kind_is, "", members)):
+            agreed = next(c for c in reversed(members) if c not in others)
+            found.update(dict.fromkeys(map(ord, others), agreed))
     return found
 
 

@@ -25,6 +25,9 @@ cdef extern from "text/rewrite.h" nogil:
     ctypedef enum lf_rewriting:
         LF_LOWERCASE
         LF_STRIP_ACCENTS
+        LF_STRIP_NONSPACING
+        LF_CLEAN
+        LF_SPACE_IDEOGRAPHS
         LF_NMT
 
 cdef extern from "text/steps.h" nogil:
@@ -101,6 +104,9 @@ KINDS = {
 OPTIONS = {
     "lowercase": LF_LOWERCASE,
     "strip_accents": LF_STRIP_ACCENTS,
+    "strip_nonspacing": LF_STRIP_NONSPACING,
+    "clean": LF_CLEAN,
+    "space_ideographs": LF_SPACE_IDEOGRAPHS,
     "nmt": LF_NMT,
     "NFC": LF_NFC,
     "NFD": LF_NFD,

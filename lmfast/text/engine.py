@@ -22,6 +22,7 @@ _COMPILERS = (
     "lmfast.text.bert",
     "lmfast.text.character_bpe",
     "lmfast.text.converted_unigram",
+    "lmfast.text.stacks",
 )
 """Modules with a function `engine_for(spec, *, cache_bytes, isa)`, which gives an Engine for a spec that it serves
 exactly, all of it but added tokens and post-processing, and None for any other."""

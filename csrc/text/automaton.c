@@ -1,0 +1,23 @@
+/* automaton.c - see automaton.h. */
+#include "text/automaton.h"
+
+#include <stdlib.h>
+
+lf_status lf_automaton_new(lf_automaton *a, const uint16_t *pages, const uint8_t *blocks, size_t n_blocks,
+                           const uint16_t *table, size_t n_states, size_t n_columns) {
+    *a = (lf_automaton){pages, blocks, NULL, (uint32_t)n_columns};
+    if (n_states < 2 || n_states > 0x8000 || n_columns < 2 || n_columns > 256) return LF_EVALUE;
+    for (size_t i = 0; i < LF_AUTOMATON_PAGES; i++)
+        if (pages[i] >= n_blocks) return LF_EVALUE;
+    for (size_t i = 0; i < n_blocks * LF_AUTOMATON_PAGE; i++)
+        if (blocks[i] + 1u >= n_columns) return LF_EVALUE;
+    for (size_t i = 0; i < n_states * n_columns; i++)
+        if ((table[i] & 0x7FFFu) >= n_states) return LF_EVALUE;
+    a->table = malloc(n_states * n_columns * sizeof *a->table);
+    if (!a->table) return LF_ENOMEM;
+    for (size_t i = 0; i < n_states * n_columns; i++)
+        a->table[i] = (uint32_t)((table[i] & 0x7FFFu) * n_columns) | (table[i] & 0x8000 ? LF_AUTOMATON_MATCH : 0);
+    return LF_OK;
+}
+
+void lf_automaton_free(lf_automaton *a) { free(a->table), a->table = NULL; }

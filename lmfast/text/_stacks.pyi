@@ -1,0 +1,21 @@
+from typing import Any
+
+from typing_extensions import disjoint_base
+
+from lmfast.text import _engine
+from lmfast.text.automata import Automaton
+
+CUTS: tuple[str, ...]
+MOST_STEPS: int
+MOST_STAGES: int
+
+@disjoint_base
+class StackEngine(_engine.Engine):
+    def __init__(
+        self,
+        model: tuple[Any, ...],
+        n_ids: int,
+        steps: list[tuple[str, str, bytes | Automaton, bytes]],
+        stages: list[tuple[Automaton, str, bool] | tuple[bytes, str]],
+        cache_bytes: int,
+    ) -> None: ...

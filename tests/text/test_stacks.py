@@ -1,0 +1,324 @@
+"""Stacks without an engine of their own: tables of patterns against `regex`, whole files against tokenizers 0.23.3."""
+
+from __future__ import annotations
+
+import json
+import os
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import regex
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+import lmfast
+from lmfast.text import automata, patterns
+from lmfast.text._stacks import StackEngine as Door
+from lmfast.text.formats.oniguruma import from_oniguruma
+from lmfast.text.pipeline import Pipeline
+from lmfast.text.stacks import StackEngine
+
+BRIEF = os.environ.get("LMFAST_TEST_BRIEF") == "1"
+FULL = os.environ.get("LMFAST_TEST_FULL") == "1"
+if FULL:
+    pytestmark = pytest.mark.timeout(7200)
+CLIP = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
+TEXT = """The quick brown foxes don't jump over 1,234 lazy dogs; they'd rather sleep -- "all day", says Zoë (née Brown).
+Ein naïver Ärger über die Größe: 3½ Stück. Привет, мир! Γειά σου Κόσμε. 你好，世界。日本語テキスト한국어 नमस्ते مرحبا
+def f(x_1, y=2.5):\n    return x_1 ** 2 + y  # 100%\n\tprint("ok")   \r\n"""
+ODD = "\u2581 \t\n\r\0\x7f\u00a0\u3000\u200b\u200d\ufeff\ufffdéÉßİſKﬁ①½²中文한ᄒ가ñ\u0301\u0308ि😀👨\u2028\x85"
+texts = st.lists(
+    st.one_of(
+        st.text(max_size=8),
+        st.text(alphabet=ODD, max_size=6),
+        st.text(alphabet="abAB '.,<>/s0129-_", max_size=12),
+        st.sampled_from(TEXT.split()),
+        st.sampled_from(
+            [" ", "  ", "<unk>", "don't", "x" * 140, "ab" * 70, "é" * 20, "中" * 50, "</w>", "<|endoftext|>"]
+        ),
+    ),
+    max_size=6,
+).map("".join)
+
+
+def found_by(table: automata.Automaton, text: str) -> list[tuple[int, int]]:
+    """What the table says, by its definition."""
+    spans, at = [], 0
+    while at < len(text):
+        state, end, i = 1, at, at
+        while state:
+            page = table.pages[ord(text[i]) // 128] if i < len(text) else 0
+            kind = table.blocks[128 * int(page) + ord(text[i]) % 128] if i < len(text) else table.table.shape[1] - 1
+            entry = int(table.table[state, kind])
+            end = i if entry & automata.MATCH else end
+            state, i = (entry & 0x7FFF, i + 1) if i < len(text) else (0, i)
+        if end > at:
+            spans.append((at, end))
+        at = max(end, at + 1)
+    return spans
+
+
+KNOWN = [patterns.GPT2_PATTERN, CLIP, patterns.PATTERNS["o200k_base"], r"\s+", " {2,}", r"[^\s]+|\s(?=\S)", r"a{2}"]
+KNOWN += [
+    r"(?:ab|a)(?!c)|\d{1,3}",
+    r"(?i:straße|ß|k)",
+    r"\p{L}+?1|\p{Lu}\p{Ll}*",
+    r"[\w.]+",
+    r"a(?:b|bc|bcd)?c",
+    r".{1,3}",
+]
+ATOMS = ["a", "b", "1", " ", r"\s", r"\S", r"\p{L}", r"[^a]", "[ab1]", r"\d", "(?:ab|a)", "(?:a|ab)", "(?i:B)"]
+
+
+@st.composite
+def some_pattern(draw: st.DrawFn) -> str:
+    def row() -> str:
+        parts = []
+        for _ in range(draw(st.integers(1, 3))):
+            parts.append(
+                draw(st.sampled_from(ATOMS)) + draw(st.sampled_from(["", "", "+", "*", "?", "+?", "{1,2}", "??"]))
+            )
+        return "".join(parts) + draw(st.sampled_from(["", "", "", r"(?!\S)", "(?=[a1])", "(?!a)"]))
+
+    return "|".join(row() for _ in range(draw(st.integers(1, 3))))
+
+
+@settings(max_examples=20 if BRIEF else 3000 if FULL else 120)
+@given(pattern=some_pattern(), text=st.text(alphabet="aAbB1 \n.cß", max_size=14))
+@example(pattern="a|ab", text="ab")
+@example(pattern="(?:a|ab)(?:c|bc)", text="abc")
+@example(pattern=r"\s+(?!\S)|\s", text="a   b  ")
+def test_peer_tables_find_what_regex_finds(pattern: str, text: str) -> None:
+    table = automata.compiled(automata.parse(pattern))
+    if table is None:
+        assert "?" in pattern or "*" in pattern  # it can match nothing
+        return
+    assert found_by(table, text) == [match.span() for match in regex.finditer(pattern, text)]
+
+
+@cache
+def known_table(pattern: str) -> automata.Automaton | None:
+    return automata.compiled(automata.parse(from_oniguruma(pattern)))
+
+
+@pytest.mark.parametrize("pattern", KNOWN)
+@settings(max_examples=10 if BRIEF else 40)
+@given(text=texts)
+def test_peer_known_patterns(pattern: str, text: str) -> None:
+    table = known_table(pattern)
+    assert table is not None
+    shown = text.translate(automata.stand_ins())
+    assert found_by(table, text) == [match.span() for match in regex.finditer(from_oniguruma(pattern), shown)]
+
+
+@pytest.mark.parametrize(
+    "pattern", ["a*", r"\bx", "(?<=a)b", "a++", "(?>a)", "a|", "(a)\\1", "^a", "(?=ab)a", "(?:a?)*b"]
+)
+def test_unit_patterns_without_a_table(pattern: str) -> None:
+    assert automata.compiled(automata.parse(pattern)) is None
+
+
+def test_unit_a_table() -> None:
+    """`a+(?!b)|b`: classes of a, b and all else, and the end."""
+    table = automata.compiled(automata.parse("a+(?!b)|b"))
+    assert table is not None
+    kinds = [int(table.blocks[128 * int(table.pages[0]) + ord(c)]) for c in "abc"]
+    assert sorted(kinds) == [0, 1, 2]
+    assert found_by(table, "aab") == [(0, 1), (2, 3)]
+    assert found_by(table, "caa") == [(1, 3)]
+
+
+# Whole files.
+
+
+def _stacks() -> dict[str, Any]:
+    from tokenizers import Regex
+    from tokenizers import normalizers as n
+    from tokenizers import pre_tokenizers as p
+
+    split = p.Split(Regex(CLIP), "removed", invert=True)
+    clip = n.Sequence([n.NFC(), n.Replace(Regex(r"\s+"), " "), n.Lowercase()])
+    words = p.Split(Regex(r"\w+|[^\w\s]+|\s+"), "isolated")
+    suffix, fused = {"end_of_word_suffix": "</w>"}, {"fuse_unk": True}
+    return {
+        "clip": ("BPE", suffix, clip, p.Sequence([split, p.ByteLevel(add_prefix_space=False)])),
+        "gpt1": ("BPE", suffix, n.BertNormalizer(), p.BertPreTokenizer()),
+        "metaspace": ("BPE", fused, None, p.Metaspace()),
+        "metaspace first": ("BPE", fused, n.Lowercase(), p.Metaspace(prepend_scheme="first")),
+        "metaspace unsplit": ("BPE", fused, None, p.Metaspace(split=False)),
+        "white space, metaspace": ("BPE", {}, None, p.Sequence([p.WhitespaceSplit(), p.Metaspace("_", "always")])),
+        "whitespace": ("BPE", {}, None, p.Whitespace()),
+        "prefixed": ("BPE", {"continuing_subword_prefix": "##"}, None, p.WhitespaceSplit()),
+        "punctuation, digits": (
+            "BPE",
+            {},
+            n.NFKC(),
+            p.Sequence([p.WhitespaceSplit(), p.Punctuation(), p.Digits(True)]),
+        ),
+        "previous": ("BPE", {}, n.Strip(), p.Sequence([p.Punctuation("merged_with_previous"), p.Digits()])),
+        "next": ("BPE", {}, n.Nmt(), p.Sequence([p.Split(" ", "merged_with_next"), p.Punctuation("contiguous")])),
+        "split": ("BPE", {"ignore_merges": True}, n.Lowercase(), words),
+        "fallback": ("BPE", {"byte_fallback": True}, n.Prepend("\u2581"), p.Split(" ", "isolated")),
+        "scripts": ("BPE", {}, n.StripAccents(), p.Sequence([p.UnicodeScripts(), p.WhitespaceSplit()])),
+        "fixed": ("BPE", {}, None, p.FixedLength(5)),
+        "delimiter": ("BPE", {}, n.Replace("e", "3"), p.CharDelimiterSplit("o")),
+        "bytes": ("BPE", {}, n.Lowercase(), p.Sequence([p.Digits(True), p.ByteLevel(add_prefix_space=True)])),
+        "pieces": ("WordPiece", {}, n.Sequence([n.NFD(), n.Lowercase(), n.StripAccents()]), p.Whitespace()),
+        "pieces of digits": ("WordPiece", {}, n.NFKC(), p.Sequence([p.BertPreTokenizer(), p.Digits()])),
+        "words": ("WordLevel", {}, n.Lowercase(), p.Sequence([p.WhitespaceSplit(), p.Punctuation()])),
+    }
+
+
+@cache
+def file_of(name: str) -> str:
+    """A file whose model was trained on TEXT."""
+    import tokenizers
+    from tokenizers import models, trainers
+
+    kind, options, normalizer, pre_tokenizer = _stacks()[name]
+    made = tokenizers.Tokenizer(getattr(models, kind)(unk_token="<unk>", **options))
+    if normalizer:
+        made.normalizer = normalizer
+    made.pre_tokenizer = pre_tokenizer
+    train = {"vocab_size": 400, "show_progress": False, "special_tokens": ["<unk>"]}
+    train |= {key: options[key] for key in ("end_of_word_suffix", "continuing_subword_prefix") if key in options}
+    if options.get("byte_fallback"):
+        train["special_tokens"] = ["<unk>", *(f"<0x{byte:02X}>" for byte in range(256))]
+        train["vocab_size"] = 600
+    made.train_from_iterator([TEXT, TEXT.lower()], getattr(trainers, f"{kind.replace('BPE', 'Bpe')}Trainer")(**train))
+    document = json.loads(made.to_str())
+    document["added_tokens"] = document["added_tokens"][:1]
+    return json.dumps(document)
+
+
+NAMES = ["clip", "gpt1", "metaspace", "metaspace first", "metaspace unsplit", "white space, metaspace", "whitespace"]
+NAMES += ["prefixed", "punctuation, digits", "previous", "next", "split", "fallback", "scripts", "fixed", "delimiter"]
+NAMES += ["bytes", "pieces", "pieces of digits", "words"]
+FORMS = ('"NFC"', '"NFKC"', '"NFD"', "BertNormalizer")
+
+
+def check(file: str, path: Path, lines: list[str]) -> None:
+    tokenizers = pytest.importorskip("tokenizers")
+    path.write_text(file)
+    ours, peer = lmfast.Tokenizer.from_file(path), tokenizers.Tokenizer.from_str(file)
+    assert isinstance(ours._engine, StackEngine)  # type: ignore[attr-defined]
+    found = ours.encode_batch(lines, allowed_special="all").tolist()
+    assert ours.count_batch(lines, allowed_special="all").tolist() == list(map(len, found))
+    for line, got in zip(lines, found, strict=True):
+        want = peer.encode(line, add_special_tokens=False)
+        ids, _, characters = ours.encode_with_offsets(line, allowed_special="all")
+        assert got == ids.tolist() == want.ids, ascii(line)
+        if line.isascii() or not any(form in file for form in FORMS):
+            assert list(map(tuple, characters.tolist())) == want.offsets, ascii(line)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@settings(max_examples=5 if BRIEF else 2000 if FULL else 15)
+@given(lines=st.lists(texts, min_size=1, max_size=8))
+@example(lines=[TEXT, TEXT.upper(), "", " ", "x" * 4_000, "ab " * 1_000, "中" * 2_000])
+def test_peer_stacks(name: str, lines: list[str], tmp_path_factory: pytest.TempPathFactory) -> None:
+    pytest.importorskip("tokenizers")
+    check(file_of(name), tmp_path_factory.getbasetemp() / "stack.json", lines)
+
+
+@pytest.mark.corpus
+@pytest.mark.parametrize("name", NAMES)
+def test_peer_corpora(name: str, data_dir: Path, tmp_path: Path) -> None:
+    pytest.importorskip("tokenizers")
+    lines: list[str] = []
+    for corpus in ("english", "multilingual", "code"):
+        with open(data_dir / "corpus" / f"{corpus}.txt", "rb") as file:
+            lines += file.read(4_000_000 if FULL else 30_000).decode("utf-8", "ignore").split("\n")
+    check(file_of(name), tmp_path / "stack.json", lines)
+
+
+@pytest.mark.corpus
+@pytest.mark.parametrize("name", NAMES)
+def test_peer_every_character(name: str, tmp_path: Path) -> None:
+    """In five contexts; a part of them unless LMFAST_TEST_FULL=1."""
+    tokenizers = pytest.importorskip("tokenizers")
+    path, file = tmp_path / "stack.json", file_of(name)
+    path.write_text(file)
+    ours, peer = lmfast.Tokenizer.from_file(path), tokenizers.Tokenizer.from_str(file)
+    characters = [chr(c) for c in (range(0x110000) if FULL else range(0, 0x3100, 7)) if not 0xD800 <= c < 0xE000]
+    for context in ("{}", "a{}", "{}a", " {} ", "1{}."):
+        for start in range(0, len(characters), 100):
+            lines = [context.format(c) for c in characters[start : start + 100]]
+            want = [found.ids for found in peer.encode_batch(lines, add_special_tokens=False)]
+            assert ours.encode_batch(lines, allowed_special="all").tolist() == want
+
+
+def test_truth_bytes_that_are_not_utf8(tmp_path: Path) -> None:
+    pytest.importorskip("tokenizers")
+    for name in ("clip", "metaspace first", "pieces"):
+        (tmp_path / "x.json").write_text(file_of(name))
+        ours = lmfast.Tokenizer.from_file(tmp_path / "x.json")
+        pipeline = Pipeline(ours.spec)
+        for text in (b"a\xff\xfe a", b"\xe2\x96", b"a\xe2\x96 a\xf0\x9f", b"\xc0\x80a"):
+            ids, spans, _ = ours.encode_with_offsets(text)
+            want, places = pipeline.encode(pipeline.normalize(text, places=True))
+            assert ours.encode_list(text) == ids.tolist() == want
+            assert list(map(tuple, spans.tolist())) == places
+
+
+def test_unit_what_grows_goes_step_by_step(tmp_path: Path) -> None:
+    model = {"type": "WordLevel", "vocab": {"<unk>": 0, "x": 1}, "unk_token": "<unk>"}
+    document = {"version": "1.0", "added_tokens": [], "model": model, "post_processor": None, "decoder": None}
+    document |= {"normalizer": {"type": "Replace", "pattern": {"String": "a"}, "content": "x " * 50}}
+    (tmp_path / "x.json").write_text(json.dumps(document | {"pre_tokenizer": {"type": "WhitespaceSplit"}}))
+    ours = lmfast.Tokenizer.from_file(tmp_path / "x.json")
+    assert ours.encode_batch(["a" * 500, "x b"]).tolist() == [[1] * 25_000, [1, 0]]
+    assert ours.count_batch(["a" * 500, "x b"]).tolist() == [25_000, 2]
+
+
+def test_unit_a_word_without_an_id(tmp_path: Path) -> None:
+    model = {"type": "WordLevel", "vocab": {"x": 1}, "unk_token": "<unk>"}
+    document = {"version": "1.0", "added_tokens": [], "model": model, "post_processor": None, "decoder": None}
+    document |= {"normalizer": None, "pre_tokenizer": {"type": "CharDelimiterSplit", "delimiter": " "}}
+    (tmp_path / "x.json").write_text(json.dumps(document))
+    ours = lmfast.Tokenizer.from_file(tmp_path / "x.json")
+    assert ours.encode_list("x x") == [1, 1]
+    with pytest.raises(ValueError, match="unknown"):
+        ours.encode("x y")
+
+
+def test_safety_door() -> None:
+    words = ("words", b"ab", np.array([0, 1, 2]), np.array([0, 1], np.uint32), b"##", 0, 100, False)
+    table = automata.compiled(automata.parse("a+|b"))
+    assert table is not None
+
+    def door(model: Any = words, n_ids: int = 2, steps: Any = (), stages: Any = ((table, "isolated", False),)) -> Door:
+        return Door(model, n_ids, list(steps), list(stages), 1 << 16)
+
+    engine = door()
+    ids, counts = np.empty(engine.bound(4), np.uint32), np.zeros(1, np.int64)
+    assert engine.encode_spans(b"aabb", np.array([[0, 4]]), ids, 0, counts) == 3
+    assert ids[:3].tolist() == [0, 1, 1]
+    with pytest.raises(ValueError, match="compiled already"):
+        engine.__init__(words, 2, [], [], 1 << 16)  # type: ignore[misc]
+    with pytest.raises(ValueError, match="below 1"):
+        door(n_ids=1)
+    with pytest.raises(ValueError, match="rise from 0 to 2"):
+        door(("words", b"ab", np.array([0, 3, 2]), *words[3:]))
+    for field, array in (
+        ("pages", np.full(8704, 99, np.uint16)),
+        ("blocks", np.full(128, 9, np.uint8)),
+        ("table", np.full((3, 4), 7, np.uint16)),
+    ):
+        parts = {"pages": table.pages, "blocks": table.blocks, "table": table.table} | {field: array}
+        with pytest.raises(ValueError, match="not as it has to be"):
+            door(stages=[(automata.Automaton(**parts), "isolated", False)])
+    with pytest.raises(ValueError, match=r"want pages\[8704\]"):
+        door(stages=[(automata.Automaton(table.pages[:9], table.blocks, table.table), "isolated", False)])
+    with pytest.raises(ValueError, match="want one character"):
+        door(stages=[(b"", "always")])
+    with pytest.raises(ValueError, match="want at most"):
+        door(stages=[(b" ", "always")] * 17)
+    with pytest.raises(ValueError, match="a step"):
+        door(steps=[("pattern", "", table, b"x"), ("replace", "", b"", b"")])
+    pairs, merges = np.array([[97 << 2 | 3, 5]], np.uint32), np.zeros((0, 3), np.uint32)
+    with pytest.raises(ValueError, match="ids below 2"):
+        door(("bpe", pairs, merges, None, b"", b"", -1, False, False, None))
