@@ -26,8 +26,7 @@ enum {
     DELAYED_ENOUGH = 256, /* so many fill their lanes */
     DELAYED_MOST = DELAYED_ENOUGH + BATCH,
     DELAYED_SLOTS = 1024,
-    DELAYED_IDS = 1
-        << 15, /* that have been written since the first, and are to move: they should not leave the cache */
+    DELAYED_IDS = 32768, /* so many, written since the first, are to move: they should not leave the cache */
 };
 typedef struct {
     uint8_t bytes[32];

@@ -7,9 +7,9 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
 
 import numpy as np
 
+from lmfast._lf cimport LF_EINDEX, LF_EVALUE, LF_OK, lf_status
 from lmfast.text cimport _engine
 from lmfast.text._converted import KINDS, OPTIONS, SCHEMES
-from lmfast.text._engine cimport LF_EINDEX, LF_EVALUE, LF_OK, lf_status
 from lmfast.text.engine import GrowsTooMuch
 
 cdef extern from "text/sentencepiece.h" nogil:
