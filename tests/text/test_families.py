@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from scalars import SCALARS
 
 import lmfast
 from lmfast.text import formats
@@ -31,7 +32,6 @@ if FULL:
     pytestmark = pytest.mark.timeout(7200)
 MODELS = ("llama2.model", "t5.spiece.model")
 FILES = ("bert", "llama", "llama-first", "llama-normalized", "t5")
-SCALARS = [chr(c) for c in range(0x110000) if not 0xD800 <= c < 0xE000]
 
 ODD = "\u2581 \t\n\r\0\x7f\u00a0\u3000\u200b\u200d\ufeff\ufffdéÉßİſKﬁ①½中文한ᄒ가ñ́̈ि😀👨\u2028\x85"
 texts = st.lists(
@@ -127,7 +127,7 @@ def test_peer_lines_of_models(model: Pair, data_dir: Path, corpus: str) -> None:
 
 @pytest.mark.parametrize("corpus", ["english", "multilingual", "code"])
 def test_peer_lines_of_files(file: Pair, data_dir: Path, corpus: str) -> None:
-    file.check(lines_of(data_dir, corpus, 30_000 if BRIEF else 100_000), allowed_special="all")
+    file.check(lines_of(data_dir, corpus, 10_000 if BRIEF else 100_000), allowed_special="all")
 
 
 @pytest.mark.corpus
@@ -191,28 +191,28 @@ CONTEXTS = [("", ""), ("a", "b"), ("a ", " b"), ("\u2581", "\u4e2d"), ("é", "\u
 
 
 def in_context(context: int, step: int) -> list[str]:
-    """Every character, or one in `step`, which are others in each context."""
+    """Every character of `scalars`, or one in `step`, which are others in each context."""
     before, after = CONTEXTS[context]
-    return [before + c + after for c in SCALARS[context % step :: step]]
+    return [before + chr(c) + after for c in SCALARS[context % step :: step]]
 
 
 @pytest.mark.corpus
 @pytest.mark.parametrize("context", range(len(CONTEXTS)))
 def test_peer_every_character_of_models(model: Pair, context: int) -> None:
-    model.check(in_context(context, 1 if FULL else 37 if BRIEF else len(CONTEXTS)), decodes=FULL)
+    model.check(in_context(context, 37 if BRIEF else 1), decodes=FULL)
 
 
 @pytest.mark.corpus
 @pytest.mark.parametrize("context", range(len(CONTEXTS)))
 def test_peer_every_character_of_files(file: Pair, context: int) -> None:
-    file.check(in_context(context, 1 if FULL else 37), decodes=FULL, allowed_special="all")
+    file.check(in_context(context, 1 if FULL else 8), decodes=FULL, allowed_special="all")
 
 
 def test_peer_pieces_of_models(model: Pair) -> None:
     """What each id is called, and how many there are."""
     peer = model.peer
     assert model.ours.vocab_size == peer.get_piece_size()
-    for i in range(peer.get_piece_size()):
+    for i in range(0, peer.get_piece_size(), 16 if BRIEF else 1):
         assert model.ours.id_to_bytes(i).decode() == peer.id_to_piece(i)
         assert model.ours.bytes_to_id(peer.id_to_piece(i).encode()) == peer.piece_to_id(peer.id_to_piece(i)) == i
 
@@ -222,7 +222,7 @@ def test_peer_pieces_of_files(file: Pair) -> None:
     assert file.ours.vocab_size == peer.get_vocab_size()
     # The peer calls an added token by what it looks for in normalized text.
     odd = {token.id for token in file.ours.spec.added_tokens if token.normalized}
-    for i in range(peer.get_vocab_size()):
+    for i in range(0, peer.get_vocab_size(), 16 if BRIEF else 1):
         assert i in odd or file.ours.id_to_bytes(i).decode() == peer.id_to_token(i)
 
 
@@ -507,7 +507,7 @@ def test_property_long_streams_are_decode(tokenizer: Any, rng: np.random.Generat
     odd = [
         i for i in named if tokenizer.id_to_bytes(i) in (b"</s>", b"<s>", b"<unk>", b"[PAD]", b"##s", b"\xe2\x96\x81")
     ]
-    for _ in range(20 if BRIEF else 200):
+    for _ in range(5 if BRIEF else 200):
         pool = [*rng.choice(odd, 2), *rng.choice(named, int(rng.integers(0, 3)))]
         ids = rng.choice(pool, int(rng.integers(0, 200))).tolist()
         decoder, found = tokenizer.decoder(), []
@@ -572,7 +572,7 @@ def test_property_other_segmentations(tokenizer: Any) -> None:
 
 def test_truth_calls_under_checking(tokenizer: Any) -> None:
     with lmfast.checking():
-        for line in [*LINES[:4], "\ud800 x", b"\xff\xfea b"]:
+        for line in [*LINES[: 2 if BRIEF else 4], "\ud800 x", b"\xff\xfea b"]:
             ids = tokenizer.encode(line)
             tokenizer.decode(ids)
             tokenizer.encode_with_offsets(line)

@@ -19,6 +19,7 @@ from lmfast.text.spec import BPE, NFC, AddedToken, Split, TokenizerSpec
 from lmfast.text.tokenizer import Tokenizer
 
 NAMES = ["gpt2", "cl100k_base", "o200k_base", "llama3", "qwen2"]
+FULL = os.environ.get("LMFAST_TEST_FULL") == "1"
 BIG = 10_000_000
 FAMILY = "👩\u200d👩\u200d👧\u200d👦"
 
@@ -70,7 +71,8 @@ def check_round_trip(tok: Tokenizer, text: bytes) -> np.ndarray:
 @pytest.mark.parametrize("run", RUNS, ids=ascii)
 def test_safety_gigantic_runs(made: Callable[[str], Tokenizer], run: str) -> None:
     data = run.encode()
-    check_round_trip(made("cl100k_base"), data * (BIG // len(data)))
+    most = BIG if FULL or run in ("a", " ", "\u0301", FAMILY) else BIG // 5
+    check_round_trip(made("cl100k_base"), data * (most // len(data)))
     for name in NAMES:
         check_round_trip(made(name), data * (BIG // 20 // len(data)))
 

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scalars import SCALARS
 
 from lmfast.reference import unicode
 from lmfast.reference.text import wordpiece
 from lmfast.text import _normalize, _text
 
-SCALARS = [c for c in range(0x110000) if not 0xD800 <= c < 0xE000]
 MARKS = "\u0300\u0301\u0308\u0323\u0327\u0334\u0338\u0345\u05b0\u093c\u094d\u0f71\u0f72\u3099\u1dc0\u20d0\U0001d165"
 BASES = "aeioAEIOuUy qı\u212b\u00c5\u1e69\u0958\u2adc\uf900\u0344\u0390\U0001d15e"
 INDIC = "\u09c7\u09be\u09d7\u0bc6\u0bbe\u0cc6\u0cc2\u0cd5\u0dd9\u0dcf\u0dca\u1025\u102e\U00011131\U00011127"

@@ -172,7 +172,7 @@ def test_safety_collected_while_in_use(rng: np.random.Generator) -> None:
     texts = some_texts(rng, 200)
     want = Tokenizer(SPEC).encode_batch(texts).tolist()
     stream = Tokenizer(SPEC).decoder()
-    for _ in range(20):
+    for _ in range(5):
         rows = Tokenizer(SPEC, cache_bytes=1 << 16).encode_batch(texts, threads=2)
         found = Tokenizer(SPEC, cache_bytes=1 << 16).encode_with_offsets(texts[0])
         gc.collect()
