@@ -11,7 +11,10 @@
 #include <sys/mman.h>
 #endif
 
-enum { LF_PAGES_LEAST = 1 << 21 };
+enum {
+    LF_PAGES_LEAST = 1 << 21,
+    LF_MADV_COLLAPSE = 25, /* Linux 6.1, which C libraries before 2.37 do not name; older systems refuse it */
+};
 
 static inline void *lf_pages_new(size_t n) {
 #if defined(__linux__)
@@ -26,12 +29,15 @@ static inline void *lf_pages_new(size_t n) {
     return p ? memset(p, 0, n) : NULL;
 }
 
-/* Asks for large pages inside memory that somebody else allocated and nobody has touched yet, where there is much. */
+/* Asks for large pages inside memory that somebody else allocated, where there is much and nobody has touched it yet. But
+ * malloc has: what it wrote before p made the first page a small one, and the 511 after it would follow, each by a fault of
+ * its own. Where a large page could be, it is put in their place. */
 static inline void lf_pages_advise(void *p, size_t n) {
 #if defined(__linux__)
-    const uintptr_t small = 4096, start = ((uintptr_t)p + small - 1) & ~(small - 1),
-                    stop = ((uintptr_t)p + n) & ~(small - 1);
-    if (n >= 2 * LF_PAGES_LEAST) madvise((void *)start, stop - start, MADV_HUGEPAGE);
+    const uintptr_t small = 4096, start = (uintptr_t)p & ~(small - 1), stop = ((uintptr_t)p + n) & ~(small - 1);
+    if (n < 2 * LF_PAGES_LEAST) return;
+    madvise((void *)start, stop - start, MADV_HUGEPAGE);
+    if (start % LF_PAGES_LEAST == 0) madvise((void *)start, LF_PAGES_LEAST, LF_MADV_COLLAPSE);
 #else
     (void)p, (void)n;
 #endif
