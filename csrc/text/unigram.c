@@ -117,27 +117,30 @@ double lf_unigram_word(const lf_unigram *m, const uint8_t *word, size_t n, lf_un
     const uint32_t root = (uint32_t)(m->pieces.root >> 36) << 8;
     size_t n_terms = 0;
     nodes[n].score = 0;
-    for (size_t at = n; at--;) {
-        if ((word[at] & 0xC0) == 0x80) { /* no character begins here */
+    for (size_t at = n, after = n; at--;) {
+        if (at && (word[at] & 0xC0) == 0x80) { /* no character begins here */
             nodes[at].score = -INFINITY;
             continue;
         }
-        const size_t width = lf_sp_width(word + at, n - at);
-        way here = {-INFINITY, -INFINITY, 0};
-        int alone = 0; /* the first character is a piece */
-        uint32_t link = root;
-        for (size_t end = at; end < n;) {
-            const uint8_t byte = word[end++];
-            const uint32_t unit = link >> 8 ^ byte;
-            link = units[unit].link;
-            if ((uint8_t)link != byte) break;
+        const size_t width = after - at;
+        way here = {nodes[after].score + m->unknown, -INFINITY, (uint64_t)LF_PIECE_UNKNOWN << 32 | width};
+        uint32_t link = root, unit = 0;
+        size_t end = at;
+        do unit = link >> 8 ^ word[end], link = units[unit].link;
+        while ((uint8_t)link == word[end] && ++end < after);
+        if (LF_LIKELY(end == after)) {
             const float score = units[unit].score;
-            alone |= (end - at == width) & (score > -INFINITY);
-            offer_way(&here, nodes[end].score + (double)score, (uint64_t)unit << 32 | (end - at));
+            if (LF_LIKELY(score > -INFINITY))
+                here = (way){nodes[end].score + (double)score, -INFINITY, (uint64_t)unit << 32 | width};
+            while (end < n) {
+                const uint8_t byte = word[end++];
+                unit = link >> 8 ^ byte, link = units[unit].link;
+                if ((uint8_t)link != byte) break;
+                offer_way(&here, nodes[end].score + (double)units[unit].score, (uint64_t)unit << 32 | (end - at));
+            }
         }
-        if (!alone) offer_way(&here, nodes[at + width].score + m->unknown, (uint64_t)LF_PIECE_UNKNOWN << 32 | width);
         nodes[at] = (lf_unigram_node){here.best, here.second, (uint32_t)here.piece, (uint32_t)(here.piece >> 32)};
-        n_terms++;
+        n_terms++, after = at;
     }
     /* A path that is not the best leaves it somewhere, for the next best way from there at most. */
     double margin = INFINITY;
