@@ -278,7 +278,7 @@ void lf_sp_free(lf_sp *m) {
     lf_charsmap_free(m->charsmap);
     lf_double_array_free(&m->symbols);
     lf_double_array_free(&m->unigram.pieces);
-    free(m->unigram.scored);
+    lf_unigram_drop(&m->unigram);
     lf_scored_bpe_free(&m->bpe);
     lf_characters_free(&m->characters);
     free(m->float_scores), free(m->piece_scores), free(m->sums);

@@ -65,6 +65,7 @@ void lf_stack_free(lf_stack *stack);
 static inline size_t lf_stack_bound(const lf_stack *stack, size_t n) { return n * stack->growth + stack->added; }
 
 typedef struct lf_stack_workspace lf_stack_workspace;
+/* The workspace of one thread at a time; its cache has about so many bytes. */
 lf_status lf_stack_workspace_new(lf_stack_workspace **w, const lf_stack *stack, size_t cache_bytes);
 void lf_stack_workspace_free(lf_stack_workspace *w);
 

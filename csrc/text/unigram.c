@@ -98,6 +98,8 @@ lf_status lf_unigram_prepare(lf_unigram *m) {
     return LF_OK;
 }
 
+void lf_unigram_drop(lf_unigram *m) { free(m->scored); }
+
 /* The best way from a place to the end of a word, and the next best that leaves it there. */
 typedef struct {
     double best, second;

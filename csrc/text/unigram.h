@@ -45,8 +45,9 @@ typedef struct {
         *scored; /* the units of `pieces` for lf_unigram_word; NULL: there are too many, it must not be called */
 } lf_unigram;
 
-/* Makes `scored` of a model that is whole but for that; the caller frees it. */
+/* Makes `scored` of a model that is whole but for that, and gives it back. */
 lf_status lf_unigram_prepare(lf_unigram *m);
+void lf_unigram_drop(lf_unigram *m);
 
 /* The best path to a place in the text, and its last piece, or from a place to the end, and its first. */
 typedef struct {

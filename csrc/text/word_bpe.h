@@ -52,6 +52,7 @@ typedef struct {
     size_t room_ids, room_lengths, room_nodes, room_heap, n_heap;
 } lf_word_scratch;
 
+/* Gives the memory of a scratch back; it is as at its begin. */
 void lf_word_scratch_free(lf_word_scratch *scratch);
 
 /* Room for n ids. */
