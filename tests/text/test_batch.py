@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lmfast.reference.text import byte_level as reference
 from lmfast.text import _text
 from lmfast.text.patterns import PATTERNS
 from lmfast.text.spec import BPE, NFC, AddedToken, Split, TokenizerSpec, Vocab
@@ -107,6 +108,33 @@ def test_truth_added_tokens_across_cuts(rng: np.random.Generator) -> None:
     for allowed in ((), "all"):
         rows = tok.encode_batch([text], threads=2, allowed_special=allowed)
         assert np.array_equal(rows[0], tok.encode(text, allowed_special=allowed))
+
+
+def test_truth_new_pieces_of_many_texts(isa: str, rng: np.random.Generator) -> None:
+    """Pieces that no table holds are merged for many texts at once: each gets its own ids, whatever lies between."""
+    added = (AddedToken("<end>", 300), AddedToken("<é>", 301, normalized=True))
+    spec = TokenizerSpec(BPE(VOCAB), (Split(PATTERNS["cl100k_base"]),), normalizer=(NFC(),), added_tokens=added)
+    between = [" ", " ", " ", "\n", "7", "<end>", "<e\u0301>", "e\u0301", "\0", " " + "thin" * 12]
+    texts = []
+    for i in range(100):
+        words = ["".join(rng.choice(list("theinrlo"), int(n))) for n in rng.integers(1, 20, i % 13)]
+        texts.append("".join(word + between[k] for word, k in zip(words, rng.integers(0, 10, len(words)), strict=True)))
+    texts += texts[:40]  # known by now, or merged at the same time
+    want = [reference.encode(text, spec, allowed_special="all") for text in texts]
+    for n in (1, 2):
+        for door in (lambda t: t, str.encode):
+            tok = Tokenizer(spec, cache_bytes=1 << 17, isa=isa)
+            items = [door(text) for text in texts]
+            counts = tok.count_batch(items[:20], threads=n, allowed_special="all")
+            assert counts.tolist() == [len(ids) for ids in want[:20]]
+            assert tok.encode_batch(items, threads=n, allowed_special="all").tolist() == want
+
+
+def test_unit_a_new_piece_long_before_the_end(isa: str) -> None:
+    the, tht = 258, [256, 116]
+    tok = Tokenizer(TokenizerSpec(BPE(VOCAB), (Split(PATTERNS["cl100k_base"]),)), isa=isa)
+    rows = tok.encode_batch(["tht", " the" * 30_000, "tht" + " the" * 70_000 + " thth", ""], threads=1)
+    assert rows.tolist() == [tht, [the] * 30_000, [*tht, *[the] * 70_000, 32, 256, 256], []]
 
 
 def test_unit_no_room_to_write_in_place() -> None:
