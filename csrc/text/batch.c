@@ -263,10 +263,21 @@ static int add_text(lf_part *part, size_t stop) {
     return 1;
 }
 
+/* Where the mark is next, NULL if nowhere. Its first byte is rare as a rule, and looking for one byte is three times as fast
+ * as looking for several. */
+static const uint8_t *find_mark(const lf_batch *b, const uint8_t *p, const uint8_t *end) {
+    enum { TRIES = 16 };
+    for (int i = 0; i < TRIES && (size_t)(end - p) >= b->n_mark; i++, p++) {
+        p = memchr(p, b->mark[0], (size_t)(end - p) - b->n_mark + 1);
+        if (!p || !memcmp(p, b->mark, b->n_mark)) return p;
+    }
+    return memmem(p, (size_t)(end - p), b->mark, b->n_mark);
+}
+
 lf_status lf_batch_find(lf_batch *b, lf_part *part, int at_end) {
     const size_t n = part->n_bytes, partial = b->n_mark ? b->n_mark - 1 : 0;
     const uint8_t *found;
-    while (b->n_mark && (found = memmem(part->bytes + part->searched, n - part->searched, b->mark, b->n_mark))) {
+    while (b->n_mark && (found = find_mark(b, part->bytes + part->searched, part->bytes + n))) {
         if (!add_text(part, (size_t)(found - part->bytes))) return LF_ENOMEM;
         part->start = part->searched += b->n_mark;
         b->n_documents++, b->next++, b->from = 0;
