@@ -356,10 +356,6 @@ static inline uint32_t read_upto_4(const uint8_t *p, size_t n) {
     return v;
 }
 
-static inline size_t cut_hash(uint32_t before, uint32_t after) {
-    return (size_t)(((uint64_t)before << 32 | after) * 0x9E3779B97F4A7C15u >> (64 - LF_BPE_CUT_BITS));
-}
-
 /* The bytes of the character at p < end as a number, the first one lowest; returns how many, as lf_utf8_read has it. */
 static inline unsigned read_character(const uint8_t *p, const uint8_t *end, uint32_t *bytes) {
     if (LF_LIKELY(end - p >= 4)) { /* most in one load: E0 and ED have second bytes that are not allowed */
@@ -371,12 +367,13 @@ static inline unsigned read_character(const uint8_t *p, const uint8_t *end, uint
     return *bytes = read_upto_4(p, length), length;
 }
 
-static inline size_t byte_pair_bit(const uint8_t *text, size_t at) { return (size_t)text[at - 1] << 8 | text[at]; }
+static inline size_t byte_pair_bit(const uint8_t *text, size_t at) {
+    return lf_bpe_byte_pair_bit(text[at - 1], text[at]);
+}
 
 /* Whether a text may be cut at `at`, between two characters whose bytes are given. */
 static inline unsigned is_cut(const lf_bpe *m, const uint8_t *text, size_t at, uint32_t before, uint32_t after) {
-    const size_t bytes = byte_pair_bit(text, at), characters = cut_hash(before, after);
-    return ~(m->joined_bytes[bytes / 8] >> bytes % 8 | m->joined_characters[characters / 8] >> characters % 8) & 1u;
+    return lf_bpe_is_cut(m, before, after, text[at - 1], text[at]);
 }
 
 size_t lf_bpe_next_cut(const lf_bpe *m, const uint8_t *text, size_t n, size_t from) {
@@ -416,7 +413,7 @@ static void note_joined(lf_bpe *m, uint8_t (*ascii)[128], const uint8_t *token, 
          * not the one the token shows: only the bytes are certain. */
         if (at && !(whole && before_whole)) set_bit(m->joined_bytes, byte_pair_bit(token, at));
         else if (at && before < 0x80 && after < 0x80) ascii[before][after] = 1;
-        else if (at) set_bit(m->joined_characters, cut_hash(before, after));
+        else if (at) set_bit(m->joined_characters, lf_bpe_cut_bit(before, after));
         for (size_t i = 1; i < length; i++) set_bit(m->joined_bytes, byte_pair_bit(token, at + i));
     }
 }
@@ -424,7 +421,7 @@ static void note_joined(lf_bpe *m, uint8_t (*ascii)[128], const uint8_t *token, 
 static void note_joined_ascii(lf_bpe *m, uint8_t (*ascii)[128]) {
     for (uint32_t before = 0; before < 128; before++)
         for (uint32_t after = 0; after < 128; after++)
-            if (ascii[before][after]) set_bit(m->joined_characters, cut_hash(before, after));
+            if (ascii[before][after]) set_bit(m->joined_characters, lf_bpe_cut_bit(before, after));
 }
 
 /* Building.

@@ -72,6 +72,8 @@ typedef struct {
 } lf_bpe;
 
 #define LF_BPE_CUT_BITS 21
+#define LF_BPE_CUT_BEFORE 0x9E3779B1u
+#define LF_BPE_CUT_AFTER 0x85EBCA77u
 #define LF_BPE_PAIR_FILTER_BITS 20
 
 /* Builds a model. The token arrays stay the caller's and must outlive it. `merges` is n_merges pairs of token numbers
@@ -110,6 +112,21 @@ size_t lf_bpe_next_cut(const lf_bpe *model, const uint8_t *text, size_t n, size_
 
 /* All such places of a text of n >= 1 bytes, each plus `base`; returns how many. `cuts` has room for n. */
 size_t lf_bpe_cuts(const lf_bpe *model, const uint8_t *text, size_t n, uint32_t base, uint32_t *cuts);
+
+/* The bits of two neighbours in joined_bytes and joined_characters: bytes, and all bytes of characters of up to four as a number,
+ * the first one lowest. */
+static inline size_t lf_bpe_byte_pair_bit(uint8_t last, uint8_t first) { return (size_t)last << 8 | first; }
+
+static inline size_t lf_bpe_cut_bit(uint32_t before, uint32_t after) {
+    return (before * LF_BPE_CUT_BEFORE + after * LF_BPE_CUT_AFTER) >> (32 - LF_BPE_CUT_BITS);
+}
+
+/* Whether a text may be cut between two characters, of which one ends with `last` and the other begins with `first`. A byte
+ * that is ill-formed UTF-8 is a character of its own, or part of what is taken for one: only its bit in joined_bytes counts. */
+static inline unsigned lf_bpe_is_cut(const lf_bpe *m, uint32_t before, uint32_t after, uint8_t last, uint8_t first) {
+    const size_t bytes = lf_bpe_byte_pair_bit(last, first), characters = lf_bpe_cut_bit(before, after);
+    return ~(m->joined_bytes[bytes / 8] >> bytes % 8 | m->joined_characters[characters / 8] >> characters % 8) & 1u;
+}
 
 /* Fetches what lf_bpe_pair will read. */
 static inline void lf_bpe_pair_prefetch(const lf_bpe *model, uint32_t left, uint32_t right) {

@@ -2,6 +2,9 @@
  * memory. Included by encode_<isa>.c, which names LF_ISA and LF_ISA_ID. */
 #define _GNU_SOURCE /* madvise and MAP_ANONYMOUS */
 #include "text/encode.h"
+#if defined(__AVX2__)
+#include "text/cut_blocks.h"
+#endif
 #include "text/normalize.h"
 #include "text/piece_tables.h"
 #if defined(__AVX512F__)
@@ -61,13 +64,16 @@ struct lf_text_workspace {
     size_t n_normalized, n_ids;
     uint8_t unformed[1 << 11]; /* a bit by hash: a token with that hash does not form, and the model is to be asked */
     uint8_t small[SMALL + 16];
-    uint32_t bounds[LF_SPLIT_BATCH];                         /* of pieces, from the splitter */
-    uint32_t cuts[LF_SPLIT_BATCH + CUT_MOST];                /* the same with cuts among them ... */
-    uint64_t segments[(LF_SPLIT_BATCH + CUT_MOST) / 64 + 1]; /* ... and a bit for each part that is a segment */
+    uint32_t bounds[LF_SPLIT_BATCH];                      /* of pieces, from the splitter */
+    uint32_t cuts[LF_SPLIT_BATCH + CUT_MOST];             /* the same with cuts among them ... */
+    uint64_t inner[(LF_SPLIT_BATCH + CUT_MOST) / 64 + 1]; /* ... and a bit for each bound that is a cut */
     /* The home lines and the keys of a batch of them. Stores of several across cache lines cost a fifth of the keying. The
      * first half of the key of a piece of 16 to 31 bytes is the address of its line in the second table. */
     short_line *homes[BATCH] __attribute__((aligned(64)));
     key16 keys[BATCH] __attribute__((aligned(64)));
+#if defined(__AVX2__)
+    uint64_t starts[LF_SPLIT_BLOCKS]; /* of pieces, where the splitter gives words instead of bounds */
+#endif
 #if defined(__AVX512F__)
     delayed_pieces delayed;
 #endif
@@ -219,14 +225,21 @@ static inline void set_bits(uint64_t *words, size_t first, size_t stop) {
     }
 }
 
+/* Writes the cuts of a piece after bound n - 1, its own, and notes them; returns how many bounds there are now. */
+static inline size_t cut_piece(lf_text_workspace *w, const uint8_t *p, size_t length, uint32_t at, size_t n) {
+    if (LF_LIKELY(length <= SHORT_KEY || length > CUT_MOST)) return n;
+    if (length <= LONG_KEY && p[lf_utf8_before(p, length)] < 0xE0) return n; /* a word: better kept whole */
+    const size_t n_cuts = lf_bpe_cuts(w->text->model, p, length, at, w->cuts + n);
+    set_bits(w->inner, n, n + n_cuts);
+    return n + n_cuts;
+}
+
 /* Long pieces in scripts without spaces between words hardly ever come twice, but their parts do: cutting them before
- * they are keyed lets their parts be looked up like pieces. Writes the bounds with the cuts among them, marks what is a
- * segment, and returns how many parts there are. */
+ * they are keyed lets their parts be looked up like pieces. Writes the bounds with the cuts among them, marks the cuts, and
+ * returns how many parts there are. */
 static size_t cut_batch(lf_text_workspace *w, const uint8_t *base, size_t n_pieces) {
     enum { SOME = 16 };
-    const lf_bpe *model = w->text->model;
     size_t n = 0;
-    memset(w->segments, 0, sizeof w->segments);
     for (size_t i = 0; i < n_pieces;) {
         const uint32_t *bounds = w->bounds + i;
         const size_t stop = i + SOME < n_pieces ? i + SOME : n_pieces;
@@ -240,18 +253,31 @@ static size_t cut_batch(lf_text_workspace *w, const uint8_t *base, size_t n_piec
             continue;
         }
         for (; i < stop; i++) {
-            const size_t length = w->bounds[i + 1] - w->bounds[i];
-            const uint8_t *p = base + w->bounds[i];
             w->cuts[n++] = w->bounds[i];
-            if (LF_LIKELY(length <= SHORT_KEY || length > CUT_MOST)) continue;
-            if (length <= LONG_KEY && p[lf_utf8_before(p, length)] < 0xE0) continue; /* a word: better kept whole */
-            const size_t n_cuts = lf_bpe_cuts(model, p, length, w->bounds[i], w->cuts + n);
-            if (n_cuts) set_bits(w->segments, n - 1, n + n_cuts);
-            n += n_cuts;
+            n = cut_piece(w, base + w->bounds[i], w->bounds[i + 1] - w->bounds[i], w->bounds[i], n);
         }
     }
     w->cuts[n] = w->bounds[n_pieces];
     return n;
+}
+
+static __attribute__((noinline)) size_t cut_window(lf_text_workspace *w, const lf_split_batch *window,
+                                                   const uint8_t *text, size_t n_text) {
+    memset(w->inner, 0, sizeof w->inner);
+#if defined(__AVX2__)
+    if (window->n_blocks) {
+        size_t n = 0, first = 0;
+        while (!w->starts[first]) first++;
+        const size_t start = window->at + 64 * first + (size_t)__builtin_ctzll(w->starts[first]);
+        if (window->base < window->at) { /* the first piece, of which a part lies before the blocks */
+            w->cuts[n++] = 0;
+            n = cut_piece(w, text + window->base, start - window->base, 0, n);
+        }
+        return cut_blocks(w->text->model, text, n_text, window, w->starts, n, w->cuts, w->inner) - 1;
+    }
+#endif
+    (void)n_text;
+    return cut_batch(w, text + window->base, window->n_pieces);
 }
 
 /* Batches. `ids` is NULL where only the number is asked for. */
@@ -342,8 +368,8 @@ static inline const packed *probe(const short_line *line, const key16 *key) {
 #endif
 }
 
-static inline part kind_of(const uint64_t *segments, size_t k) {
-    return segments && segments[k / 64] >> k % 64 & 1 ? SEGMENT : PIECE;
+static inline part kind_of(const uint64_t *inner, size_t k) {
+    return inner && (inner[k / 64] >> k % 64 | inner[(k + 1) / 64] >> (k + 1) % 64) & 1 ? SEGMENT : PIECE;
 }
 
 #if defined(__AVX512F__)
@@ -469,7 +495,7 @@ static __attribute__((noinline)) size_t emit_other(lf_text_workspace *w, size_t 
 }
 
 static inline size_t emit_batch(lf_text_workspace *w, const uint32_t *bounds, const uint8_t *base, const uint8_t *end,
-                                size_t n_pieces, const uint64_t *segments, size_t first, uint32_t *ids) {
+                                size_t n_pieces, const uint64_t *inner, size_t first, uint32_t *ids) {
     size_t n_ids = 0;
     const packing packing = w->tables.packing; /* in registers */
     for (size_t i = 0; i < n_pieces; i++) {
@@ -486,7 +512,7 @@ static inline size_t emit_batch(lf_text_workspace *w, const uint32_t *bounds, co
             n_ids += n_tail;
             continue;
         }
-        n_ids += emit_other(w, i, base + bounds[i], bounds[i + 1] - bounds[i], end, kind_of(segments, first + i),
+        n_ids += emit_other(w, i, base + bounds[i], bounds[i + 1] - bounds[i], end, kind_of(inner, first + i),
                             w->n_out + n_ids, ids ? ids + n_ids : NULL);
     }
     return n_ids;
@@ -502,18 +528,21 @@ static void plain(lf_text_workspace *w, const uint8_t *text, size_t n) {
     }
     lf_split_run run;
     lf_split_begin(&run, w->text->split, w->text->unicode, text, n);
+#if defined(__AVX2__)
+    run.starts = w->starts;
+#endif
     for (;;) {
         const lf_split_batch batch = LF_CAT(lf_split_fill, LF_ISA)(&run, w->bounds);
         const uint8_t *base = text + batch.base;
-        const uint64_t *segments = NULL;
+        const uint64_t *inner = NULL;
         const uint32_t *bounds = w->bounds;
         size_t n_parts = batch.n_pieces;
-        if (batch.beyond_ascii) n_parts = cut_batch(w, base, n_parts), bounds = w->cuts, segments = w->segments;
+        if (batch.beyond_ascii) n_parts = cut_window(w, &batch, text, n), bounds = w->cuts, inner = w->inner;
         for (size_t i = 0; i < n_parts; i += BATCH) {
             const size_t m = n_parts - i < BATCH ? n_parts - i : BATCH;
             key_batch(w, bounds + i, base, end, m);
-            w->n_out += w->out ? emit_batch(w, bounds + i, base, end, m, segments, i, w->out + w->n_out)
-                               : emit_batch(w, bounds + i, base, end, m, segments, i, NULL);
+            w->n_out += w->out ? emit_batch(w, bounds + i, base, end, m, inner, i, w->out + w->n_out)
+                               : emit_batch(w, bounds + i, base, end, m, inner, i, NULL);
 #if defined(__AVX512F__)
             if (w->delayed.n_pieces > DELAYED_ENOUGH ||
                 (w->delayed.n_pieces && w->n_out - w->delayed.start > DELAYED_IDS))

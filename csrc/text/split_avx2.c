@@ -39,14 +39,6 @@ static inline uint64_t in_range(block b, uint8_t low, uint8_t top) {
     return bits(half_in_range(b.low, first, span), half_in_range(b.high, first, span));
 }
 
-/* Eight at a time, storing more than there are. */
-static inline size_t append(uint32_t *bounds, uint32_t offset, uint64_t starts) {
-    const size_t n = (size_t)__builtin_popcountll(starts);
-    for (size_t i = 0; i < n; i += 8)
-        for (size_t k = i; k < i + 8; k++) bounds[k] = offset + (uint32_t)_tzcnt_u64(starts), starts &= starts - 1;
-    return n;
-}
-
 #include "text/split_blocks.h"
 
 lf_split_batch lf_split_fill_avx2(lf_split_run *run, uint32_t *bounds) { return fill(run, bounds); }

@@ -15,6 +15,7 @@
  * since the addition carries through a run of ones. A byte that is not UTF-8 is in no class: a symbol of its own. */
 #include <string.h>
 
+#include "text/append.h"
 #include "text/split_run.h"
 #include "text/utf8.h"
 
@@ -25,9 +26,8 @@ typedef lf_block_carry carry;
 enum { BLOCK = 64 };
 
 /* The including file gives: a vector `block` of 64 bytes; load_block(p, left), which fills with zeros past `left` bytes;
- * equal(b, c), in_range(b, low, high), high(b): the bytes that are c, in [low, high], above 127;
- * folded(b), in which A-Z and a-z are a-z and no other byte is; and
- * append(bounds, offset, starts): writes offset + i for each bit i of `starts`, returns how many. */
+ * equal(b, c), in_range(b, low, high), high(b): the bytes that are c, in [low, high], above 127; and
+ * folded(b), in which A-Z and a-z are a-z and no other byte is. */
 
 static inline int lowest(mask m) { return __builtin_ctzll(m); }
 static inline int highest(mask m) { return 63 - __builtin_clzll(m); }
@@ -394,7 +394,7 @@ static inline mask starts_of(lf_split_run *r, size_t base, const masks *m, const
  * here, where the compiler need not have them in memory. */
 static inline __attribute__((always_inline)) lf_split_batch fill_blocks(lf_split_run *r, uint32_t *bounds,
                                                                         lf_split split) {
-    lf_split_batch batch = {.base = r->last};
+    lf_split_batch batch = {.base = r->last, .at = r->at};
     size_t n_bounds = r->at > 0; /* the piece that the batch before left open */
     bounds[0] = 0;
     masks now = r->ahead, ahead = now;
@@ -408,21 +408,31 @@ static inline __attribute__((always_inline)) lf_split_batch fill_blocks(lf_split
         ahead = classify(r, r->at + BLOCK, split);
         batch.beyond_ascii |= now.above != 0;
         const mask starts = starts_of(r, r->at, &now, &ahead, &c, split);
-        n_bounds += append(bounds + n_bounds, (uint32_t)(r->at - batch.base), starts);
+        if (r->starts) r->starts[(r->at - batch.at) / BLOCK] = starts;
+        if (LF_LIKELY(!batch.beyond_ascii) || !r->starts)
+            n_bounds += append(bounds + n_bounds, (uint32_t)(r->at - batch.base), starts);
+        else n_bounds += (size_t)__builtin_popcountll(starts);
         now = ahead;
         r->at += BLOCK;
     }
     r->ahead = ahead;
     r->carry = c;
     batch.n_pieces = n_bounds - (n_bounds > 0);
+    size_t n_words = (r->at - batch.at) / BLOCK;
     if (!r->vector) {
         r->at = r->last;
     } else if (r->at >= r->n) {
         bounds[n_bounds] = (uint32_t)(r->n - batch.base);
         batch.n_pieces = n_bounds;
+        if (r->starts) { /* the last piece ends here */
+            const size_t end = r->n - batch.at;
+            if (end % BLOCK == 0) r->starts[n_words++] = 0;
+            r->starts[end / BLOCK] |= bit(end % BLOCK);
+        }
         r->at = r->n;
         r->vector = 0;
     }
+    if (r->starts && batch.beyond_ascii) r->starts[n_words] = 0, batch.n_blocks = n_words;
     return batch;
 }
 

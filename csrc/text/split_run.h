@@ -10,8 +10,9 @@
 
 enum {
     LF_SPLIT_WINDOW = 16384, /* bytes of text in which the pieces of one batch begin, but for its first */
-    LF_SPLIT_BATCH = LF_SPLIT_WINDOW + 128, /* room for the bounds of a batch: stores are wide */
-    LF_SPLIT_GIANT = 1 << 30,               /* a longer piece comes alone: bounds have 32 bits */
+    LF_SPLIT_BATCH = LF_SPLIT_WINDOW + 128,     /* room for the bounds of a batch: stores are wide */
+    LF_SPLIT_BLOCKS = LF_SPLIT_WINDOW / 64 + 2, /* words of the starts of a batch */
+    LF_SPLIT_GIANT = 1 << 30,                   /* a longer piece comes alone: bounds have 32 bits */
 };
 
 /* The masks of a block of 64 bytes, a bit a byte; every byte of a character has the character's class. Bytes past the end
@@ -45,6 +46,7 @@ typedef struct {
     int vector; /* whether blocks are in use             */
     const uint8_t *text;
     size_t n;
+    uint64_t *starts;            /* NULL, or room for LF_SPLIT_BLOCKS words */
     size_t at;                   /* the next block, or the next piece     */
     size_t last;                 /* where the piece found last begins     */
     size_t doubt_from, doubt_to; /* the piece that split.c was asked for last */
@@ -54,9 +56,14 @@ typedef struct {
 } lf_split_run;
 
 /* A batch: piece i is text[base + bounds[i] .. base + bounds[i + 1]). No pieces and giant > 0: one piece of that length at
- * base. Neither: the text is at its end. */
+ * base. Neither: the text is at its end.
+ *
+ * Where run->starts is not NULL and some of the batch may be outside ASCII, it may come as n_blocks words of the starts of
+ * pieces instead, a bit a byte from text[at] on, and bounds are to be made of them: that of the first piece, if it begins
+ * before `at`, and one for each bit. The last one ends the last piece. */
 typedef struct {
     size_t base, n_pieces, giant;
+    size_t at, n_blocks;
     int beyond_ascii; /* some of it may be outside ASCII */
 } lf_split_batch;
 
