@@ -10,13 +10,15 @@ takes for another kind is shown to it as one of the right kind.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
+from typing import NamedTuple
 
 import regex
 
 from lmfast.reference.unicode import stand_ins
 from lmfast.text.spec import PrefixSpace, PreTokenizer, Split
 
-__all__ = ["pieces", "steps_of"]
+__all__ = ["Piece", "pieces", "placed_pieces", "steps_of"]
 
 Step = Callable[[str], Iterable[str]]
 Span = tuple[int, int, bool]
@@ -43,19 +45,45 @@ def pieces(text: str, steps: list[Step]) -> Iterable[str]:
     return parts
 
 
+class Piece(NamedTuple):
+    """A piece, where in the text it begins, in characters, and whether its first one, a space, was put there."""
+
+    text: str
+    start: int
+    prefixed: bool
+
+
+def placed_pieces(text: str, pre_tokenizer: tuple[PreTokenizer, ...]) -> list[Piece]:
+    """The same pieces with their places."""
+    parts = [Piece(text, 0, False)]
+    for step in pre_tokenizer:
+        parts = [piece for part in parts for piece in _placed(part, step) if piece.text]
+    return parts
+
+
+def _placed(part: Piece, step: PreTokenizer) -> Iterable[Piece]:
+    if not isinstance(step, Split):
+        return [part if part.text.startswith(" ") else Piece(" " + part.text, part.start, True)]
+    text, start, prefixed = part
+    return [Piece(text[a:b], start + max(a - prefixed, 0), prefixed and a == 0) for a, b in _cuts(step)(text)]
+
+
 def _prefix_space(text: str) -> Iterable[str]:
     return [text if text.startswith(" ") else " " + text]
 
 
 def _splitter(split: Split) -> Step:
+    cuts = _cuts(split)
+    return lambda text: [text[start:stop] for start, stop in cuts(text)]
+
+
+@lru_cache(64)
+def _cuts(split: Split) -> Callable[[str], list[tuple[int, int]]]:
     pattern = regex.compile(regex.escape(split.pattern) if split.literal else split.pattern)
     shown = {} if split.literal else stand_ins()
     joined = _BEHAVIORS[split.behavior]
 
-    def step(text: str) -> Iterable[str]:
-        return [text[start:stop] for start, stop in joined(list(_spans(pattern, text.translate(shown), split.invert)))]
-
-    return step
+    return lambda text: joined(list(_spans(pattern, text.translate(shown), split.invert)))
 
 
 def _spans(pattern: regex.Pattern[str], text: str, invert: bool) -> Iterator[Span]:

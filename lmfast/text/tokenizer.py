@@ -318,6 +318,21 @@ class Tokenizer(_text.Encoder):
         ]
         return b"".join(parts), np.cumsum([len(p) for p in parts], dtype=np.int64)
 
+    def _places(self, text: bytes) -> NDArray[np.int64]:
+        """Where in a stretch each byte of its pieces comes from: int64[n, 2]."""
+        from lmfast.text.regex_split import placed_pieces
+
+        characters = text.decode("utf-8", "surrogateescape")
+        sizes = [len(c.encode("utf-8", "surrogateescape")) for c in characters]
+        at = offsets_of(np.array(sizes, np.int64))
+        places = [np.empty((0, 2), np.int64)]
+        for piece, start, prefixed in placed_pieces(characters, self._spec.pre_tokenizer):
+            if prefixed:
+                places.append(at[start : start + 2].reshape(1, 2))
+            new = np.arange(at[start], at[start + len(piece) - prefixed])
+            places.append(np.stack([new, new + 1], axis=1))
+        return np.concatenate(places)
+
     def _encode_steps(self, data: bytes, raw: Bits, normalized: Bits) -> NDArray[np.uint32]:
         ids = [np.empty(0, np.uint32)]
         for text, _, token in self._segments(data, raw, normalized):
@@ -330,26 +345,29 @@ class Tokenizer(_text.Encoder):
         """The ids of a text and where each comes from, in bytes of its UTF-8 and in characters.
 
         Offsets refer to the text as given: where normalization changed it, a token has the whole of the characters that
-        were normalized together; an added token has the white space that it took along. Byte offsets of a text without
-        either partition it. Not for specs with a PrefixSpace or a pattern that removes text (ValueError).
+        were normalized together; an added token has the white space that it took along; a space that a PrefixSpace puts
+        somewhere has the character behind it. Byte offsets of a text without these partition what is left of it.
         """
         data = utf8(text, is_strict(errors))
         raw, normalized = self._bits(allowed_special)
+        keeps = all(isinstance(step, Split) and step.behavior != "removed" for step in self._spec.pre_tokenizer)
         ids, spans = [np.empty(0, np.uint32)], [np.empty((0, 2), np.int64)]
         for stretch, origin, token in self._segments(data, raw, normalized):
             if token is not None:
-                found, at = np.array([token], np.uint32), np.array([0, len(stretch)], np.int64)
+                found, at = np.array([token], np.uint32), np.array([[0, len(stretch)]], np.int64)
             else:
                 pieces, ends = self._pieces(stretch)
-                if pieces != stretch:
-                    raise ValueError("offsets need a pre-tokenizer that keeps the text: this one adds or removes some")
                 found = self._encode_pieces(pieces, ends)
-                at = offsets_of(self._lengths[found].astype(np.int64))
+                bounds = offsets_of(self._lengths[found].astype(np.int64))
+                at = np.stack([bounds[:-1], bounds[1:]], axis=1)
+                if not keeps:
+                    places = self._places(stretch)
+                    at = np.stack([places[bounds[:-1], 0], places[bounds[1:] - 1, 1]], axis=1)
             ids.append(found)
             if isinstance(origin, int):
-                spans.append(origin + np.stack([at[:-1], at[1:]], axis=1))
+                spans.append(origin + at)
             else:
-                spans.append(np.stack([origin[at[:-1], 0], origin[at[1:], 1]], axis=1))
+                spans.append(np.stack([origin[at[:, 0], 0], origin[at[:, 1], 1]], axis=1))
         span = np.concatenate(spans)
         result = Offsets(np.concatenate(ids), span, character_offsets(data, span))
         if checking.on:

@@ -297,8 +297,8 @@ def test_unit_offsets() -> None:
     )
     ids, byte_offsets, char_offsets = reference.encode_with_offsets("ae\u0301<s> 中", spec, allowed_special="all")
     assert ids == [257, 256, 300, ord(" "), *"中".encode()]
-    assert byte_offsets.tolist() == [[0, 1], [1, 4], [4, 8], [8, 8], [8, 9], [9, 10], [10, 11]]
-    assert char_offsets.tolist() == [[0, 1], [1, 3], [3, 7], [7, 7], [7, 8], [7, 8], [7, 8]]
+    assert byte_offsets.tolist() == [[0, 1], [1, 4], [4, 8], [8, 11], [8, 9], [9, 10], [10, 11]]
+    assert char_offsets.tolist() == [[0, 1], [1, 3], [3, 7], [7, 8], [7, 8], [7, 8], [7, 8]]
     assert reference.encode_with_offsets("", spec)[1].shape == (0, 2)
 
 

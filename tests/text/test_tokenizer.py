@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 import lmfast
 from lmfast.reference import text as reference
 from lmfast.text.formats import huggingface
-from lmfast.text.patterns import PATTERNS
+from lmfast.text.patterns import GPT2_PATTERN, PATTERNS
+from lmfast.text.pipeline.bytes_alphabet import CHARACTER_OF
 from lmfast.text.spec import (
     BPE,
     NFC,
@@ -243,12 +244,43 @@ def test_property_offsets(tok: Tokenizer, text: str | bytes, allowed: Any) -> No
     assert [data[a:b] for a, b in found.bytes] == [tok.id_to_bytes(i) for i in ids]
 
 
-def test_unit_offsets_need_the_text_kept() -> None:
-    for steps in ((PrefixSpace(),), (Split(" ", "removed", literal=True),)):
-        tok = Tokenizer(TokenizerSpec(MODEL, steps))
-        assert tok.encode_list("a b") in ([32, 97, 32, 98], [97, 98])
-        with pytest.raises(ValueError, match="keeps the text"):
-            tok.encode_with_offsets("a b")
+def test_unit_offsets_of_text_that_is_not_kept() -> None:
+    """A space that was put there has the character behind it; what was removed has no token."""
+    found = Tokenizer(TokenizerSpec(MODEL, (PrefixSpace(),))).encode_with_offsets("ü b")
+    assert found.ids.tolist() == [32, 0xC3, 0xBC, 32, 98]
+    assert found.bytes.tolist() == [[0, 2], [0, 1], [1, 2], [2, 3], [3, 4]]
+    assert found.characters.tolist() == [[0, 1], [0, 1], [0, 1], [1, 2], [2, 3]]
+    steps = (Split(" ", "removed", literal=True), PrefixSpace(), Split("b"))
+    found = Tokenizer(TokenizerSpec(MODEL, steps)).encode_with_offsets("a b")
+    assert found.ids.tolist() == [32, 97, 32, 98]
+    assert found.bytes.tolist() == [[0, 1], [0, 1], [2, 3], [2, 3]]
+
+
+STEPS = [(PrefixSpace(),), (PrefixSpace(), Split(GPT2_PATTERN)), (Split(r"\s+", "removed"), PrefixSpace())]
+STEPS += [(Split("[0-9]", "merged_with_next"), PrefixSpace(), Split(GPT2_PATTERN))]
+
+
+@pytest.mark.parametrize("steps", STEPS)
+@given(text=TEXTS | st.text(max_size=12) | st.binary(max_size=20))
+def test_truth_offsets_of_text_that_is_not_kept(steps: Any, text: str | bytes) -> None:
+    spec = TokenizerSpec(MODEL, steps)
+    ids, by_bytes, by_characters = reference.encode_with_offsets(text, spec)
+    found = Tokenizer(spec).encode_with_offsets(text)
+    assert (found.ids.tolist(), found.bytes.tolist()) == (ids, by_bytes.tolist())
+    assert found.characters.tolist() == by_characters.tolist()
+
+
+@pytest.mark.parametrize("prefix", [False, True])
+@given(text=st.text(max_size=12) | st.text(alphabet=" aé中\n1'", max_size=12))
+def test_peer_offsets_behind_a_prefix_space(prefix: bool, text: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    tokenizers = pytest.importorskip("tokenizers")
+    peer = tokenizers.Tokenizer(tokenizers.models.BPE(vocab={c: i for i, c in enumerate(CHARACTER_OF)}, merges=[]))
+    peer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=prefix)
+    path = tmp_path_factory.getbasetemp() / "prefixed.json"
+    path.write_text(peer.to_str())
+    found, want = Tokenizer.from_file(path).encode_with_offsets(text), peer.encode(text)
+    assert found.ids.tolist() == want.ids
+    assert list(map(tuple, found.characters.tolist())) == want.offsets
 
 
 def test_unit_truncate(tok: Tokenizer) -> None:

@@ -215,8 +215,9 @@ def _pre_tokenize(part: Part, steps: Sequence[PreTokenizer]) -> Iterator[Part]:
     first, *rest = steps
     if isinstance(first, PrefixSpace):
         if not part.text.startswith(" "):
-            nowhere = part.source[:1, [0, 0]]
-            part = Part(" " + part.text, np.concatenate([nowhere, part.source]))
+            first_character = part.source[: len(_bytes(part.text[:1]))]
+            place = np.array([[first_character[0, 0], first_character[-1, 1]]])
+            part = Part(" " + part.text, np.concatenate([place, part.source]))
         yield from _pre_tokenize(part, rest)
     elif isinstance(first, Split):
         for piece in _cut(part, [(a, b, None) for a, b in _split_text(part.text, first)]):
@@ -366,8 +367,8 @@ def encode_with_offsets(
     """The ids, and for each the range of the text that it comes from: byte offsets int64[n, 2], character offsets too.
 
     Offsets are into the text's UTF-8 and its characters (a byte that is not UTF-8 is one). A token's characters are all
-    those it has a byte of. A space put in front comes from the empty range before the text it was put to; all tokens of
-    a segment that NFC changed come from the whole segment, and an added token from its white space too.
+    those it has a byte of. A space put in front comes from the character that it was put before; all tokens of a
+    segment that NFC changed come from the whole segment, and an added token from its white space too.
     """
     ids: list[int] = []
     ranges: list[tuple[int, int]] = []
