@@ -146,11 +146,11 @@ struct lf_converted_workspace {
     lf_unigram_node *nodes;
     size_t n_nodes; /* bytes */
     word_key keys[BATCH + 66];
-    uint64_t hashes[BATCH + 66];
-    uint32_t bounds[BATCH + 66]; /* where units begin */
-    uint8_t kinds[BATCH + 66];   /* and what they are */
-    size_t word, word_ids;       /* where the word that the next unit belongs to begins, and its ids */
-    uint32_t before;             /* the note of the unit before in that word */
+    word_line *lines[BATCH + 66]; /* where the keys belong */
+    uint32_t bounds[BATCH + 66];  /* where units begin */
+    uint8_t kinds[BATCH + 66];    /* and what they are */
+    size_t word, word_ids;        /* where the word that the next unit belongs to begins, and its ids */
+    uint32_t before;              /* the note of the unit before in that word */
 };
 
 /* Kinds of units, and notes: whether one begins or ends with an unknown character, and whether only the whole word tells. */
@@ -299,13 +299,13 @@ static void key_units(lf_converted_workspace *w, size_t n_units) {
         if (w->kinds[i] & IS_ALIEN) continue;
         if (LF_UNLIKELY(n > WORD_SHORT)) {
             w->keys[i] = (word_key){~(uint64_t)0, ~(uint64_t)0}; /* no word's */
-            w->hashes[i] = 0;
+            w->lines[i] = w->words.lines;
             words_prefetch(&w->words, p, n, end_of(w));
             continue;
         }
         w->keys[i] = word_key_of(p, n, end_of(w));
-        w->hashes[i] = word_hash(w->keys[i]);
-        __builtin_prefetch(word_home(&w->words, w->hashes[i]));
+        w->lines[i] = word_home(&w->words, word_hash(w->keys[i]));
+        __builtin_prefetch(w->lines[i]);
     }
 }
 
@@ -341,8 +341,7 @@ static size_t emit_units(lf_converted_workspace *w, size_t n_units, sink *s) {
             to[1] = unknown_id;
             n_ids = kind & IS_MARKED ? 2 : 1;
             note = kind & IS_MARKED ? ENDS_UNKNOWN : BEGINS_UNKNOWN | ENDS_UNKNOWN;
-        } else if ((found = words_probe(&w->words, w->keys[i], w->hashes[i])) &&
-                   word_count(*found) <= w->words.short_ids) {
+        } else if ((found = words_probe_line(w->lines[i], w->keys[i])) && word_count(*found) <= w->words.short_ids) {
             words_take(found, w->words.narrow, to);
             n_ids = word_count(*found), note = word_note(*found);
         } else n_ids = look_up(w, w->bounds[i], w->bounds[i + 1], to, &note);

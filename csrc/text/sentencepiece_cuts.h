@@ -221,7 +221,7 @@ static inline void cut_text(const lf_sp *m, const uint8_t *text, size_t n, size_
         uint64_t pairs = ~(same | c.spaces | spaces | after_cut | (before_high & m->bound_high));
         uint64_t rest = left < 64 ? ((uint64_t)1 << left) - 1 : UINT64_MAX; /* what is not cut yet */
         /* A word ends where spaces begin and another begins with the last of them, which is mostly the same one. */
-        const uint64_t words = ~c.spaces & ~c.high & spaces & ~kept & rest, ends = c.spaces & ~spaces,
+        const uint64_t words = ~c.spaces & spaces & ~kept & rest, ends = c.spaces & ~spaces,
                        both = ends & (kept | words >> 1), begins = words & ~(both << 1);
         after_cut = 0;
         after_space = c.spaces >> 63, after_letter = c.letters >> 63, after_digit = c.digits >> 63;
@@ -250,10 +250,9 @@ static inline void cut_text(const lf_sp *m, const uint8_t *text, size_t n, size_
             }
             /* Beyond ASCII, which ends in this block or not. */
             at = block + (unsigned)__builtin_ctzll(high);
-            int spaced = cuts->n % 2 && (cuts->bounds[cuts->n - 1] & ~CUT_ALONE) == at;
-            if (collapse && spaces >> (at - block) & 1 && !spaced)
-                cuts->bounds[cuts->n++] = (uint32_t)at - 1, spaced = 1;
-            at = cut_high(m, text, n, at, spaced, cuts);
+            const int spaced = collapse && spaces >> (at - block) & 1;
+            if (spaced && cuts->n % 2 == 0) cuts->bounds[cuts->n++] = (uint32_t)at - 1;
+            at = cut_high(m, text, n, at, spaced || (cuts->n % 2 && cuts->bounds[cuts->n - 1] == at), cuts);
             if (at >= n || at - block >= 64 || cuts->n >= CUT_MOST) {
                 after_space = after_letter = after_digit = 0, after_cut = 1;
                 break;

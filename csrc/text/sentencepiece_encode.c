@@ -32,8 +32,8 @@ struct lf_sp_workspace {
     uint32_t *ids;                 /* of one word */
     size_t n_nodes, n_ids;         /* bytes of these two */
     uint8_t first[WORD_MOST + 16]; /* the first word, with the space that is put before it */
-    size_t at[CUT_WORDS];          /* hashes of a batch of words ... */
-    word_key keys[CUT_WORDS];      /* ... and their keys */
+    word_key keys[CUT_WORDS];      /* of a batch of words ... */
+    word_line *lines[CUT_WORDS];   /* ... and where they belong */
     uint32_t bounds[CUT_ROOM];
 };
 
@@ -445,11 +445,11 @@ static void key_batch(lf_sp_workspace *w, const uint8_t *text, const uint8_t *en
         const size_t n = w->bounds[2 * i + 1] - begin; /* more than any word has where the word is not looked up */
         if (LF_LIKELY(n <= WORD_SHORT)) {
             w->keys[i] = word_key_of(p, n, end);
-            w->at[i] = word_hash(w->keys[i]);
-            __builtin_prefetch(word_home(&w->words, w->at[i]));
+            w->lines[i] = word_home(&w->words, word_hash(w->keys[i]));
+            __builtin_prefetch(w->lines[i]);
         } else {
             w->keys[i] = (word_key){~(uint64_t)0, ~(uint64_t)0}; /* no word's */
-            w->at[i] = 0;
+            w->lines[i] = w->words.lines;
             words_prefetch(&w->words, p, n, end);
         }
     }
@@ -464,7 +464,7 @@ static inline size_t emit_batch(lf_sp_workspace *w, const uint8_t *text, const u
     float sum = w->sum;
     uint32_t after_unknown = w->unknown_end == ids + n;
     for (; i < n_words; i++) {
-        const word_ids *found = words_probe(&w->words, w->keys[i], w->at[i]);
+        const word_ids *found = words_probe_line(w->lines[i], w->keys[i]);
         if (LF_LIKELY(found != NULL)) {
             const uint32_t count = word_count(*found), note = word_note(*found);
             if (LF_LIKELY(count - 1 < room && (sums ? fits(sum, note) : !note))) {
