@@ -43,7 +43,8 @@ __all__ = ["FamilyTokenizer"]
 _BYTES = bytes(range(256))
 _WHOLE = np.arange(257, dtype=np.int64)
 _PART_BYTES = 1 << 20  # the least text worth a thread
-_GROUP_BYTES = 1 << 26  # the text that is joined at a time
+_GROUP_BYTES = 1 << 26  # the text whose ids are made at a time
+_JOINED_BYTES = 1 << 19  # the text that one thread joins at a time
 
 
 class FamilyTokenizer(Tokenizer):
@@ -190,8 +191,7 @@ class FamilyTokenizer(Tokenizer):
         workers = thread_count(threads)
         groups = []
         for first, last in _ranges(np.fromiter(map(len, parts), np.int64, len(parts)), _GROUP_BYTES):
-            here = parts[first:last]
-            groups.append(self._encode_documents(b"".join(here), _spans(here), workers, allowed_special))
+            groups.append(self._encode_parts(parts[first:last], workers, allowed_special))
         return joined(groups)
 
     def count_batch(
@@ -264,6 +264,23 @@ class FamilyTokenizer(Tokenizer):
             if start != filled:
                 _text.move(ids, filled, start, n)
             filled += n
+        ids.resize(filled, refcheck=False)
+        return Ragged(ids, np.append(0, np.cumsum(counts)), self._ints)
+
+    def _encode_parts(self, parts: list[bytes], workers: int, allowed_special: AllowedSpecial) -> Ragged:
+        """The ids of documents. One thread joins some of them at a time, in memory that stays in its cache."""
+        spans = _spans(parts)
+        if workers > 1:
+            return self._encode_documents(b"".join(parts), spans, workers, allowed_special)
+        raw, _ = self._bits(allowed_special)
+        ids, counts = np.empty(self._room_for(spans, raw), np.uint32), np.zeros(len(spans), np.int64)
+        filled = 0
+        try:
+            for a, b in _ranges(spans[:, 1] - spans[:, 0], _JOINED_BYTES):
+                here = spans[a:b] - (spans[a, 0] if a < b else 0)
+                filled += self._encode_run(b"".join(parts[a:b]), here, ids, filled, counts[a:b], raw)
+        except GrowsTooMuch:
+            return self._encode_rows(list(parts), allowed_special, False, "replace")
         ids.resize(filled, refcheck=False)
         return Ragged(ids, np.append(0, np.cumsum(counts)), self._ints)
 
