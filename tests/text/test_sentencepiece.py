@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import os
 import struct
@@ -305,6 +306,56 @@ def test_peer_words_on_each_side_of_a_table(model: tuple[TokenizerSpec, Any]) ->
     engine = engine_of(spec, 1 << 20)
     for _ in range(3):
         assert encode_all(engine, texts_of_lines) == want
+
+
+# Characters that are alone: known as they are but in no other piece, unknown ones of 2, 3 and 4 bytes, and what changes
+# whether the one before them is - rules that go over both, what is ill-formed, symbols that the user defined.
+ALONE = [*"中文字ж語ॐ\U0001f600\U00020000ßλ", "жж", "文" * 9, "語" * 20, "λ" * 5, "\U0001f600" * 3, "ж語\U0001f600"]
+NOT_ALONE = [*"ab,.1 é  ▁\0\n", "か\u3099", "e\u0301", "ﬁ", "①", "한", "the", "和", "文b", "λλ和", "\ud800", " 語"]
+ALONE_OPTIONS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "byte_fallback": {"byte_fallback": True},
+    "symbols": {"user_defined_symbols": ["和", "λλ", "文b"]},
+    "suffix": {"treat_whitespace_as_suffix": True},
+    "spaces": {"remove_extra_whitespaces": False, "normalization_rule_name": "identity"},
+    "nfkc": {"normalization_rule_name": "nfkc", "add_dummy_prefix": False},
+    "surface": {"unk_surface": "?", "normalization_rule_name": "nmt_nfkc_cf"},
+}
+
+
+@pytest.mark.parametrize("kind", ["bpe", "unigram"])
+@pytest.mark.parametrize("option", ALONE_OPTIONS)
+def test_peer_characters_that_are_alone(kind: str, option: str, tmp_path: Path) -> None:
+    """Lines of all lengths up to a few blocks of 64 bytes, and a long one, so that runs lie across every edge."""
+    sentencepiece = pytest.importorskip("sentencepiece")
+    model, random = io.BytesIO(), Random(5)
+    words = ["the", "that", "and", "café", "a1", "ab,", "ba", "中", "文", "λ", "é"]
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter([" ".join(random.choices(words, k=9)) for _ in range(300)]),
+        model_writer=model,
+        model_type=kind,
+        vocab_size=340 if option == "byte_fallback" else 60,
+        hard_vocab_limit=False,
+        minloglevel=2,
+        num_threads=1,
+        **ALONE_OPTIONS[option],
+    )
+    peer = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
+    (tmp_path / "alone.model").write_bytes(model.getvalue())
+    spec = formats.read(tmp_path / "alone.model")
+    parts = [part.encode(errors="surrogatepass") for part in ALONE * 2 + NOT_ALONE] + [b"\xd0", b"\xe4\xb8"]
+    lines = [b"".join(random.choices(parts, k=random.randrange(40))) for _ in range(3000)]
+    lines += [
+        b" " * n + ("文" * k).encode() + end for n in range(4) for k in (1, 2, 3, 21, 22) for end in (b"", b"a", b" ")
+    ]
+    lines += [b"x" * n + ("ж語" * 30 + "か\u3099").encode() for n in range(64)] + [b"".join(lines)]
+    want = peer.encode(lines)
+    engine = engine_of(spec)
+    assert encode_all(engine, lines) == want
+    assert encode_all(engine, lines) == want
+    for line, ids in zip(lines[:300], want, strict=False):
+        assert engine.encode_with_offsets(line)[0].tolist() == ids
+    assert [engine.decode(np.array(row, np.uint32)).decode() for row in want] == peer.decode(want)
 
 
 @given(line=st.text(alphabet="abcdefgh theinr.,1", min_size=1, max_size=60), k=st.integers(2, 64))
