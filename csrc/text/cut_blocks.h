@@ -80,11 +80,16 @@ static inline uint64_t meetings(block_bytes before, block_bytes b, uint64_t *wit
 }
 
 #if defined(__AVX512VBMI2__)
-/* Those of the candidates in the block at p, of which `left` bytes are there, that are cuts. Sixteen at a time: the four bytes
- * on each side make numbers of one to three bytes. */
-static inline uint64_t cuts_among(const lf_bpe *m, const uint8_t *p, size_t left, uint64_t candidates) {
-    const uint64_t there = left >= 124 ? ~(uint64_t)0 : left > 60 ? ((uint64_t)1 << (left - 60)) - 1 : 0;
-    const __m512i low = _mm512_loadu_si512(p - 4), high = _mm512_maskz_loadu_epi8(there, p + 60);
+/* The bytes that are there of 64, if there are n. */
+static inline uint64_t first_bytes(size_t n) { return n >= 64 ? ~(uint64_t)0 : ((uint64_t)1 << n) - 1; }
+
+/* Those of the candidates in the block at text[at] that are cuts. Sixteen at a time: the four bytes on each side make numbers of
+ * one to three bytes. */
+static inline uint64_t cuts_among(const lf_bpe *m, const uint8_t *text, size_t n_text, size_t at, uint64_t candidates) {
+    const size_t left = n_text - at;
+    const uint8_t *p = text + at;
+    const __m512i low = _mm512_maskz_loadu_epi8(first_bytes(left + 4) & (at ? ~(uint64_t)0 : ~(uint64_t)15), p - 4);
+    const __m512i high = _mm512_maskz_loadu_epi8(left > 60 ? first_bytes(left - 60) : 0, p + 60);
     const __m512i numbers = _mm512_load_si512(LF_INDEX), four = _mm512_set1_epi32(0x03020100);
     const __m512i spread = _mm512_broadcast_i32x4(_mm_set_epi8(12, 12, 12, 12, 8, 8, 8, 8, 4, 4, 4, 4, 0, 0, 0, 0));
     const __m512i lowest = _mm512_set1_epi32(0xFF), bits = _mm512_set1_epi32(31);
@@ -125,9 +130,10 @@ static inline uint64_t cuts_among(const lf_bpe *m, const uint8_t *p, size_t left
     return _pdep_u64(cuts, candidates); /* lanes past the last are dropped */
 }
 #else
-static inline uint64_t cuts_among(const lf_bpe *m, const uint8_t *p, size_t left, uint64_t candidates) {
+static inline uint64_t cuts_among(const lf_bpe *m, const uint8_t *text, size_t n_text, size_t at, uint64_t candidates) {
+    const uint8_t *p = text + at;
     uint64_t cuts = 0;
-    (void)left;
+    (void)n_text;
     for (; candidates; candidates &= candidates - 1) {
         const unsigned i = (unsigned)__builtin_ctzll(candidates);
         const uint32_t last = load_4(p + i - 4), first = load_4(p + i);
@@ -151,7 +157,7 @@ static inline uint64_t cuts_of_block(const lf_bpe *m, const uint8_t *text, size_
     candidates &= (with_three & rest_16) | rest_32;
     if (LF_UNLIKELY(at == 0)) candidates &= ~(uint64_t)15; /* four bytes are read on both sides */
     if (LF_UNLIKELY(left < 68)) candidates &= left < 4 ? 0 : ~(uint64_t)0 >> (67 - left);
-    return candidates ? cuts_among(m, text + at, left, candidates) : 0;
+    return candidates ? cuts_among(m, text, n_text, at, candidates) : 0;
 }
 
 /* Writes the bounds of a batch that came as words, from bounds[n] on and with cuts among them; sets bit k of `inner` for each
