@@ -8,6 +8,9 @@ from lmfast.text.automata import Automaton
 CUTS: tuple[str, ...]
 MOST_STEPS: int
 MOST_STAGES: int
+KINDS: dict[str, int]
+OPTIONS: dict[str, int]
+SCHEMES: dict[str, int]
 
 @disjoint_base
 class StackEngine(_engine.Engine):
