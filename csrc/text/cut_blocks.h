@@ -70,8 +70,7 @@ static inline uint64_t rest_of(uint64_t starts, uint64_t begin, uint64_t open) {
 /* Where characters of one, two or three bytes meet. What is only taken for one is ill-formed: see lf_bpe_is_cut. */
 static inline uint64_t meetings(block_bytes before, block_bytes b, uint64_t *with_three) {
     const uint64_t after_inside = b.inside << 1 | before.inside >> 63;
-    const uint64_t after_three =
-        (b.three << 3 | before.three >> 61) & after_inside & (b.inside << 2 | before.inside >> 62);
+    const uint64_t after_three = (b.three << 3 | before.three >> 61) & after_inside;
     const uint64_t after_two = (b.two << 2 | before.two >> 62) & after_inside;
     const uint64_t after = after_three | after_two | (b.ascii << 1 | before.ascii >> 63);
     const uint64_t all = after & (b.ascii | b.two | b.three);

@@ -245,3 +245,29 @@ def test_truth_a_thousand_vocabularies(rng: np.random.Generator) -> None:
         for _ in range(5):
             check(tok, some_text(plain, alphabet, tokens))
     assert ways == {(True, True), (True, False), (False, True), (False, False)}
+
+
+@pytest.mark.parametrize("pattern", ["gpt2", "cl100k_base", "o200k_base"])
+def test_truth_cuts_of_long_pieces(isa: str, pattern: str) -> None:
+    """Long pieces are cut between characters that no token has side by side: of one to four bytes, and what is only a
+    part of some, over edges of blocks of 64 bytes and of a window of 16 KB. Few tokens, so most places are cuts;
+    some tokens hold parts of characters, which join what else would be cut.
+    """
+    rng = random.Random(7)
+    letters = [char.encode() for char in "中文字漢人のにéßñłő\u0434\u0436\u0449ab\u0e01\ud7a3\u07ff"]
+    symbols = [char.encode() for char in "😀。’-\u00a7"]
+    parts = [b"\x80", b"\xad", b"\xe4", b"\xe4\xb8", b"\xc3", b"\xed\xa0\x80", b"\xe0\x80\x80", b"\xf0\x9f\x98"]
+    for n in (200, 300, 18_000):
+        mixed = [rng.choices(rng.choice([letters, letters, symbols]), k=rng.randint(1, 90)) for _ in range(n // 80)]
+        words = [word + rng.choices(parts, k=rng.choice([0, 0, 0, 1])) for word in mixed]
+        text = b"".join(b"".join(word) + rng.choice([b" ", b"\n", b"", b". "]) for word in words)[:n]
+        slices = [text[at : at + rng.choice([2, 3, 5, 6, 7])] for at in rng.sample(range(len(text) - 8), 12)]
+        tokens = {part[:k] for part in slices for k in range(2, len(part) + 1)}  # so that all of them form
+        for word in rng.choices(words, k=30):
+            at = rng.randrange(len(word))
+            tokens |= {char[:k] for char in word[at : at + 2] for k in range(2, len(char) + 1)}
+            tokens |= {b"".join(word[at : at + 2])} - set(BYTES)
+        tok = Tokenizer(spec_of(sorted(tokens), pattern=pattern), cache_bytes=1 << 18, isa=isa)
+        check(tok, text)
+        for k in range(1, 70 if n < 1000 else 3):
+            check(tok, b"x" * k + text[: 300 if k < 68 else n])
