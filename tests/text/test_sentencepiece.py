@@ -32,6 +32,7 @@ from lmfast.text.spec import (
 )
 
 BRIEF = os.environ.get("LMFAST_TEST_BRIEF") == "1"
+FULL = os.environ.get("LMFAST_TEST_FULL") == "1"
 MODELS = ("llama2.model", "t5.spiece.model")
 BYTES = [b"<0x%02X>" % byte for byte in range(256)]
 SMALL_CACHE = 1 << 16
@@ -116,7 +117,7 @@ texts = st.lists(
 ).map(b"".join)
 
 
-@settings(max_examples=1000)
+@settings(max_examples=4000 if FULL else 500)
 @given(spec=specs(), lines=st.lists(texts, min_size=1, max_size=6))
 def test_truth_ids_offsets_and_text(spec: TokenizerSpec, lines: list[bytes]) -> None:
     engine, reference = engine_of(spec), truth.model_of(spec)
@@ -260,7 +261,7 @@ hostile = st.lists(
 ).map(b"".join)
 
 
-@settings(max_examples=150)
+@settings(max_examples=500 if FULL else 75)
 @given(lines=st.lists(hostile, min_size=40, max_size=40))
 def test_peer_ill_formed_bytes(model: tuple[TokenizerSpec, Any], lines: list[bytes]) -> None:
     spec, peer = model
