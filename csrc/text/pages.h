@@ -31,13 +31,15 @@ static inline void *lf_pages_new(size_t n) {
 
 /* Asks for large pages inside memory that somebody else allocated, where there is much and nobody has touched it yet. But
  * malloc has: what it wrote before p made the first page a small one, and the 511 after it would follow, each by a fault of
- * its own. Where a large page could be, it is put in their place. */
+ * its own. A large page takes their place, where so much is to come that it does not matter that each processor is asked to
+ * put its lists of pages in order first. */
 static inline void lf_pages_advise(void *p, size_t n) {
 #if defined(__linux__)
     const uintptr_t small = 4096, start = (uintptr_t)p & ~(small - 1), stop = ((uintptr_t)p + n) & ~(small - 1);
     if (n < 2 * LF_PAGES_LEAST) return;
     madvise((void *)start, stop - start, MADV_HUGEPAGE);
-    if (start % LF_PAGES_LEAST == 0) madvise((void *)start, LF_PAGES_LEAST, LF_MADV_COLLAPSE);
+    if (n >= 16 * LF_PAGES_LEAST && start % LF_PAGES_LEAST == 0)
+        madvise((void *)start, LF_PAGES_LEAST, LF_MADV_COLLAPSE);
 #else
     (void)p, (void)n;
 #endif
