@@ -36,8 +36,7 @@ static inline size_t append(uint32_t *bounds, uint32_t offset, uint64_t starts) 
 #undef STORE
 #else
     for (size_t i = 0; i < n; i += 8) /* eight at a time */
-        for (size_t k = i; k < i + 8; k++)
-            bounds[k] = offset + (starts ? (uint32_t)__builtin_ctzll(starts) : 64), starts &= starts - 1;
+        for (size_t k = i; k < i + 8; k++) bounds[k] = offset + (uint32_t)_tzcnt_u64(starts), starts &= starts - 1;
 #endif
     return n;
 }

@@ -8,7 +8,9 @@
  *     cuts      . . . . . . . . 1 . . . . . 1 . . 1 . . . . . . . .    where no token has both characters side by side
  *
  * In pieces of up to 31 bytes only cuts beside a character of three bytes are looked for: such scripts have no spaces between
- * words, and a word of others is better kept whole. Any cut may be left out, so characters of four bytes have none. */
+ * words, and a word of others is better kept whole. Any cut may be left out, so characters of four bytes have none.
+ *
+ * For AVX-512: with AVX2 it gained nothing over cutting piece by piece. */
 #ifndef LF_TEXT_CUT_BLOCKS_H
 #define LF_TEXT_CUT_BLOCKS_H
 
@@ -26,28 +28,10 @@ typedef struct {
 static inline block_bytes bytes_of_block(const uint8_t *p, size_t left) {
     uint8_t padded[64] = {0};
     if (LF_UNLIKELY(left < 64)) memcpy(padded, p, left), p = padded;
-#if defined(__AVX512BW__)
     const __m512i b = _mm512_loadu_si512(p), c0 = _mm512_set1_epi8((char)0xC0), e0 = _mm512_set1_epi8((char)0xE0);
     return (block_bytes){~_mm512_movepi8_mask(b), _mm512_cmplt_epu8_mask(_mm512_sub_epi8(b, c0), _mm512_set1_epi8(32)),
                          _mm512_cmplt_epu8_mask(_mm512_sub_epi8(b, e0), _mm512_set1_epi8(16)),
                          _mm512_cmplt_epi8_mask(b, c0)};
-#else
-    block_bytes found = {0, 0, 0, 0};
-    for (unsigned i = 0; i < 64; i += 32) {
-        const __m256i b = _mm256_loadu_si256((const void *)(p + i)), c0 = _mm256_set1_epi8((char)0xC0),
-                      e0 = _mm256_set1_epi8((char)0xE0), f0 = _mm256_set1_epi8((char)0xF0);
-        found.ascii |= (uint64_t)~(uint32_t)_mm256_movemask_epi8(b) << i;
-        found.two |= (uint64_t)(uint32_t)_mm256_movemask_epi8(_mm256_cmpeq_epi8(_mm256_and_si256(b, e0), c0)) << i;
-        found.three |= (uint64_t)(uint32_t)_mm256_movemask_epi8(_mm256_cmpeq_epi8(_mm256_and_si256(b, f0), e0)) << i;
-        found.inside |= (uint64_t)(uint32_t)_mm256_movemask_epi8(_mm256_cmpgt_epi8(c0, b)) << i;
-    }
-    return found;
-#endif
-}
-
-static inline uint32_t load_4(const uint8_t *p) {
-    uint32_t v;
-    return memcpy(&v, p, 4), v;
 }
 
 /* Starts that no other one follows in the 15 bytes after it, in the 31. */
@@ -78,7 +62,6 @@ static inline uint64_t meetings(block_bytes before, block_bytes b, uint64_t *wit
     return all;
 }
 
-#if defined(__AVX512VBMI2__)
 /* The bytes that are there of 64, if there are n. */
 static inline uint64_t first_bytes(size_t n) { return n >= 64 ? ~(uint64_t)0 : ((uint64_t)1 << n) - 1; }
 
@@ -128,21 +111,6 @@ static inline uint64_t cuts_among(const lf_bpe *m, const uint8_t *text, size_t n
     }
     return _pdep_u64(cuts, candidates); /* lanes past the last are dropped */
 }
-#else
-static inline uint64_t cuts_among(const lf_bpe *m, const uint8_t *text, size_t n_text, size_t at, uint64_t candidates) {
-    const uint8_t *p = text + at;
-    uint64_t cuts = 0;
-    (void)n_text;
-    for (; candidates; candidates &= candidates - 1) {
-        const unsigned i = (unsigned)__builtin_ctzll(candidates);
-        const uint32_t last = load_4(p + i - 4), first = load_4(p + i);
-        const uint32_t before = last >> 31 ? last >> ((last & 0xC00000) == 0xC00000 ? 16 : 8) : last >> 24;
-        const uint32_t after = first & (first & 0x80 ? first & 0x20 ? 0xFFFFFF : 0xFFFF : 0xFF);
-        cuts |= (uint64_t)lf_bpe_is_cut(m, before, after, (uint8_t)(last >> 24), (uint8_t)first) << i;
-    }
-    return cuts;
-}
-#endif
 
 /* The cuts in the block at text[at], where long pieces begin; `open` of the block before tells whether one goes on. */
 static inline uint64_t cuts_of_block(const lf_bpe *m, const uint8_t *text, size_t n_text, size_t at, uint64_t starts,

@@ -2,7 +2,7 @@
  * memory. Included by encode_<isa>.c, which names LF_ISA and LF_ISA_ID. */
 #define _GNU_SOURCE /* madvise and MAP_ANONYMOUS */
 #include "text/encode.h"
-#if defined(__AVX2__)
+#if defined(__AVX512VBMI2__)
 #include "text/cut_blocks.h"
 #endif
 #include "text/normalize.h"
@@ -71,7 +71,7 @@ struct lf_text_workspace {
      * first half of the key of a piece of 16 to 31 bytes is the address of its line in the second table. */
     short_line *homes[BATCH] __attribute__((aligned(64)));
     key16 keys[BATCH] __attribute__((aligned(64)));
-#if defined(__AVX2__)
+#if defined(__AVX512VBMI2__)
     uint64_t starts[LF_SPLIT_BLOCKS]; /* of pieces, where the splitter gives words instead of bounds */
 #endif
 #if defined(__AVX512F__)
@@ -264,7 +264,7 @@ static size_t cut_batch(lf_text_workspace *w, const uint8_t *base, size_t n_piec
 static __attribute__((noinline)) size_t cut_window(lf_text_workspace *w, const lf_split_batch *window,
                                                    const uint8_t *text, size_t n_text) {
     memset(w->inner, 0, sizeof w->inner);
-#if defined(__AVX2__)
+#if defined(__AVX512VBMI2__)
     if (window->n_blocks) {
         size_t n = 0, first = 0;
         while (!w->starts[first]) first++;
@@ -528,7 +528,7 @@ static void plain(lf_text_workspace *w, const uint8_t *text, size_t n) {
     }
     lf_split_run run;
     lf_split_begin(&run, w->text->split, w->text->unicode, text, n);
-#if defined(__AVX2__)
+#if defined(__AVX512VBMI2__)
     run.starts = w->starts;
 #endif
     for (;;) {
