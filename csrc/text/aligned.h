@@ -8,10 +8,11 @@
 #include <string.h>
 
 #include "lf.h"
+#include "text/pages.h"
 
-/* The bytes [begin, end) of the input. */
+/* The bytes [begin, end) of the input, which has less than 2^32. */
 typedef struct {
-    int64_t begin, end;
+    uint32_t begin, end;
 } lf_place;
 
 typedef struct {
@@ -29,12 +30,14 @@ static inline int lf_aligned_reserve(lf_aligned *text, size_t n) {
         const size_t room = text->n + n + (text->n + n) / 2 + 2 * LF_ALIGNED_PAD;
         uint8_t *bytes = realloc(text->bytes, room);
         if (!bytes) return 0;
+        lf_pages_advise(bytes, room);
         text->bytes = bytes, text->room = room;
     }
     if (text->traced && LF_UNLIKELY(text->n + n > text->places_room)) {
         const size_t room = text->n + n + (text->n + n) / 2;
         lf_place *places = realloc(text->places, room * sizeof *places);
         if (!places) return 0;
+        lf_pages_advise(places, room * sizeof *places);
         text->places = places, text->places_room = room;
     }
     return 1;

@@ -41,24 +41,47 @@ lf_glyph lf_bert_glyph(const lf_bert_options *o, uint32_t cp) {
     return lf_glyph_of(kind, bytes, n_bytes);
 }
 
+static lf_status add_steps(lf_bert *b) {
+    const lf_bert_options *o = &b->options;
+    const lf_step all[LF_BERT_STEPS] = {
+        {.kind = LF_STEP_REWRITE, .option = LF_CLEAN},     {.kind = LF_STEP_REWRITE, .option = LF_SPACE_IDEOGRAPHS},
+        {.kind = LF_STEP_FORM, .option = LF_NFD},          {.kind = LF_STEP_REWRITE, .option = LF_STRIP_NONSPACING},
+        {.kind = LF_STEP_REWRITE, .option = LF_LOWERCASE},
+    };
+    const int on[LF_BERT_STEPS] = {o->clean, o->space_ideographs, o->strip_accents, o->strip_accents, o->lowercase};
+    lf_status status = LF_OK;
+    for (size_t i = 0; i < LF_BERT_STEPS && status == LF_OK; i++) {
+        if (!on[i]) continue;
+        b->steps[b->n_steps] = all[i];
+        status = lf_step_init(&b->steps[b->n_steps++]);
+    }
+    return status;
+}
+
 lf_status lf_bert_new(lf_bert **bert, const lf_wordpiece *model, lf_bert_options options) {
-    lf_bert *b = malloc(sizeof *b);
+    lf_bert *b = calloc(1, sizeof *b);
     if (!(*bert = b)) return LF_ENOMEM;
     b->model = model;
     b->options = options;
     lf_glyph *glyph = b->glyphs;
     for (uint32_t cp = 0; cp < LF_GLYPHS_LOW; cp++) *glyph++ = lf_bert_glyph(&options, cp);
     for (uint32_t cp = LF_GLYPHS_HIGH; cp < 0x10000; cp++) *glyph++ = lf_bert_glyph(&options, cp);
-    return LF_OK;
+    const lf_status status = add_steps(b);
+    if (status != LF_OK) lf_bert_free(b), *bert = NULL;
+    return status;
 }
 
-void lf_bert_free(lf_bert *bert) { free(bert); }
+void lf_bert_free(lf_bert *bert) {
+    if (!bert) return;
+    for (size_t i = 0; i < bert->n_steps; i++) lf_step_free(&bert->steps[i]);
+    free(bert);
+}
 
-lf_status lf_bert_spans(const lf_bert *bert, const uint8_t *text, size_t n, uint32_t *ids, int64_t *spans,
-                        size_t *n_ids, size_t *where) {
-    uint32_t *lengths = malloc((n + 1) * sizeof *lengths);
-    if (!lengths) return LF_ENOMEM;
-    *n_ids = 0;
+/* The ids of text that is normalized, each with the bytes of the input that it comes from. */
+static lf_status encode_normalized(const lf_bert *bert, const lf_aligned *normal, uint32_t *lengths, uint32_t *ids,
+                                   int64_t *spans, size_t *n_ids) {
+    const uint8_t *text = normal->bytes;
+    const size_t n = normal->n;
     for (size_t at = 0, stop; at < n; at = stop) {
         uint32_t cp;
         stop = at + lf_utf8_read(text + at, text + n, &cp);
@@ -70,15 +93,31 @@ lf_status lf_bert_spans(const lf_bert *bert, const uint8_t *text, size_t n, uint
             stop += length;
         }
         const size_t found = lf_wordpiece_encode(bert->model, text + at, stop - at, ids + *n_ids, lengths);
-        if (!found) return free(lengths), *where = at, LF_EVALUE;
-        for (size_t i = 0, begin = at; i < found; begin += lengths[i++]) {
-            spans[2 * (*n_ids + i)] = (int64_t)begin;
-            spans[2 * (*n_ids + i) + 1] = (int64_t)(begin + lengths[i]);
+        if (!found) return *n_ids = normal->places[at].begin, LF_EVALUE;
+        for (size_t i = 0, begin = at; i < found; begin += lengths[i++], ++*n_ids) {
+            spans[2 * *n_ids] = normal->places[begin].begin;
+            spans[2 * *n_ids + 1] = normal->places[begin + lengths[i] - 1].end;
         }
-        *n_ids += found;
     }
-    free(lengths);
     return LF_OK;
+}
+
+lf_status lf_bert_trace(const lf_bert *bert, const uint8_t *text, size_t n, uint32_t *ids, int64_t *spans,
+                        size_t *n_ids) {
+    lf_aligned texts[2] = {{.traced = 1}, {.traced = 1}};
+    lf_changes changes = {0};
+    unsigned now = 0;
+    *n_ids = 0;
+    lf_status status = n > LF_BERT_TRACED_MOST ? LF_ENOMEM : lf_aligned_begin(&texts[0], text, n);
+    for (size_t i = 0; i < bert->n_steps && status == LF_OK; i++, now ^= 1)
+        status = lf_step_apply(&bert->steps[i], &texts[now], &texts[now ^ 1], &changes);
+    lf_aligned_free(&texts[now ^ 1]), lf_changes_free(&changes);
+    uint32_t *lengths = status == LF_OK ? malloc((texts[now].n + 1) * sizeof *lengths) : NULL;
+    if (status == LF_OK)
+        status = lengths ? encode_normalized(bert, &texts[now], lengths, ids, spans, n_ids) : LF_ENOMEM;
+    free(lengths);
+    lf_aligned_free(&texts[now]);
+    return status;
 }
 
 extern const lf_bert_ops lf_bert_generic;

@@ -20,6 +20,7 @@
 
 #include "lf.h"
 #include "text/rewrite.h"
+#include "text/steps.h"
 #include "text/wordpiece.h"
 
 /* Which stretches between white space are words of their own. */
@@ -68,14 +69,18 @@ static inline uint64_t lf_glyph_bytes(uint32_t cp) {
 }
 
 enum {
-    LF_GLYPHS_LOW = 0x3400, /* the glyphs of the characters below ...                   */
-    LF_GLYPHS_HIGH = 0xFE00 /* ... and of those from here to the end of the plane are kept */
+    LF_GLYPHS_LOW = 0x3400,  /* the glyphs of the characters below ...                   */
+    LF_GLYPHS_HIGH = 0xFE00, /* ... and of those from here to the end of the plane are kept */
+    LF_BERT_STEPS = 5,
+    LF_BERT_TRACED_MOST = 0x7FFFFFFF, /* bytes of a text whose places are asked for */
 };
 
 typedef struct {
     const lf_wordpiece *model;
     lf_bert_options options;
     lf_glyph glyphs[LF_GLYPHS_LOW + 0x10000 - LF_GLYPHS_HIGH];
+    lf_step steps[LF_BERT_STEPS]; /* the same one after another, for places */
+    size_t n_steps;
 } lf_bert;
 
 /* Makes the glyphs for the options; `model` stays the caller's and must outlive what is made. */
@@ -91,10 +96,10 @@ lf_glyph lf_bert_glyph(const lf_bert_options *options, uint32_t cp);
 /* Room for the ids of n bytes: stores are 32 bytes wide. */
 static inline size_t lf_bert_bound(size_t n) { return n + 8; }
 
-/* The ids of text that is normalized already, and the bytes that each stands for: spans[2 i] to spans[2 i + 1]. Room for
- * lf_bert_bound(n) each. LF_EVALUE: the word at *where has no id. */
-lf_status lf_bert_spans(const lf_bert *bert, const uint8_t *text, size_t n, uint32_t *ids, int64_t *spans,
-                        size_t *n_ids, size_t *where);
+/* The ids of a text and the bytes that each comes from: spans[2 i] to spans[2 i + 1]. Room for lf_bert_bound(n) each.
+ * LF_EVALUE: the word at byte *n_ids has no id. */
+lf_status lf_bert_trace(const lf_bert *bert, const uint8_t *text, size_t n, uint32_t *ids, int64_t *spans,
+                        size_t *n_ids);
 
 typedef struct lf_bert_workspace lf_bert_workspace;
 

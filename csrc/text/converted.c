@@ -621,6 +621,7 @@ lf_status lf_converted_encode(lf_converted_workspace *w, const uint8_t *text, si
     if (!lf_aligned_reserve(&w->marked, 2 * normal->n + 1)) return finish(w, LF_ENOMEM);
     if (m->by_white_space) mark_parts(w, normal);
     else mark_text(w, normal, first);
+    drop(&w->texts[0]), drop(&w->texts[1]);
     if (w->marked.n > LF_SP_MOST) return finish(w, LF_EVALUE);
     if (!have_room(w, lf_converted_bound(w->c, n))) return finish(w, LF_EINDEX);
     encode_words(w, &s);

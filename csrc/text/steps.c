@@ -234,7 +234,7 @@ static size_t well_formed(const uint8_t *text, size_t n, size_t at) {
 static void find_places(lf_aligned *out, size_t at, size_t end, size_t from) {
     for (size_t next; at < end; at = next) {
         for (next = at + 1; next < end && lf_utf8_continues(out->bytes[next]);) next++;
-        const lf_place place = {(int64_t)from, (int64_t)(from += next - at)};
+        const lf_place place = {(uint32_t)from, (uint32_t)(from += next - at)};
         for (size_t i = at; i < next; i++) out->places[i] = place;
     }
 }
@@ -247,7 +247,7 @@ lf_status lf_aligned_begin(lf_aligned *out, const uint8_t *text, size_t n) {
         memcpy(out->bytes + out->n, text + at, end - at);
         if (out->traced) find_places(out, out->n, out->n + end - at, at);
         out->n += end - at, at = end;
-        if (at < n) lf_aligned_put(out, (const uint8_t *)"\xEF\xBF\xBD", 3, (lf_place){(int64_t)at, (int64_t)at + 1});
+        if (at < n) lf_aligned_put(out, (const uint8_t *)"\xEF\xBF\xBD", 3, (lf_place){(uint32_t)at, (uint32_t)at + 1});
     }
     return LF_OK;
 }

@@ -117,4 +117,6 @@ cdef class Engine:
         self.give(w)
         if status != LF_OK:
             raise self.failure(status, 0, n)
-        return ids[:n_ids].copy(), spans[:n_ids].copy()
+        ids.resize(n_ids, refcheck=False)  # what is given back is never touched again
+        spans.resize((n_ids, 2), refcheck=False)
+        return ids, spans

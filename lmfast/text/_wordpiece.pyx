@@ -9,7 +9,6 @@ import numpy as np
 
 from lmfast._lf cimport LF_EVALUE, LF_OK, lf_isa, lf_isa_best, lf_status
 from lmfast.text cimport _engine
-from lmfast.text._normalize import normalize_aligned
 
 cdef extern from "text/wordpiece.h" nogil:
     ctypedef struct lf_wordpiece:
@@ -33,8 +32,8 @@ cdef extern from "text/bert.h" nogil:
     lf_status lf_bert_new(lf_bert **bert, const lf_wordpiece *model, lf_bert_options options)
     void lf_bert_free(lf_bert *bert)
     size_t lf_bert_bound(size_t n)
-    lf_status lf_bert_spans(const lf_bert *bert, const uint8_t *text, size_t n, uint32_t *ids, int64_t *spans,
-                            size_t *n_ids, size_t *where)
+    lf_status lf_bert_trace(const lf_bert *bert, const uint8_t *text, size_t n, uint32_t *ids, int64_t *spans,
+                            size_t *n_ids)
     ctypedef struct lf_bert_workspace:
         pass
     ctypedef struct lf_bert_ops:
@@ -118,46 +117,18 @@ cdef class BertEngine(_engine.Engine):
 
     def encode_with_offsets(self, bytes data not None, bint first=True):
         """The ids of a text, and where each comes from: see `lmfast.text.engine.Engine`."""
-        text, start, stop = self.normalized(data)
-        cdef size_t n = <size_t>len(text), n_ids = 0, where = 0
-        ids = np.empty(lf_bert_bound(n), np.uint32)
-        spans = np.empty((lf_bert_bound(n), 2), np.int64)
+        cdef size_t n = <size_t>len(data), n_ids = 0
+        cdef const uint8_t *text = <const uint8_t *>PyBytes_AS_STRING(data)
+        ids, spans = np.empty(lf_bert_bound(n), np.uint32), np.empty((lf_bert_bound(n), 2), np.int64)
         cdef uint32_t[::1] id_view = ids
         cdef int64_t[:, ::1] span_view = spans
-        cdef const uint8_t *characters = <const uint8_t *>PyBytes_AS_STRING(text)
         cdef lf_status status
         with nogil:
-            status = lf_bert_spans(self.bert, characters, n, &id_view[0], &span_view[0, 0], &n_ids, &where)
+            status = lf_bert_trace(self.bert, text, n, &id_view[0], &span_view[0, 0], &n_ids)
         if status == LF_EVALUE:
-            raise ValueError(f"the model has no id for the word at byte {start[where]}, and there is no unk_id")
+            raise ValueError(f"the model has no id for the word at byte {n_ids}, and there is no unk_id")
         if status != LF_OK:
             raise MemoryError(f"no memory to encode {n} bytes")
-        spans = spans[:n_ids]
-        return ids[:n_ids].copy(), np.stack([start[spans[:, 0]], stop[spans[:, 1] - 1]], axis=1) if n_ids else spans.copy()
-
-    def normalized(self, bytes data not None):
-        """The normalized text of UTF-8 bytes and, for each of its bytes, where what it stands for begins and ends."""
-        cdef bytes text = data.decode("utf-8", "replace").encode() if not data.isascii() else data
-        cdef lf_bert_options *o = &self.bert.options
-        begins = np.flatnonzero((np.frombuffer(data, np.uint8) & 0xC0) != 0x80)
-        if len(text) != len(data) or text != data:
-            text, begins = mended(data)
-        lengths = np.diff(np.append(begins, len(data)))
-        characters = np.flatnonzero((np.frombuffer(text, np.uint8) & 0xC0) != 0x80)
-        widths = np.diff(np.append(characters, len(text)))
-        start, stop = np.repeat(begins, widths), np.repeat(begins + lengths, widths)
-        steps = [("clean", o.clean), ("space_ideographs", o.space_ideographs), ("nfd", o.strip_accents),
-                 ("strip_nonspacing", o.strip_accents), ("lowercase", o.lowercase)]
-        for step, on in steps:
-            if on:
-                text, places = normalize_aligned(step, text)
-                start, stop = start[places], stop[places]
-        return text, start.astype(np.int64), stop.astype(np.int64)
-
-
-cdef tuple mended(bytes data):
-    # U+FFFD for every byte that is not UTF-8, and where each character begins in `data`
-    text = data.decode("utf-8", "surrogateescape")
-    lengths = [1 if "\udc80" <= c <= "\udcff" else len(c.encode()) for c in text]
-    text = "".join(["\ufffd" if "\udc80" <= c <= "\udcff" else c for c in text])
-    return text.encode(), np.cumsum([0, *lengths])[: len(lengths)]
+        ids.resize(n_ids, refcheck=False)  # what is given back is never touched again
+        spans.resize((n_ids, 2), refcheck=False)
+        return ids, spans

@@ -42,6 +42,7 @@ __all__ = ["FamilyTokenizer"]
 
 _BYTES = bytes(range(256))
 _WHOLE = np.arange(257, dtype=np.int64)
+_NO_IDS, _NO_SPANS = np.empty(0, np.uint32), np.empty((0, 2), np.int64)
 _PART_BYTES = 1 << 20  # the least text worth a thread
 _GROUP_BYTES = 1 << 26  # the text whose ids are made at a time
 _JOINED_BYTES = 1 << 19  # the text that one thread joins at a time
@@ -350,16 +351,20 @@ class FamilyTokenizer(Tokenizer):
 
     def _stretches_with_offsets(self, data: bytes, raw: Bits) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
         assert self._engine is not None
-        ids, spans = [np.empty(0, np.uint32)], [np.empty((0, 2), np.int64)]
+        ids: list[NDArray[np.uint32]] = []
+        spans: list[NDArray[np.int64]] = []
         for start, stop, token in gaps(len(data), self._matches(False, data, raw)):
             if token is None:
                 found, at = self._engine.encode_with_offsets(data[start:stop], start == 0)
+                at += start
                 ids.append(found)
-                spans.append(at + start)
+                spans.append(at)
             else:
                 ids.append(np.array([token], np.uint32))
                 spans.append(np.array([[start, stop]], np.int64))
-        return np.concatenate(ids), np.concatenate(spans)
+        if len(ids) == 1:
+            return ids[0], spans[0]
+        return np.concatenate([_NO_IDS, *ids]), np.concatenate([_NO_SPANS, *spans])
 
     # Other segmentations.
 

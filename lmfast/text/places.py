@@ -27,6 +27,8 @@ def gaps(n: int, matches: list[tuple[int, int, int]]) -> Iterator[tuple[int, int
 
 def character_offsets(data: bytes, span: NDArray[np.int64]) -> NDArray[np.int64]:
     """Offsets in bytes of a text, int64[n, 2], as offsets in characters."""
+    if data.isascii():
+        return np.array(span)
     # Characters that begin at or before each byte; a token's first and last byte say which it touches.
     starts = np.cumsum(character_starts(data))
     characters = np.zeros_like(span)
