@@ -322,3 +322,24 @@ def test_safety_door() -> None:
     pairs, merges = np.array([[97 << 2 | 3, 5]], np.uint32), np.zeros((0, 3), np.uint32)
     with pytest.raises(ValueError, match="ids below 2"):
         door(("bpe", pairs, merges, None, b"", b"", -1, False, False, None))
+
+
+BEHAVIORS = {
+    "Isolated": ["-", "-", "a", "-", "b", "-"],
+    "Removed": ["a", "b"],
+    "MergedWithPrevious": ["-", "-", "a-", "b-"],
+    "MergedWithNext": ["-", "-a", "-b", "-"],
+    "Contiguous": ["--", "a", "-", "b", "-"],
+}
+
+
+@pytest.mark.parametrize("behavior", BEHAVIORS)
+def test_unit_what_becomes_of_a_match(behavior: str, tmp_path: Path) -> None:
+    words = ["<unk>", "a", "b", "-", "--", "a-", "b-", "-a", "-b"]
+    model = {"type": "WordLevel", "vocab": {word: i for i, word in enumerate(words)}, "unk_token": "<unk>"}
+    split = {"type": "Split", "pattern": {"String": "-"}, "behavior": behavior, "invert": False}
+    document = {"version": "1.0", "added_tokens": [], "model": model, "post_processor": None, "decoder": None}
+    (tmp_path / "x.json").write_text(json.dumps(document | {"normalizer": None, "pre_tokenizer": split}))
+    ours = lmfast.Tokenizer.from_file(tmp_path / "x.json")
+    assert isinstance(ours._engine, StackEngine)  # type: ignore[attr-defined]
+    assert [words[i] for i in ours.encode_list("--a-b-")] == BEHAVIORS[behavior]
