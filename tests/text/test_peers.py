@@ -165,8 +165,8 @@ def chunks(documents: list[str], most: int) -> Iterator[tuple[int, int]]:
 @pytest.mark.corpus
 @pytest.mark.parametrize("corpus", ["english", "multilingual", "code"])
 def test_peer_whole_corpus(pair: Pair, data_dir: Path, corpus: str, request: pytest.FixtureRequest) -> None:
-    """All of it against tiktoken, a sixth against tokenizers, which is slow: LMFAST_TEST_FULL=1 takes all there too."""
-    step = 6 if "gpt" in request.node.name and not FULL else 1
+    """All of it against tiktoken, a third against tokenizers, which is slow: LMFAST_TEST_FULL=1 takes all there too."""
+    step = 3 if "gpt" in request.node.name and not FULL else 1
     path = of_data(data_dir / "corpus", f"{corpus}.txt")
     documents = path.read_bytes().decode().split(END)
     if not documents[-1]:

@@ -308,7 +308,7 @@ def test_peer_every_scalar(option: str, frame: str, bert_vocab: dict[str, int]) 
 def test_peer_corpora(corpus: str, data_dir: Path, bert_vocab: dict[str, int]) -> None:
     engines, peer = [engine_of(spec_of(bert_vocab), isa, 1 << 24) for isa in isas()], peer_of(bert_vocab)
     lines = (data_dir / "corpus" / f"{corpus}.txt").read_bytes().decode("utf-8", "replace").split("\n")
-    for i in range(0, len(lines), 20_000 if FULL else 120_000):
+    for i in range(0, len(lines), 20_000 if FULL else 60_000):
         some = lines[i : i + 20_000]
         want = [encoding.ids for encoding in peer.encode_batch_fast(some, add_special_tokens=False)]
         data = [line.encode() for line in some]
