@@ -564,24 +564,30 @@ static void mark_parts(lf_converted_workspace *w, const lf_aligned *text) {
 
 /* A text. */
 
-static lf_status normalize(lf_converted_workspace *w, const uint8_t *text, size_t n, int traced,
-                           const lf_aligned **out) {
+/* `moved`: whether the beginning of the text, of which places tell, may be further on in the input. */
+static lf_status normalize(lf_converted_workspace *w, const uint8_t *text, size_t n, int traced, const lf_aligned **out,
+                           int *moved) {
     static uint8_t nothing[1];
     lf_aligned input = {(uint8_t *)(uintptr_t)(n ? text : nothing), NULL, n, n, 0, 0}; /* is only read */
     const lf_aligned *now = &input;
     lf_status status = LF_OK;
     w->texts[0].traced = w->texts[1].traced = w->marked.traced = w->spelled.traced = traced;
+    *moved = 0;
     size_t next = 0, first_step = w->c->n_steps ? (size_t)w->c->steps[0].kind : LF_N_STEPS;
     if (!traced && first_step == LF_STEP_PRECOMPILED)
         status = lf_step_apply(&w->c->steps[0], now, &w->texts[0], &w->changes);
     if (traced || first_step != LF_STEP_PRECOMPILED || status == LF_EVALUE) {
         status = lf_aligned_begin(&w->texts[1], text, n);
         now = &w->texts[1];
-        if (status == LF_OK && w->c->n_steps) status = lf_step_apply(&w->c->steps[0], now, &w->texts[0], &w->changes);
+        if (status == LF_OK && w->c->n_steps) {
+            *moved = lf_step_moves_the_start(&w->c->steps[0], now);
+            status = lf_step_apply(&w->c->steps[0], now, &w->texts[0], &w->changes);
+        }
     }
     if (w->c->n_steps) now = &w->texts[0], next = 1;
     for (size_t i = 1; i < w->c->n_steps && status == LF_OK; i++, next ^= 1) {
         if (now->n > LF_SP_MOST) return LF_EVALUE; /* each step may make the text longer */
+        *moved |= lf_step_moves_the_start(&w->c->steps[i], now);
         status = lf_step_apply(&w->c->steps[i], now, &w->texts[next], &w->changes);
         now = &w->texts[next];
     }
@@ -615,7 +621,12 @@ lf_status lf_converted_encode(lf_converted_workspace *w, const uint8_t *text, si
     sink s = {ids, spans, 0};
     *n_ids = 0;
     if (n > LF_SP_MOST) return LF_EVALUE;
-    const lf_status status = normalize(w, text, n, spans != NULL, &normal);
+    int moved;
+    lf_status status = normalize(w, text, n, spans != NULL, &normal, &moved);
+    if (moved && first && m->prepend == LF_PREPEND_FIRST) {
+        if (status == LF_OK && !spans) status = normalize(w, text, n, 1, &normal, &moved);
+        first = status == LF_OK && normal->n && normal->places[0].begin == 0;
+    }
     if (status != LF_OK) return finish(w, status);
     w->marked.n = 0;
     if (!lf_aligned_reserve(&w->marked, 2 * normal->n + 1)) return finish(w, LF_ENOMEM);

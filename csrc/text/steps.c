@@ -109,6 +109,12 @@ static lf_status replace_pattern(const lf_step *step, const lf_aligned *text, lf
     return LF_OK;
 }
 
+int lf_step_moves_the_start(const lf_step *step, const lf_aligned *text) {
+    if (step->kind == LF_STEP_SPACES) return text->n >= 2 && !memcmp(text->bytes, "  ", 2);
+    return step->kind == LF_STEP_REPLACE && lf_utf8_count(step->from, step->n_from) > 1 && text->n >= step->n_from &&
+           !memcmp(text->bytes, step->from, step->n_from);
+}
+
 static lf_status prepend(const lf_step *step, const lf_aligned *text, lf_aligned *out) {
     if (!lf_aligned_reserve(out, step->n_to + text->n)) return LF_ENOMEM;
     if (text->n) lf_aligned_put(out, step->to, step->n_to, lf_aligned_place(text, 0));

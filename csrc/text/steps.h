@@ -46,6 +46,9 @@ size_t lf_step_added(const lf_step *step);
 /* The whole text, which replaces what `out` holds. LF_EVALUE: it is not UTF-8, which only LF_STEP_PRECOMPILED looks for. */
 lf_status lf_step_apply(const lf_step *step, const lf_aligned *text, lf_aligned *out, lf_changes *changes);
 
+/* Whether the step puts something in the place of several characters at the beginning of a text: it comes from the last of them. */
+int lf_step_moves_the_start(const lf_step *step, const lf_aligned *text);
+
 /* A text with U+FFFD for each byte that is part of no character, each character from its own place. */
 lf_status lf_aligned_begin(lf_aligned *out, const uint8_t *text, size_t n);
 

@@ -50,6 +50,7 @@ NORMALIZERS: dict[str, list[dict[str, Any]]] = {
     "albert": [*QUOTES, *ACCENTS, {"type": "Lowercase"}],
     "xlnet": [*QUOTES, *ACCENTS],
     "nmt": [{"type": "Nmt"}, {"type": "Lowercase"}, {"type": "StripAccents"}],
+    "start": [TWO_SPACES, *QUOTES, {"type": "Replace", "pattern": {"String": "a" + MARK}, "content": "ab"}],
     "prepend": [{"type": "Prepend", "prepend": "x "}, {"type": "Replace", "pattern": {"String": " "}, "content": MARK}],
 }
 # Sums of scores that are equal, so that the order of adding them up decides.
@@ -195,6 +196,7 @@ KINDS = [
     *(dict(pre=pre) for pre in PRE),
     *(dict(normalizers=name) for name in NORMALIZERS),
     *(dict(pre="white space", normalizers=name) for name in ("xlm-roberta", "albert", "xlnet")),
+    *(dict(pre="first", normalizers=name) for name in ("start", "mbart", "prepend")),
     dict(model="bytes"),
     dict(model="ties"),
     dict(model="ties", pre="white space"),
