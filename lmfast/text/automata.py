@@ -160,7 +160,7 @@ def parse(pattern: str) -> Node | None:
     try:
         node, at = _parse_alternatives(pattern, 0, False)
         return node if at == len(pattern) else None
-    except _Unknown:
+    except (_Unknown, RecursionError):
         return None
 
 
@@ -343,7 +343,7 @@ def compiled(node: Node | None) -> Automaton | None:
         program = _Program(node)
         classes, signatures = _classes(program.sets)
         return _tabulated(program, classes, [*signatures, frozenset({-1})])
-    except _Unknown:
+    except (_Unknown, RecursionError):
         return None
 
 

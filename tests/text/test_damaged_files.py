@@ -358,6 +358,10 @@ DOCUMENTS: dict[str, tuple[bytes, str]] = {
         "pattern.Regex: a pattern of 70000 characters",
     ),
     "split-bad-regex": (steps(SPLIT | {"pattern": {"Regex": "(x"}}), "pattern.Regex: not a regular expression"),
+    "split-deep-regex": (
+        steps(SPLIT | {"pattern": {"Regex": "(" * 9_000 + "x" + ")" * 9_000}}),
+        "pattern.Regex: not a regular expression",
+    ),
     "split-other-regex": (steps(SPLIT | {"pattern": {"Regex": r"\d{1,3}+"}}), "pattern.Regex: '{1,3}+' at character 2"),
     "split-invert": (steps(SPLIT | {"invert": 0}), "pretokenizers[0].invert: want true or false, got 0"),
     # What comes after the model.

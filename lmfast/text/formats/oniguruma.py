@@ -106,6 +106,6 @@ def _translate(pattern: str, word: str, word_in_set: str) -> str:
 
     try:
         regex.compile(translated)
-    except regex.error as error:
+    except (regex.error, RecursionError) as error:
         raise ValueError(f"not a regular expression: {error}") from error
     return translated

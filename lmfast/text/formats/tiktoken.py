@@ -123,7 +123,7 @@ def _regex(pattern: str | None) -> str:
 
         try:
             regex.compile(pattern)
-        except regex.error as error:
+        except (regex.error, RecursionError) as error:
             raise ValueError(f"pattern {pattern!r} is not a regular expression: {error}") from error
     return pattern
 
