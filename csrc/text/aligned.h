@@ -53,6 +53,7 @@ static inline void lf_aligned_put(lf_aligned *text, const uint8_t *p, size_t n, 
 
 /* Bytes [begin, end) of another text that there is room for, with their places. */
 static inline void lf_aligned_copy(lf_aligned *text, const lf_aligned *from, size_t begin, size_t end) {
+    if (begin == end) return; /* there may be no memory at all */
     memcpy(text->bytes + text->n, from->bytes + begin, end - begin);
     if (text->traced) memcpy(text->places + text->n, from->places + begin, (end - begin) * sizeof *text->places);
     text->n += end - begin;

@@ -65,7 +65,8 @@ struct lf_stack_workspace {
     size_t bounds[BATCH][2];
     size_t n_words;
     uint32_t *ids;
-    int64_t *spans; /* NULL: nobody asks */
+    int64_t *spans;         /* NULL: nobody asks */
+    lf_stack_words *wanted; /* NULL: ids are */
     size_t n, room;
 };
 
@@ -123,10 +124,34 @@ static void add_traced(lf_stack_workspace *w, size_t begin, size_t end) {
     }
 }
 
+/* Room for more: at least n of them in all. */
+static int grown(void **p, size_t *room, size_t n, size_t size) {
+    if (n <= *room) return 1;
+    void *more = realloc(*p, (n + n / 2) * size);
+    if (!more) return 0;
+    *p = more, *room = n + n / 2;
+    return 1;
+}
+
+static void keep_words(lf_stack_workspace *w, size_t n_words) {
+    lf_stack_words *to = w->wanted;
+    for (size_t i = 0; i < n_words; i++) {
+        const size_t n = w->bounds[i][1] - w->bounds[i][0];
+        if (!grown((void **)&to->bytes, &to->room, to->n + n, 1) ||
+            !grown((void **)&to->ends, &to->words_room, to->n_words + 1, sizeof *to->ends)) {
+            w->status = LF_ENOMEM;
+            return;
+        }
+        memcpy(to->bytes + to->n, w->text->bytes + w->bounds[i][0], n);
+        to->ends[to->n_words++] = (int64_t)(to->n += n);
+    }
+}
+
 static void take_words(lf_stack_workspace *w) {
     const uint8_t *text = w->text->bytes, *end = text + w->text->n + LF_ALIGNED_PAD;
     const size_t n_words = w->n_words;
     w->n_words = 0;
+    if (w->wanted) return keep_words(w, n_words);
     if (w->spans) {
         for (size_t i = 0; i < n_words && w->status == LF_OK; i++) add_traced(w, w->bounds[i][0], w->bounds[i][1]);
         return;
@@ -328,13 +353,35 @@ lf_status lf_stack_encode(lf_stack_workspace *w, const uint8_t *text, size_t n, 
     return status;
 }
 
+lf_status lf_stack_split(lf_stack_workspace *w, const uint8_t *text, size_t n, lf_stack_words *words) {
+    if (n > LF_SP_MOST) return LF_EVALUE;
+    words->n = words->n_words = 0;
+    w->wanted = words, w->spans = NULL;
+    w->begins = 1;
+    lf_status status = normalize(w, text, n);
+    if (status == LF_OK && (w->text->n != n || (n && memcmp(w->text->bytes, text, n)))) status = LF_EUTF8;
+    if (status == LF_OK) {
+        cut_all(w);
+        status = w->status;
+    }
+    w->wanted = NULL;
+    finish(w);
+    return status;
+}
+
+void lf_stack_words_free(lf_stack_words *words) {
+    free(words->bytes), free(words->ends);
+    memset(words, 0, sizeof *words);
+}
+
 lf_status lf_stack_workspace_new(lf_stack_workspace **out, const lf_stack *stack, size_t cache_bytes) {
     *out = NULL;
     lf_stack_workspace *w = aligned_alloc(64, (sizeof *w + 63) / 64 * 64);
     if (!w) return LF_ENOMEM;
     memset(w, 0, sizeof *w);
     w->stack = stack;
-    if (!words_new(&w->words, cache_bytes, stack->n_ids)) return lf_stack_workspace_free(w), LF_ENOMEM;
+    if ((stack->bpe || stack->pieces) && !words_new(&w->words, cache_bytes, stack->n_ids))
+        return lf_stack_workspace_free(w), LF_ENOMEM;
     *out = w;
     return LF_OK;
 }

@@ -75,4 +75,16 @@ void lf_stack_workspace_free(lf_stack_workspace *w);
 lf_status lf_stack_encode(lf_stack_workspace *w, const uint8_t *text, size_t n, int first, uint32_t *ids,
                           int64_t *spans, size_t *n_ids);
 
+/* The words themselves, one after another, and where each ends; begins as zeros and grows. A stack for this needs no model,
+ * and its workspace no cache. */
+typedef struct {
+    uint8_t *bytes;
+    int64_t *ends;
+    size_t n, room, n_words, words_room;
+} lf_stack_words;
+
+/* LF_EUTF8: the text is not UTF-8. LF_EVALUE: it is too long, or becomes so. */
+lf_status lf_stack_split(lf_stack_workspace *w, const uint8_t *text, size_t n, lf_stack_words *words);
+void lf_stack_words_free(lf_stack_words *words);
+
 #endif

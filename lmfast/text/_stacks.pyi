@@ -1,5 +1,7 @@
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from typing_extensions import disjoint_base
 
 from lmfast.text import _engine
@@ -22,3 +24,8 @@ class StackEngine(_engine.Engine):
         stages: list[tuple[Automaton, str, bool] | tuple[bytes, str]],
         cache_bytes: int,
     ) -> None: ...
+
+@disjoint_base
+class Splitter:
+    def __init__(self, stages: list[tuple[Automaton, str, bool] | tuple[bytes, str]]) -> None: ...
+    def split(self, text: bytes) -> tuple[bytes, NDArray[np.int64]] | None: ...

@@ -1,13 +1,14 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, binding=True, embedsignature=True, freethreading_compatible=True
 """The door to csrc/text/stack.h: any stack of components whose words are encoded one by one."""
 
-from cpython.bytes cimport PyBytes_AS_STRING
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stddef cimport size_t
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
+from libc.string cimport memcpy, memset
 
 import numpy as np
 
-from lmfast._lf cimport LF_EINDEX, LF_EVALUE, LF_OK, lf_status
+from lmfast._lf cimport LF_EINDEX, LF_EUTF8, LF_EVALUE, LF_OK, lf_status
 from lmfast.text cimport _engine
 from lmfast.text._converted import KINDS, OPTIONS, SCHEMES
 from lmfast.text.engine import GrowsTooMuch
@@ -91,6 +92,11 @@ cdef extern from "text/stack.h" nogil:
         lf_wordpiece *pieces
         lf_word_bpe *bpe
         uint32_t n_ids
+    ctypedef struct lf_stack_words:
+        uint8_t *bytes
+        int64_t *ends
+        size_t n
+        size_t n_words
     lf_status lf_stack_init(lf_stack *stack)
     void lf_stack_free(lf_stack *stack)
     size_t lf_stack_bound(const lf_stack *stack, size_t n)
@@ -100,6 +106,8 @@ cdef extern from "text/stack.h" nogil:
     void lf_stack_workspace_free(lf_stack_workspace *w)
     lf_status lf_stack_encode(lf_stack_workspace *w, const uint8_t *text, size_t n, int first, uint32_t *ids,
                               int64_t *spans, size_t *n_ids)
+    lf_status lf_stack_split(lf_stack_workspace *w, const uint8_t *text, size_t n, lf_stack_words *words)
+    void lf_stack_words_free(lf_stack_words *words)
 
 CUTS = ("isolated", "removed", "merged_with_previous", "merged_with_next", "contiguous")
 MOST_STEPS = LF_STACK_STEPS
@@ -139,7 +147,7 @@ cdef class StackEngine(_engine.Engine):
         for step in steps:
             self._add_step(*step)
         for stage in stages:
-            self._add_stage(*stage)
+            add_stage(&self.stack, stage)
         check(lf_stack_init(&self.stack), "a step")
 
     def _set_words(self, bytes blob not None, const int64_t[::1] offsets not None, const uint32_t[::1] ids not None,
@@ -192,42 +200,16 @@ cdef class StackEngine(_engine.Engine):
         if np.any(np.asarray(ids) >= self.stack.n_ids):
             raise ValueError(f"ids: want them below {self.stack.n_ids}")
 
-    cdef int automaton(self, lf_automaton *a, object found) except -1:
-        cdef const uint16_t[::1] pages = found.pages
-        cdef const uint8_t[::1] blocks = found.blocks
-        cdef const uint16_t[:, ::1] table = found.table
-        if pages.shape[0] != LF_AUTOMATON_PAGES or not blocks.shape[0] or blocks.shape[0] % LF_AUTOMATON_PAGE or \
-                not table.shape[0] or not table.shape[1]:
-            raise ValueError(f"want pages[{LF_AUTOMATON_PAGES}] and blocks of {LF_AUTOMATON_PAGE} classes, got "
-                             f"{pages.shape[0]} and {blocks.shape[0]}")
-        check(lf_automaton_new(a, &pages[0], &blocks[0], <size_t>blocks.shape[0] // LF_AUTOMATON_PAGE, &table[0, 0],
-                               <size_t>table.shape[0], <size_t>table.shape[1]), "an automaton")
-        return 0
-
     def _add_step(self, str kind not None, str option not None, source not None, bytes target not None):
         cdef lf_step *step = &self.stack.steps[self.stack.n_steps]
         self.stack.n_steps += 1
         step.to, step.n_to = <const uint8_t *>PyBytes_AS_STRING(target), <size_t>len(target)
         if kind == "pattern":
             step.kind = LF_STEP_PATTERN
-            self.automaton(&step.automaton, source)
+            add_automaton(&step.automaton, source)
         else:
             step.kind, step.option = KINDS[kind], OPTIONS[option]
             step.from_, step.n_from = <const uint8_t *>PyBytes_AS_STRING(source), <size_t>len(source)
-
-    def _add_stage(self, *stage):
-        cdef lf_stage *s = &self.stack.stages[self.stack.n_stages]
-        cdef int number
-        self.stack.n_stages += 1
-        if len(stage) == 3:
-            self.automaton(&s.automaton, stage[0])
-            number = CUTS.index(stage[1])
-            s.cut, s.invert = <lf_cut>number, stage[2]
-        else:
-            if not 1 <= len(stage[0]) <= 4:
-                raise ValueError(f"the mark is {stage[0]!r}; want one character")
-            s.mark, s.n_mark = <const uint8_t *>PyBytes_AS_STRING(stage[0]), <size_t>len(stage[0])
-            s.prepend = SCHEMES[stage[1]]
 
     def __dealloc__(self):
         lf_stack_free(&self.stack)
@@ -254,9 +236,87 @@ cdef class StackEngine(_engine.Engine):
         return MemoryError(f"no memory to encode {n} bytes")
 
 
+cdef class Splitter:
+    """Pre-tokenizers alone: `stages` as those of a `StackEngine`. Any number of threads may use it.
+
+    Errors: ValueError for what is not as described.
+    """
+    cdef lf_stack stack
+    cdef list stages
+
+    def __init__(self, list stages not None):
+        if self.stages is not None:
+            raise ValueError("the stages have been compiled already")
+        self.stages = stages
+        for stage in stages:
+            add_stage(&self.stack, stage)
+        check(lf_stack_init(&self.stack), "a stage")
+
+    def __dealloc__(self):
+        lf_stack_free(&self.stack)
+
+    def split(self, const uint8_t[::1] text not None):
+        """The pieces of a text, one after another, and where each ends: bytes, int64[n]. None: it is not UTF-8."""
+        cdef lf_stack_words words
+        cdef lf_stack_workspace *w = NULL
+        cdef size_t n = <size_t>text.shape[0]
+        cdef int64_t[::1] view
+        cdef lf_status status
+        memset(&words, 0, sizeof(words))
+        try:
+            check(lf_stack_workspace_new(&w, &self.stack, 0), "a workspace")
+            with nogil:
+                status = lf_stack_split(w, &text[0] if n else NULL, n, &words)
+            if status == LF_EUTF8:
+                return None
+            if status == LF_EVALUE:
+                raise ValueError(f"{n} bytes of text, or what they become, are too many: at most {LF_SP_MOST} are allowed")
+            if status != LF_OK:
+                raise MemoryError(f"no memory to split {n} bytes")
+            ends = np.empty(words.n_words, np.int64)
+            if words.n_words:
+                view = ends
+                memcpy(&view[0], words.ends, words.n_words * sizeof(int64_t))
+            return PyBytes_FromStringAndSize(<char *>words.bytes, <Py_ssize_t>words.n) if words.n else b"", ends
+        finally:
+            lf_stack_words_free(&words)
+            lf_stack_workspace_free(w)
+
+
 cdef int check(lf_status status, str what) except -1:
     if status == LF_EVALUE:
         raise ValueError(f"{what} is not as it has to be, or too large")
     if status != LF_OK:
         raise MemoryError("no memory for the tokenizer")
+    return 0
+
+
+cdef int add_automaton(lf_automaton *a, object found) except -1:
+    cdef const uint16_t[::1] pages = found.pages
+    cdef const uint8_t[::1] blocks = found.blocks
+    cdef const uint16_t[:, ::1] table = found.table
+    if pages.shape[0] != LF_AUTOMATON_PAGES or not blocks.shape[0] or blocks.shape[0] % LF_AUTOMATON_PAGE or \
+            not table.shape[0] or not table.shape[1]:
+        raise ValueError(f"want pages[{LF_AUTOMATON_PAGES}] and blocks of {LF_AUTOMATON_PAGE} classes, got "
+                         f"{pages.shape[0]} and {blocks.shape[0]}")
+    check(lf_automaton_new(a, &pages[0], &blocks[0], <size_t>blocks.shape[0] // LF_AUTOMATON_PAGE, &table[0, 0],
+                           <size_t>table.shape[0], <size_t>table.shape[1]), "an automaton")
+    return 0
+
+
+cdef int add_stage(lf_stack *stack, tuple stage) except -1:
+    if stack.n_stages == LF_STACK_STAGES:
+        raise ValueError(f"want at most {LF_STACK_STAGES} stages")
+    cdef lf_stage *s = &stack.stages[stack.n_stages]
+    cdef int number
+    stack.n_stages += 1
+    if len(stage) == 3:
+        add_automaton(&s.automaton, stage[0])
+        number = CUTS.index(stage[1])
+        s.cut, s.invert = <lf_cut>number, stage[2]
+    else:
+        if not 1 <= len(stage[0]) <= 4:
+            raise ValueError(f"the mark is {stage[0]!r}; want one character")
+        s.mark, s.n_mark = <const uint8_t *>PyBytes_AS_STRING(stage[0]), <size_t>len(stage[0])
+        s.prepend = SCHEMES[stage[1]]
     return 0

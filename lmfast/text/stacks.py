@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmfast.text import automata
-from lmfast.text._stacks import MOST_STAGES, MOST_STEPS, StackEngine
+from lmfast.text._stacks import MOST_STAGES, MOST_STEPS, Splitter, StackEngine
 from lmfast.text.automata import Alternatives, Automaton, Node, OneOf, Repeat, Row, members
 from lmfast.text.patterns import GPT2_PATTERN
 from lmfast.text.pipeline import character_data
@@ -55,7 +55,7 @@ from lmfast.text.spec import (
     WordPiece,
 )
 
-__all__ = ["engine_for"]
+__all__ = ["engine_for", "splitter_for"]
 
 Step: TypeAlias = "tuple[str, str, bytes | Automaton, bytes]"
 Stage: TypeAlias = "tuple[Automaton, str, bool] | tuple[bytes, str]"
@@ -88,6 +88,12 @@ def engine_for(spec: TokenizerSpec, *, cache_bytes: int, isa: str) -> StackEngin
         return StackEngine(compiled, int(model.vocab.ids[-1]) + 1, steps, stages, cache_bytes)
     except ValueError:
         return None  # a damaged map of characters; step by step what it says is followed within its bounds
+
+
+def splitter_for(pre_tokenizers: tuple[PreTokenizer, ...]) -> Splitter | None:
+    """The pre-tokenizers of a byte-level BPE compiled; None where some pattern has no table."""
+    stages = _stages(pre_tokenizers)
+    return None if stages is None or len(stages) > MOST_STAGES else Splitter(stages)
 
 
 # Normalizers.

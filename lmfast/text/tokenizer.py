@@ -3,7 +3,8 @@
 The life of one call, `tok.encode("Hello, Wörld")`: the str becomes UTF-8 (an ASCII str is read where it lies); added
 tokens are cut out; what is between them is normalized, split into pieces, and each piece is looked up in a cache or
 merged; the ids come back as one array. All of that is one call into C (csrc/text/encode.h), without the GIL where the
-text is long. A spec whose split pattern has no hand-written splitter takes the same steps one by one from here.
+text is long. A spec whose split pattern has no hand-written splitter takes the same steps one by one from here, with
+tables in place of the pattern where it has such (lmfast.text.stacks).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import codecs
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, TypeGuard, TypeVar
 
 import numpy as np
@@ -38,6 +39,7 @@ from lmfast.text.spec import Split, TokenizerFileError, TokenizerSpec
 from lmfast.text.utf8 import Errors, Text, character_starts, is_strict, str_index, utf8
 
 if TYPE_CHECKING:
+    from lmfast.text._stacks import Splitter
     from lmfast.text.encoding import Encoding, Side, Strategy
 
 __all__ = ["Offsets", "StreamDecoder", "Tokenizer"]
@@ -307,10 +309,19 @@ class Tokenizer(_text.Encoder):
             for a, b, found in gaps(len(text), inner):
                 yield text[a:b], start + a if back is None else back[a : b + 1], found
 
+    @cached_property
+    def _compiled(self) -> Splitter | None:
+        """The steps as tables, where patterns have such; made when first asked for, since that takes a while."""
+        from lmfast.text.stacks import splitter_for
+
+        return splitter_for(self._spec.pre_tokenizer)
+
     def _pieces(self, text: bytes) -> tuple[bytes, NDArray[np.int64]]:
         """Normalized plain text as the pieces that the model sees: their bytes, one after another, and their ends."""
         if self._steps is None:
             return text, np.array(_text.split(self._splitter, text), np.int64)
+        if self._compiled is not None and (found := self._compiled.split(text)):
+            return found
         from lmfast.text.regex_split import pieces
 
         parts = [
@@ -645,13 +656,15 @@ class Tokenizer(_text.Encoder):
     def explain(self) -> str:
         """Which path each part of the tokenizer takes, a line each."""
         spec, (all_form, n_odd) = self._spec, self._properties()
-        slow = "regex package: exact, slow"
+        pieces = f"{self._splitter}, compiled"
+        if self._steps is not None:
+            pieces = "a table, compiled" if self._compiled is not None else "regex package: exact, slow"
         heap = f"; heap, n log n, where one of {n_odd} tokens occurs" if n_odd else ""
         return "\n".join(
             [
                 f"added tokens   {len(spec.added_tokens)} ({len(self._special)} special)",
                 f"normalizer     {', '.join(type(n).__name__ for n in spec.normalizer) or 'none'}",
-                f"pre-tokenizer  {slow if self._steps is not None else f'{self._splitter}, compiled'}",
+                f"pre-tokenizer  {pieces}",
                 f"model          BPE by {'ranks' if spec.bpe.merges is None else 'merges'}, {len(spec.model.vocab)} "
                 f"tokens{'' if all_form else ', some of which no merge makes'}",
                 f"long pieces    backtracking, linear{heap}",

@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 
 import lmfast
 from lmfast.text import automata, patterns
+from lmfast.text._stacks import Splitter
 from lmfast.text._stacks import StackEngine as Door
+from lmfast.text.formats import huggingface
 from lmfast.text.formats.oniguruma import from_oniguruma
 from lmfast.text.pipeline import Pipeline
 from lmfast.text.stacks import StackEngine
@@ -343,3 +345,69 @@ def test_unit_what_becomes_of_a_match(behavior: str, tmp_path: Path) -> None:
     ours = lmfast.Tokenizer.from_file(tmp_path / "x.json")
     assert isinstance(ours._engine, StackEngine)  # type: ignore[attr-defined]
     assert [words[i] for i in ours.encode_list("--a-b-")] == BEHAVIORS[behavior]
+
+
+def byte_level(prefix: bool = False, regex: bool = False) -> dict[str, Any]:
+    return {"type": "ByteLevel", "add_prefix_space": prefix, "trim_offsets": True, "use_regex": regex}
+
+
+def split(pattern: str, behavior: str = "Isolated") -> dict[str, Any]:
+    return {"type": "Split", "pattern": {"Regex": pattern}, "behavior": behavior, "invert": False}
+
+
+TEKKEN = (
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|"
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|"
+    r"\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+DEEPSEEK = (
+    r"[!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+|"
+    r" ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+BYTE_LEVEL = {
+    "roberta": [byte_level(prefix=True, regex=True)],
+    "tekken": [split(TEKKEN), byte_level()],
+    "deepseek": [
+        split(r"\p{N}{1,3}"),
+        split("[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+"),
+        split(DEEPSEEK),
+        byte_level(),
+    ],
+    "removed": [split(r"\s+", "Removed"), split(r"\d", "MergedWithPrevious"), byte_level(prefix=True)],
+}
+
+
+@pytest.mark.parametrize("name", BYTE_LEVEL)
+@settings(max_examples=20 if BRIEF else 100)
+@given(lines=st.lists(texts, min_size=1, max_size=8))
+def test_peer_byte_level(name: str, lines: list[str], data_dir: Path) -> None:
+    ours, peer = byte_level_pair(name, data_dir)
+    assert "a table" in ours.explain()
+    lines = [line.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace") for line in [*lines, TEXT]]
+    wanted = peer.encode_batch(lines)
+    for line, want in zip(lines, wanted, strict=True):
+        found = ours.encode_with_offsets(line, allowed_special="all")
+        assert found.ids.tolist() == ours.encode_list(line, allowed_special="all") == want.ids, ascii(line)
+
+
+@cache
+def byte_level_pair(name: str, data_dir: Path) -> tuple[lmfast.Tokenizer, Any]:
+    tokenizers = pytest.importorskip("tokenizers")
+    document = json.loads((data_dir / "vocab" / "gpt2.tokenizer.json").read_bytes())
+    document["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": BYTE_LEVEL[name]}
+    file = json.dumps(document)
+    return lmfast.Tokenizer(huggingface.read_bytes(file.encode(), where="x")), tokenizers.Tokenizer.from_str(file)
+
+
+def test_safety_splitter() -> None:
+    table = automata.compiled(automata.parse(r"\w+| "))
+    assert table is not None
+    splitter = Splitter([(table, "removed", True)])
+    text, ends = splitter.split("né 4-中".encode())
+    assert (text, ends.tolist()) == ("né 4中".encode(), [3, 4, 5, 8])
+    assert not splitter.split(b"")[1].size
+    assert splitter.split(b"a\xff") is None
+    with pytest.raises(ValueError, match="want at most 16 stages"):
+        Splitter([(table, "isolated", False)] * 17)
+    with pytest.raises(ValueError, match="have been compiled"):
+        splitter.__init__([])  # type: ignore[misc]
