@@ -321,7 +321,7 @@ static inline void key_four(lf_text_workspace *w, const uint32_t *bounds, const 
     __builtin_prefetch((const void *)(uintptr_t)_mm256_extract_epi64(homes, 1));
     __builtin_prefetch((const void *)(uintptr_t)_mm256_extract_epi64(homes, 2));
     __builtin_prefetch((const void *)(uintptr_t)_mm256_extract_epi64(homes, 3));
-    unsigned longer = _mm_cmpgt_epi32_mask(lengths, _mm_set1_epi32(SHORT_KEY));
+    unsigned longer = _mm_cmpgt_epi32_mask(lengths, _mm_set1_epi32(SHORT_KEY)) & 15; /* gcc 12 may not clear the rest */
     if (LF_UNLIKELY(longer))
         for (; longer; longer &= longer - 1) {
             const size_t k = i + (size_t)__builtin_ctz(longer);
