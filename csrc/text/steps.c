@@ -206,6 +206,7 @@ lf_status lf_step_apply(const lf_step *step, const lf_aligned *text, lf_aligned 
     size_t start = 0, stop = text->n;
     out->n = 0;
     if (!lf_aligned_reserve(out, text->n)) return LF_ENOMEM;
+    if (!text->n) return LF_OK; /* nothing becomes nothing, and may have no memory */
     switch (step->kind) {
     case LF_STEP_PRECOMPILED: return lf_precompiled_apply(step->precompiled, text, out, changes);
     case LF_STEP_REPLACE: return replace(step, text, out);
