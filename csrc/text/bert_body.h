@@ -39,8 +39,8 @@ struct lf_bert_workspace {
     uint32_t *sink; /* ... or those of one word, where they are only counted */
     size_t n_sink;
     uint32_t starts[WORDS + SLACK], stops[WORDS + SLACK];
-    word_key keys[BATCH]; /* of a batch of words, and their hashes */
-    uint64_t hashes[BATCH];
+    word_key keys[BATCH]; /* of a batch of words, and where they belong */
+    word_line *lines[BATCH];
 };
 
 static void fail(lf_bert_workspace *w, lf_status status) {
@@ -83,15 +83,7 @@ static void key_batch(lf_bert_workspace *w, size_t first, size_t n_words) {
     for (size_t i = 0; i < n_words; i++) {
         const uint8_t *p = w->to.window + w->starts[first + i];
         const size_t n = w->stops[first + i] - w->starts[first + i];
-        if (LF_UNLIKELY(n > WORD_SHORT)) {
-            w->keys[i] = (word_key){~(uint64_t)0, ~(uint64_t)0}; /* no word's */
-            w->hashes[i] = 0;
-            words_prefetch(&w->words, p, n, end);
-            continue;
-        }
-        w->keys[i] = word_key_of(p, n, end);
-        w->hashes[i] = word_hash(w->keys[i]);
-        __builtin_prefetch(word_home(&w->words, w->hashes[i]));
+        w->lines[i] = words_key(&w->words, p, n, end, &w->keys[i]);
     }
 }
 
@@ -101,7 +93,7 @@ static inline void emit_batch(lf_bert_workspace *w, size_t first, size_t n_words
     size_t n_ids = w->n_ids;
     for (size_t i = 0; i < n_words; i++) {
         uint32_t *to = ids ? ids + n_ids : w->sink;
-        const word_ids *found = words_probe(&w->words, w->keys[i], w->hashes[i]);
+        const word_ids *found = words_probe_line(w->lines[i], w->keys[i]);
         if (LF_LIKELY(found && word_count(*found) <= (narrow ? 6 : 3))) {
             words_take(found, narrow, to);
             n_ids += word_count(*found);

@@ -297,15 +297,7 @@ static void key_units(lf_converted_workspace *w, size_t n_units) {
         const uint8_t *p = w->marked.bytes + w->bounds[i];
         const size_t n = w->bounds[i + 1] - w->bounds[i];
         if (w->kinds[i] & IS_ALIEN) continue;
-        if (LF_UNLIKELY(n > WORD_SHORT)) {
-            w->keys[i] = (word_key){~(uint64_t)0, ~(uint64_t)0}; /* no word's */
-            w->lines[i] = w->words.lines;
-            words_prefetch(&w->words, p, n, end_of(w));
-            continue;
-        }
-        w->keys[i] = word_key_of(p, n, end_of(w));
-        w->lines[i] = word_home(&w->words, word_hash(w->keys[i]));
-        __builtin_prefetch(w->lines[i]);
+        w->lines[i] = words_key(&w->words, p, n, end_of(w), &w->keys[i]);
     }
 }
 

@@ -69,6 +69,19 @@ static inline void *lf_grown(void *buffer, size_t *have, size_t n, lf_status *st
     return buffer;
 }
 
+/* Grows a buffer of malloc, given by the address of the pointer to it, to at least n bytes, with its contents. 0 if there is no
+ * memory: then it is as it was. */
+static inline int lf_grow(void *pointer, size_t *have, size_t n) {
+    if (LF_LIKELY(n <= *have)) return 1;
+    void *buffer;
+    memcpy(&buffer, pointer, sizeof buffer);
+    buffer = realloc(buffer, n + n / 2 + 1024);
+    if (!buffer) return 0;
+    memcpy(pointer, &buffer, sizeof buffer);
+    *have = n + n / 2 + 1024;
+    return 1;
+}
+
 /* Takes back n bytes that lf_pages_new(n) gave. */
 static inline void lf_pages_free(void *p, size_t n) {
     if (!p) return;

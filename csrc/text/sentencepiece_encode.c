@@ -443,15 +443,7 @@ static void key_batch(lf_sp_workspace *w, const uint8_t *text, const uint8_t *en
         const uint32_t begin = w->bounds[2 * i];
         const uint8_t *p = text + begin;
         const size_t n = w->bounds[2 * i + 1] - begin; /* more than any word has where the word is not looked up */
-        if (LF_LIKELY(n <= WORD_SHORT)) {
-            w->keys[i] = word_key_of(p, n, end);
-            w->lines[i] = word_home(&w->words, word_hash(w->keys[i]));
-            __builtin_prefetch(w->lines[i]);
-        } else {
-            w->keys[i] = (word_key){~(uint64_t)0, ~(uint64_t)0}; /* no word's */
-            w->lines[i] = w->words.lines;
-            words_prefetch(&w->words, p, n, end);
-        }
+        w->lines[i] = words_key(&w->words, p, n, end, &w->keys[i]);
     }
 }
 

@@ -61,7 +61,7 @@ struct lf_stack_workspace {
     size_t stop;                /* the stage that changes, or how many there are */
     int begins, changed_begins; /* whether the first piece of a text begins the document */
     word_key keys[BATCH];
-    uint64_t hashes[BATCH];
+    word_line *lines[BATCH];
     size_t bounds[BATCH][2];
     size_t n_words;
     uint32_t *ids;
@@ -124,21 +124,12 @@ static void add_traced(lf_stack_workspace *w, size_t begin, size_t end) {
     }
 }
 
-/* Room for more: at least n of them in all. */
-static int grown(void **p, size_t *room, size_t n, size_t size) {
-    if (n <= *room) return 1;
-    void *more = realloc(*p, (n + n / 2) * size);
-    if (!more) return 0;
-    *p = more, *room = n + n / 2;
-    return 1;
-}
-
 static void keep_words(lf_stack_workspace *w, size_t n_words) {
     lf_stack_words *to = w->wanted;
     for (size_t i = 0; i < n_words; i++) {
         const size_t n = w->bounds[i][1] - w->bounds[i][0];
-        if (!grown((void **)&to->bytes, &to->room, to->n + n, 1) ||
-            !grown((void **)&to->ends, &to->words_room, to->n_words + 1, sizeof *to->ends)) {
+        if (!lf_grow(&to->bytes, &to->room, to->n + n) ||
+            !lf_grow(&to->ends, &to->ends_room, (to->n_words + 1) * sizeof *to->ends)) {
             w->status = LF_ENOMEM;
             return;
         }
@@ -159,18 +150,10 @@ static void take_words(lf_stack_workspace *w) {
     for (size_t i = 0; i < n_words; i++) {
         const uint8_t *p = text + w->bounds[i][0];
         const size_t n = w->bounds[i][1] - w->bounds[i][0];
-        if (LF_UNLIKELY(n > WORD_SHORT)) {
-            w->keys[i] = (word_key){~(uint64_t)0, ~(uint64_t)0}; /* no word's */
-            w->hashes[i] = 0;
-            words_prefetch(&w->words, p, n, end);
-            continue;
-        }
-        w->keys[i] = word_key_of(p, n, end);
-        w->hashes[i] = word_hash(w->keys[i]);
-        __builtin_prefetch(word_home(&w->words, w->hashes[i]));
+        w->lines[i] = words_key(&w->words, p, n, end, &w->keys[i]);
     }
     for (size_t i = 0; i < n_words && w->status == LF_OK; i++) {
-        const word_ids *found = words_probe(&w->words, w->keys[i], w->hashes[i]);
+        const word_ids *found = words_probe_line(w->lines[i], w->keys[i]);
         if (LF_LIKELY(found && word_count(*found) <= w->words.short_ids && w->room - w->n >= SLACK)) {
             words_take(found, w->words.narrow, w->ids + w->n);
             w->n += word_count(*found);
@@ -188,14 +171,8 @@ static int has_mark(const lf_stage *s, const uint8_t *p, size_t n) {
 
 /* Room for where one more piece of w->changed ends. */
 static int add_end(lf_stack_workspace *w) {
-    size_t *n = &w->n_ends[w->into], *room = &w->ends_room[w->into];
-    if (*n == *room) {
-        size_t *more = realloc(w->ends[w->into], (2 * *room + 64) * sizeof *more);
-        if (!more) return 0;
-        w->ends[w->into] = more, *room = 2 * *room + 64;
-    }
-    ++*n;
-    return 1;
+    size_t *const n = &w->n_ends[w->into];
+    return lf_grow(&w->ends[w->into], &w->ends_room[w->into], ++*n * sizeof **w->ends);
 }
 
 /* A piece with marks for its spaces, to w->changed. */
@@ -323,7 +300,7 @@ static void drop(lf_aligned *text) {
 }
 
 static void drop_ends(lf_stack_workspace *w, unsigned i) {
-    if (w->ends_room[i] * sizeof *w->ends[i] > KEPT_MOST) free(w->ends[i]), w->ends[i] = NULL, w->ends_room[i] = 0;
+    if (w->ends_room[i] > KEPT_MOST) free(w->ends[i]), w->ends[i] = NULL, w->ends_room[i] = 0;
 }
 
 /* What a long text needed is given back. */
@@ -336,20 +313,27 @@ static void finish(lf_stack_workspace *w) {
     w->status = LF_OK;
 }
 
+/* What the workspace is set up for, of a text. */
+static lf_status run(lf_stack_workspace *w, const uint8_t *text, size_t n, int first) {
+    w->begins = first;
+    lf_status status = normalize(w, text, n);
+    if (status == LF_OK && w->wanted && (w->text->n != n || (n && memcmp(w->text->bytes, text, n)))) status = LF_EUTF8;
+    if (status == LF_OK) {
+        cut_all(w);
+        status = w->status;
+    }
+    finish(w);
+    return status;
+}
+
 lf_status lf_stack_encode(lf_stack_workspace *w, const uint8_t *text, size_t n, int first, uint32_t *ids,
                           int64_t *spans, size_t *n_ids) {
     *n_ids = 0;
     if (n > LF_SP_MOST) return LF_EVALUE;
     w->ids = ids, w->spans = spans;
     w->n = 0, w->room = lf_stack_bound(w->stack, n);
-    w->begins = first;
-    lf_status status = normalize(w, text, n);
-    if (status == LF_OK) {
-        cut_all(w);
-        status = w->status;
-    }
+    const lf_status status = run(w, text, n, first);
     *n_ids = w->n;
-    finish(w);
     return status;
 }
 
@@ -357,15 +341,8 @@ lf_status lf_stack_split(lf_stack_workspace *w, const uint8_t *text, size_t n, l
     if (n > LF_SP_MOST) return LF_EVALUE;
     words->n = words->n_words = 0;
     w->wanted = words, w->spans = NULL;
-    w->begins = 1;
-    lf_status status = normalize(w, text, n);
-    if (status == LF_OK && (w->text->n != n || (n && memcmp(w->text->bytes, text, n)))) status = LF_EUTF8;
-    if (status == LF_OK) {
-        cut_all(w);
-        status = w->status;
-    }
+    const lf_status status = run(w, text, n, 1);
     w->wanted = NULL;
-    finish(w);
     return status;
 }
 

@@ -80,7 +80,7 @@ lf_status lf_stack_encode(lf_stack_workspace *w, const uint8_t *text, size_t n, 
 typedef struct {
     uint8_t *bytes;
     int64_t *ends;
-    size_t n, room, n_words, words_room;
+    size_t n, room, n_words, ends_room; /* room: in bytes */
 } lf_stack_words;
 
 /* LF_EUTF8: the text is not UTF-8. LF_EVALUE: it is too long, or becomes so. */

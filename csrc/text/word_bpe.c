@@ -1,10 +1,12 @@
 /* word_bpe.c - see word_bpe.h. */
+#define _GNU_SOURCE /* madvise and MAP_ANONYMOUS */
 #include "text/word_bpe.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #include "text/automaton.h"
+#include "text/pages.h"
 
 #define MIX 0x9E3779B97F4A7C15u
 #define NO_NODE 0xFFFFFFFFu
@@ -109,17 +111,9 @@ size_t lf_word_bpe_growth(const lf_word_bpe *m) {
 
 /* Memory. */
 
-static int grow(void *memory, size_t *room, size_t n) {
-    if (LF_LIKELY(n <= *room)) return 1;
-    void *more = realloc(*(void **)memory, n + n / 2 + 1024);
-    if (!more) return 0;
-    *(void **)memory = more, *room = n + n / 2 + 1024;
-    return 1;
-}
-
 lf_status lf_word_scratch_reserve(lf_word_scratch *s, size_t n) {
-    const int done =
-        grow(&s->ids, &s->room_ids, n * sizeof *s->ids) && grow(&s->lengths, &s->room_lengths, n * sizeof *s->lengths);
+    const int done = lf_grow(&s->ids, &s->room_ids, n * sizeof *s->ids) &&
+                     lf_grow(&s->lengths, &s->room_lengths, n * sizeof *s->lengths);
     return done ? LF_OK : LF_ENOMEM;
 }
 
@@ -219,8 +213,8 @@ lf_status lf_word_bpe_encode(const lf_word_bpe *m, const uint8_t *word, size_t n
     const size_t most = n * lf_word_bpe_growth(m) + 1;
     *n_ids = 0;
     /* Each pair is pushed once at the begin, and each merge pushes two. */
-    if (lf_word_scratch_reserve(s, most) != LF_OK || !grow(&s->nodes, &s->room_nodes, most * sizeof(node)) ||
-        !grow(&s->heap, &s->room_heap, 3 * most * sizeof(entry)))
+    if (lf_word_scratch_reserve(s, most) != LF_OK || !lf_grow(&s->nodes, &s->room_nodes, most * sizeof(node)) ||
+        !lf_grow(&s->heap, &s->room_heap, 3 * most * sizeof(entry)))
         return LF_ENOMEM;
     if (m->parts.n_whole) {
         const uint32_t id = lf_double_array_find(&m->whole, word, n);

@@ -171,10 +171,6 @@ static inline const word_ids *words_probe_line(const word_line *line, word_key k
     return first | second ? &line->ids[second] : NULL;
 }
 
-static inline const word_ids *words_probe(const word_cache *c, word_key key, uint64_t hash) {
-    return words_probe_line(word_home(c, hash), key);
-}
-
 /* The same in both lines. A word found in its second line changes places with one in its first, so that words that are
  * often asked for come to stand where one look finds them. */
 static inline const word_ids *words_probe_both(word_cache *c, word_key key, uint64_t hash) {
@@ -311,6 +307,20 @@ static inline void words_prefetch(const word_cache *c, const uint8_t *p, size_t 
     } else if (n <= WORD_MOST) {
         __builtin_prefetch(&c->slots[word_hash_long(p, n) >> 32 & c->slot_mask]);
     }
+}
+
+/* The key of a word of any length, and the line in which words_probe_line may find it; what will be read is fetched. A word of
+ * more than WORD_SHORT bytes gets a key that none has. `end` as in word_key_of. */
+static inline word_line *words_key(const word_cache *c, const uint8_t *p, size_t n, const uint8_t *end, word_key *key) {
+    if (LF_UNLIKELY(n > WORD_SHORT)) {
+        *key = (word_key){~(uint64_t)0, ~(uint64_t)0};
+        words_prefetch(c, p, n, end);
+        return c->lines;
+    }
+    *key = word_key_of(p, n, end);
+    word_line *line = word_home(c, word_hash(*key));
+    __builtin_prefetch(line);
+    return line;
 }
 
 /* What is known of a word of 1 to WORD_MOST bytes. `end` as in word_key_of. */

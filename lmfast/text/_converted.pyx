@@ -12,48 +12,16 @@ from lmfast.text cimport _engine
 from lmfast.text._sentencepiece cimport (
     LF_RULE_TOKENIZERS, LF_SP_MOST, LF_SP_NO_ID, LF_SP_UNIGRAM, lf_sp_options, lf_sp_parts,
 )
+from lmfast.text._steps cimport (
+    LF_CLEAN, LF_LOWERCASE, LF_NFC, LF_NFD, LF_NFKC, LF_NFKD, LF_NMT, LF_PREPEND_ALWAYS, LF_PREPEND_FIRST,
+    LF_PREPEND_NEVER, LF_SPACE_IDEOGRAPHS, LF_STEP_FORM, LF_STEP_PRECOMPILED, LF_STEP_PREPEND, LF_STEP_REPLACE,
+    LF_STEP_REWRITE, LF_STEP_SPACES, LF_STEP_STRIP, LF_STRIP_ACCENTS, LF_STRIP_NONSPACING, lf_prepend, lf_step, set_step,
+)
 from lmfast.text.engine import GrowsTooMuch
-
-cdef extern from "text/normalize.h" nogil:
-    ctypedef enum lf_form:
-        LF_NFC
-        LF_NFD
-        LF_NFKC
-        LF_NFKD
-
-cdef extern from "text/rewrite.h" nogil:
-    ctypedef enum lf_rewriting:
-        LF_LOWERCASE
-        LF_STRIP_ACCENTS
-        LF_STRIP_NONSPACING
-        LF_CLEAN
-        LF_SPACE_IDEOGRAPHS
-        LF_NMT
-
-cdef extern from "text/steps.h" nogil:
-    ctypedef enum lf_step_kind:
-        LF_STEP_PRECOMPILED
-        LF_STEP_REPLACE
-        LF_STEP_SPACES
-        LF_STEP_STRIP
-        LF_STEP_PREPEND
-        LF_STEP_REWRITE
-        LF_STEP_FORM
-    ctypedef struct lf_step:
-        lf_step_kind kind
-        int option
-        const uint8_t *from_ "from"
-        const uint8_t *to
-        size_t n_from
-        size_t n_to
 
 cdef extern from "text/converted.h" nogil:
     enum:
         LF_CONVERTED_STEPS
-    ctypedef enum lf_prepend:
-        LF_PREPEND_NEVER
-        LF_PREPEND_FIRST
-        LF_PREPEND_ALWAYS
     ctypedef struct lf_metaspace:
         const uint8_t *mark
         size_t n_mark
@@ -179,10 +147,7 @@ cdef class UnigramEngine(_engine.Engine):
         parts.options = lf_sp_options(0, 0, 0, 0)
         cdef lf_step compiled[LF_CONVERTED_STEPS]
         for i, (kind, option, source, target) in enumerate(steps):
-            compiled[i].kind = KINDS[kind]
-            compiled[i].option = OPTIONS[option]
-            compiled[i].from_, compiled[i].n_from = <const uint8_t *>PyBytes_AS_STRING(source), <size_t>len(source)
-            compiled[i].to, compiled[i].n_to = <const uint8_t *>PyBytes_AS_STRING(target), <size_t>len(target)
+            set_step(&compiled[i], KINDS[kind], OPTIONS[option], source, target)
         cdef lf_metaspace options = lf_metaspace(<const uint8_t *>PyBytes_AS_STRING(mark), <size_t>len(mark),
                                                  SCHEMES[metaspace[1]], metaspace[2], metaspace[3])
         cdef size_t where = 0, n_steps = <size_t>len(steps)

@@ -11,42 +11,12 @@ import numpy as np
 from lmfast._lf cimport LF_EINDEX, LF_EUTF8, LF_EVALUE, LF_OK, lf_status
 from lmfast.text cimport _engine
 from lmfast.text._converted import KINDS, OPTIONS, SCHEMES
+from lmfast.text._sentencepiece cimport LF_SP_MOST
+from lmfast.text._steps cimport (
+    LF_AUTOMATON_PAGE, LF_AUTOMATON_PAGES, LF_STEP_PATTERN, lf_automaton, lf_automaton_new, lf_prepend, lf_step, set_step,
+)
+from lmfast.text._wordpiece cimport lf_wordpiece, lf_wordpiece_new
 from lmfast.text.engine import GrowsTooMuch
-
-cdef extern from "text/sentencepiece.h" nogil:
-    size_t LF_SP_MOST
-
-cdef extern from "text/automaton.h" nogil:
-    enum:
-        LF_AUTOMATON_PAGE
-        LF_AUTOMATON_PAGES
-    ctypedef struct lf_automaton:
-        pass
-    lf_status lf_automaton_new(lf_automaton *a, const uint16_t *pages, const uint8_t *blocks, size_t n_blocks,
-                               const uint16_t *table, size_t n_states, size_t n_columns)
-
-cdef extern from "text/steps.h" nogil:
-    ctypedef enum lf_step_kind:
-        LF_STEP_PATTERN
-    ctypedef struct lf_step:
-        lf_step_kind kind
-        int option
-        const uint8_t *from_ "from"
-        const uint8_t *to
-        size_t n_from
-        size_t n_to
-        lf_automaton automaton
-
-cdef extern from "text/converted.h" nogil:
-    ctypedef enum lf_prepend:
-        pass
-
-cdef extern from "text/wordpiece.h" nogil:
-    ctypedef struct lf_wordpiece:
-        pass
-    lf_status lf_wordpiece_new(lf_wordpiece **model, const uint8_t *blob, const int64_t *offsets, const uint32_t *ids,
-                               size_t n_tokens, const uint8_t *prefix, size_t n_prefix, uint32_t unk_id, size_t max_chars,
-                               int whole)
 
 cdef extern from "text/word_bpe.h" nogil:
     ctypedef struct lf_word_parts:
@@ -203,13 +173,11 @@ cdef class StackEngine(_engine.Engine):
     def _add_step(self, str kind not None, str option not None, source not None, bytes target not None):
         cdef lf_step *step = &self.stack.steps[self.stack.n_steps]
         self.stack.n_steps += 1
-        step.to, step.n_to = <const uint8_t *>PyBytes_AS_STRING(target), <size_t>len(target)
         if kind == "pattern":
-            step.kind = LF_STEP_PATTERN
+            set_step(step, LF_STEP_PATTERN, 0, b"", target)
             add_automaton(&step.automaton, source)
         else:
-            step.kind, step.option = KINDS[kind], OPTIONS[option]
-            step.from_, step.n_from = <const uint8_t *>PyBytes_AS_STRING(source), <size_t>len(source)
+            set_step(step, KINDS[kind], OPTIONS[option], source, target)
 
     def __dealloc__(self):
         lf_stack_free(&self.stack)

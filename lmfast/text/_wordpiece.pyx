@@ -10,14 +10,6 @@ import numpy as np
 from lmfast._lf cimport LF_EVALUE, LF_OK, lf_isa, lf_isa_best, lf_status
 from lmfast.text cimport _engine
 
-cdef extern from "text/wordpiece.h" nogil:
-    ctypedef struct lf_wordpiece:
-        pass
-    lf_status lf_wordpiece_new(lf_wordpiece **model, const uint8_t *blob, const int64_t *offsets, const uint32_t *ids,
-                               size_t n_tokens, const uint8_t *prefix, size_t n_prefix, uint32_t unk_id, size_t max_chars,
-                               int whole)
-    void lf_wordpiece_free(lf_wordpiece *model)
-
 cdef extern from "text/bert.h" nogil:
     ctypedef enum lf_word_rule:
         LF_N_WORD_RULES
