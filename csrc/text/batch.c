@@ -282,8 +282,6 @@ lf_status lf_batch_find(lf_batch *b, lf_part *part, int at_end) {
         part->start = part->searched += b->n_mark;
         b->n_documents++, b->next++, b->from = 0;
     }
-    if (n == part->bytes_room && part->n_texts == 0 && !bytes_for(&part->bytes, &part->bytes_room, 2 * n))
-        return LF_ENOMEM;
     if (at_end) {
         if (part->start < n || b->n_documents == 0) {
             if (!add_text(part, n)) return LF_ENOMEM;
@@ -293,7 +291,7 @@ lf_status lf_batch_find(lf_batch *b, lf_part *part, int at_end) {
         return LF_OK;
     }
     if (n - part->start > partial) part->searched = n - partial;
-    if (b->cut && part->n_texts == 0 && n > LF_BATCH_READ + partial) {
+    if (b->cut && part->n_texts == 0 && n >= LF_BATCH_READ + partial) {
         /* No mark begins before the end of this view and ends behind it, so none lies across a cut. */
         const lf_text_view view = {part->bytes, n - partial, 0};
         const size_t stop = lf_batch_cut(b->text, &view, part->cut_from, view.n - 1);
@@ -301,6 +299,8 @@ lf_status lf_batch_find(lf_batch *b, lf_part *part, int at_end) {
         if (stop < view.n && !add_text(part, stop)) return LF_ENOMEM;
         if (stop < view.n) b->from += stop;
     }
+    if (n == part->bytes_room && part->n_texts == 0 && !bytes_for(&part->bytes, &part->bytes_room, 2 * n))
+        return LF_ENOMEM;
     return LF_OK;
 }
 

@@ -1228,7 +1228,8 @@ cdef class Files(Batch):
         while status == LF_OK and (part.n_texts == 0 or part.n_bytes < LF_BATCH_READ):
             if self.descriptor < 0 and not self.open_next():
                 break
-            n = read(self.descriptor, part.bytes + part.n_bytes, min(part.bytes_room - part.n_bytes, self.left))
+            n = read(self.descriptor, part.bytes + part.n_bytes,
+                     min(part.bytes_room - part.n_bytes, min(self.left, <size_t>LF_BATCH_READ)))
             if n < 0 and errno != EINTR:
                 self.refuse(errno)
                 self.ended = True

@@ -168,3 +168,24 @@ def test_safety_tokenizers_give_their_memory_back(base: BPE) -> None:
         del tok
         sizes.append(resident())
     assert max(sizes[20:]) - sizes[10] < 8 << 20
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc/self/status")
+@pytest.mark.parametrize("separator", [None, "<>"])
+def test_safety_a_file_is_read_a_part_at_a_time(
+    made: Callable[[str], Tokenizer], tmp_path: Path, separator: Any
+) -> None:
+    """However long its document is. What is kept of the file beside its ids are parts of 128 KB."""
+    tok, line, path = made("gpt2"), b"a line of " + b"z" * 53 + b"\n", tmp_path / "long"
+    path.write_bytes(line * (1 << 18))  # 16 MB
+    tok.encode_batch([line] * 1000, threads=1)
+    try:
+        Path("/proc/self/clear_refs").write_text("5")  # the peak is now what is resident
+    except OSError as error:
+        pytest.skip(f"the peak cannot be reset: {error}")
+    before = resident()
+    rows = tok.encode_files([path], separator=separator, threads=1)
+    status = Path("/proc/self/status").read_text()
+    peak = int(status[status.index("VmHWM:") :].split()[1]) << 10
+    assert rows.ids.tolist() == tok.encode_list(line) * (1 << 18)
+    assert peak - before - rows.ids.nbytes < 4 << 20
