@@ -62,12 +62,14 @@ class Group(click.Group):
 
 
 def one_line(error: BaseException) -> str:
+    """An error as one line: of one about a file its name and what the system says, of others the message."""
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
         return f"{os.fsdecode(error.filename)}: {error.strerror}"
     return " ".join(str(error).split()) or type(error).__name__
 
 
 def print_version(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
+    """--version, which ends the program before any command is looked for."""
     if asked and not ctx.resilient_parsing:
         import lmfast
 
@@ -101,10 +103,12 @@ def tokenizer_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def looks_like_a_path(name: str) -> bool:
-    return os.path.exists(name) or os.sep in name or name.endswith((".tiktoken", ".json"))
+    """Whether a tokenizer's name means a file, be it there or not, and not an encoding."""
+    return os.path.exists(name) or os.sep in name or name.endswith((".tiktoken", ".json", ".model"))
 
 
 def load_tokenizer(name: str, pattern: str | None, special_tokens: dict[str, int] | None) -> Tokenizer:
+    """The tokenizer of a file or of a named encoding, which --pattern and --special-token do not go with."""
     import lmfast
 
     if looks_like_a_path(name):
@@ -116,6 +120,7 @@ def load_tokenizer(name: str, pattern: str | None, special_tokens: dict[str, int
 
 @contextmanager
 def open_input(path: str) -> Iterator[IO[bytes]]:
+    """A file to read bytes from; "-" is standard input, which stays open."""
     if path == "-":
         yield sys.stdin.buffer
     else:
@@ -145,6 +150,7 @@ def documents_of(stream: IO[bytes], separator: bytes | None) -> Iterator[bytes]:
 
 
 def batches_of(documents: Iterable[bytes]) -> Iterator[list[bytes]]:
+    """Documents by groups of CHUNK bytes or a little more."""
     batch: list[bytes] = []
     size = 0
     for document in documents:
@@ -418,6 +424,7 @@ def count(
 
 
 def read_spec(name: str, pattern: str | None, special_tokens: dict[str, int] | None) -> TokenizerSpec:
+    """What such a tokenizer consists of."""
     from lmfast.text import formats
 
     if looks_like_a_path(name):
@@ -430,7 +437,7 @@ def read_spec(name: str, pattern: str | None, special_tokens: dict[str, int] | N
 @click.argument("target", metavar="OUT")
 @tokenizer_options
 def convert(source: str, target: str, pattern: str | None, special_tokens: dict[str, int] | None) -> None:
-    """Write a tokenizer in another format, found from the name of OUT: .tiktoken or .json.
+    """Write a tokenizer in another format, found from the name of OUT: .tiktoken, .json or .model.
 
     What OUT cannot hold is refused with the reason. A rank file holds neither pattern nor special tokens: as IN it
     needs --pattern, as OUT it loses them.

@@ -203,6 +203,7 @@ def test_safety_errors_are_one_line(ranks, tmp_path):
         fails("encode", ranks, missing, "--pattern", "gpt2") == f"lmfast: error: {missing}: No such file or directory"
     )
     assert "missing.json" in fails("count", tmp_path / "missing.json", ranks)
+    assert fails("count", "missing.model", ranks) == "lmfast: error: missing.model: No such file or directory"
     assert "nonsense" in fails("count", "nonsense", ranks)
     assert "Is a directory" in fails("encode", ranks, tmp_path, "--pattern", "gpt2")
     (tmp_path / "bad.tiktoken").write_bytes(b"not base64\n")

@@ -42,10 +42,12 @@ class Shard(NamedTuple):
 
     @property
     def weight_sum(self) -> float:
+        """The sum of the weights of all classes; how many there are where they have none."""
         return float(self.n_classes) if self.class_weight is None else float(self.class_weight.sum())
 
     @property
     def own_weight_sum(self) -> float:
+        """The same of the part's classes."""
         return float(self.width) if self.own_weight is None else float(self.own_weight.sum())
 
     def labels(self, target: torch.Tensor, counts: torch.Tensor) -> tuple[Any, Any]:

@@ -31,6 +31,7 @@ class Node:
     where: str
 
     def fail(self, problem: str) -> NoReturn:
+        """Raises TokenizerFileError with the file, the path of the node and what is wrong there."""
         raise TokenizerFileError(f"{self.where}: {self.path or 'top level'}: {problem}")
 
     def __getitem__(self, key: str | int) -> Node:
@@ -54,11 +55,13 @@ class Node:
         return self[key] if self.value.get(key) is not None else None
 
     def array(self) -> list[Node]:
+        """The elements of the value, which has to be an array."""
         if type(self.value) is not list:
             self.fail(f"want an array, got {shown(self.value)}")
         return [self[i] for i in range(len(self.value))]
 
     def string(self) -> str:
+        """The value, which has to be a string of whole characters."""
         if type(self.value) is not str:
             self.fail(f"want a string, got {shown(self.value)}")
         try:
@@ -68,11 +71,13 @@ class Node:
         return self.value
 
     def boolean(self) -> bool:
+        """The value, which has to be true or false."""
         if type(self.value) is not bool:
             self.fail(f"want true or false, got {shown(self.value)}")
         return self.value
 
     def integer(self, limit: int = MAX_ID) -> int:
+        """The value, which has to be an integer of 0 to `limit`."""
         if type(self.value) is not int or not 0 <= self.value <= limit:
             self.fail(f"want an integer in [0, {limit}], got {shown(self.value)}")
         return self.value
