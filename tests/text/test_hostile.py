@@ -170,6 +170,7 @@ def test_safety_tokenizers_give_their_memory_back(base: BPE) -> None:
     assert max(sizes[20:]) - sizes[10] < 8 << 20
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc/self/status")
 @pytest.mark.parametrize("separator", [None, "<>"])
 def test_safety_a_file_is_read_a_part_at_a_time(
