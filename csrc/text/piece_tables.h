@@ -292,7 +292,6 @@ static inline void unpack(const packing *p, const packed *entry, uint32_t *ids) 
 /* A key found away from its home line changes places with one there, so keys that are asked for often come to stand where
  * one look finds them. */
 static unsigned find_short(tables *t, short_line *home, key16 key, uint32_t *ids) {
-    for (size_t i = 1; i <= 3; i++) __builtin_prefetch(home + i); /* where most are that are not at home */
     for (size_t i = 0; i < PROBES; i++) {
         short_line *line = home + i;
         for (unsigned s = 0; s < 2; s++)
