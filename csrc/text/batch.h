@@ -117,7 +117,8 @@ void lf_batch_begin_files(lf_batch *b, const lf_text *text, const uint8_t *mark,
                           lf_allowed allowed);
 
 /* In place of lf_batch_take: a part, to which the caller appends bytes of a file - part->bytes[n_bytes .. bytes_room), never
- * without room - and has lf_batch_find look at them each time; lf_batch_read_end gives it its number. NULL: no memory. */
+ * without room, at most LF_BATCH_READ at a time, for the room stays large after a document that could not be cut - and has
+ * lf_batch_find look at them each time; lf_batch_read_end gives it its number. NULL: no memory. */
 lf_part *lf_batch_read_begin(lf_batch *b);
 
 /* Adds the documents, or the slice of one, that the bytes read so far hold; at_end: they are the last of their file, and the next

@@ -9,13 +9,16 @@ import numpy as np
 
 from lmfast._lf cimport LF_EINDEX, LF_EVALUE, LF_OK, lf_status
 from lmfast.text cimport _engine
+from lmfast.text._normalize cimport (
+    LF_CLEAN, LF_LOWERCASE, LF_NFC, LF_NFD, LF_NFKC, LF_NFKD, LF_NMT, LF_SPACE_IDEOGRAPHS, LF_STRIP_ACCENTS,
+    LF_STRIP_NONSPACING,
+)
 from lmfast.text._sentencepiece cimport (
     LF_RULE_TOKENIZERS, LF_SP_MOST, LF_SP_NO_ID, LF_SP_UNIGRAM, lf_sp_options, lf_sp_parts,
 )
 from lmfast.text._steps cimport (
-    LF_CLEAN, LF_LOWERCASE, LF_NFC, LF_NFD, LF_NFKC, LF_NFKD, LF_NMT, LF_PREPEND_ALWAYS, LF_PREPEND_FIRST,
-    LF_PREPEND_NEVER, LF_SPACE_IDEOGRAPHS, LF_STEP_FORM, LF_STEP_PRECOMPILED, LF_STEP_PREPEND, LF_STEP_REPLACE,
-    LF_STEP_REWRITE, LF_STEP_SPACES, LF_STEP_STRIP, LF_STRIP_ACCENTS, LF_STRIP_NONSPACING, lf_prepend, lf_step, set_step,
+    LF_PREPEND_ALWAYS, LF_PREPEND_FIRST, LF_PREPEND_NEVER, LF_STEP_FORM, LF_STEP_PRECOMPILED, LF_STEP_PREPEND,
+    LF_STEP_REPLACE, LF_STEP_REWRITE, LF_STEP_SPACES, LF_STEP_STRIP, lf_prepend, lf_step, set_step,
 )
 from lmfast.text.engine import GrowsTooMuch
 

@@ -6,22 +6,6 @@ from libc.stdint cimport uint8_t, uint16_t
 
 from lmfast._lf cimport lf_status
 
-cdef extern from "text/normalize.h" nogil:
-    ctypedef enum lf_form:
-        LF_NFC
-        LF_NFD
-        LF_NFKC
-        LF_NFKD
-
-cdef extern from "text/rewrite.h" nogil:
-    ctypedef enum lf_rewriting:
-        LF_LOWERCASE
-        LF_STRIP_ACCENTS
-        LF_STRIP_NONSPACING
-        LF_CLEAN
-        LF_SPACE_IDEOGRAPHS
-        LF_NMT
-
 cdef extern from "text/automaton.h" nogil:
     enum:
         LF_AUTOMATON_PAGE

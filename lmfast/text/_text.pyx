@@ -1229,7 +1229,7 @@ cdef class Files(Batch):
             if self.descriptor < 0 and not self.open_next():
                 break
             n = read(self.descriptor, part.bytes + part.n_bytes,
-                     min(part.bytes_room - part.n_bytes, min(self.left, <size_t>LF_BATCH_READ)))
+                     min(part.bytes_room - part.n_bytes, self.left, <size_t>LF_BATCH_READ))
             if n < 0 and errno != EINTR:
                 self.refuse(errno)
                 self.ended = True
