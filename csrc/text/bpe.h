@@ -71,7 +71,7 @@ typedef struct {
     uint8_t joined_bytes[8192]; /* for a token that begins or ends inside a character */
 } lf_bpe;
 
-#define LF_BPE_CUT_BITS 21
+#define LF_BPE_CUT_BITS 20
 #define LF_BPE_CUT_BEFORE 0x9E3779B1u
 #define LF_BPE_CUT_AFTER 0x85EBCA77u
 #define LF_BPE_PAIR_FILTER_BITS 20

@@ -51,20 +51,28 @@ static inline void set_class(masks *m, masks *spill, unsigned class, int i, unsi
     }
 }
 
-/* Sets letters of two or three bytes that begin at the bits of `two` and `three`. */
-static inline void set_letters(masks *m, masks *spill, mask two, mask three) {
-    m->inside |= two << 1 | three << 1 | three << 2;
-    m->letter |= two | two << 1 | three | three << 1 | three << 2;
-    const mask past = two >> 63 | three >> 63 | three >> 62; /* the bytes of theirs in the next block */
-    spill->inside |= past, spill->letter |= past;
+/* Sets letters of two or three bytes that begin at the bits of `two` and `three`, and symbols of three bytes. */
+static inline void set_common(masks *m, masks *spill, mask two, mask three, mask symbols) {
+    const mask letters = two << 1 | three << 1 | three << 2, letters_past = two >> 63 | three >> 63 | three >> 62;
+    m->letter |= two | three | letters, m->inside |= letters | symbols << 1 | symbols << 2;
+    spill->letter |= letters_past,
+        spill->inside |= letters_past | symbols >> 63 | symbols >> 62; /* in the next block */
 }
 
-/* The letters of the commonest scripts outside Latin, by ranges of their bytes, as Unicode has had them since 5.2. Returns
- * the first bytes that it has dealt with. */
-static mask common_letters(block b, mask above, const uint8_t *p, size_t left, masks *m, masks *spill) {
+/* The letters of the commonest scripts and the symbols between them, by ranges of their bytes, as Unicode has had them since
+ * 5.2. Returns the first bytes that it has dealt with. */
+static mask common_characters(block b, mask above, const uint8_t *p, size_t left, masks *m, masks *spill) {
     if (left < BLOCK + 2) return 0;
     const block b1 = load_block(p + 1, BLOCK);
-    mask two = 0, three = 0;
+    mask two = 0, three = 0, symbols = 0;
+    const mask latin = above & equal(b, 0xC3);
+    if (latin) { /* U+00C0..00FF but for the signs of times and divided by */
+        const mask upper = latin & in_range(b1, 0x80, 0x9E) & ~equal(b1, 0x97);
+        const mask lower = latin & in_range(b1, 0x9F, 0xBF) & ~equal(b1, 0xB7);
+        two |= upper | lower;
+        m->upper |= upper | upper << 1, spill->upper |= upper >> 63;
+        m->lower |= lower | lower << 1, spill->lower |= lower >> 63;
+    }
     const mask cyrillic = above & in_range(b, 0xD0, 0xD1), arabic = above & in_range(b, 0xD8, 0xDB);
     if (cyrillic) { /* U+0400..042F are capitals, U+0430..045F small letters */
         const mask first = equal(b, 0xD0), second = equal(b, 0xD1);
@@ -80,14 +88,20 @@ static mask common_letters(block b, mask above, const uint8_t *p, size_t left, m
                (d9 & in_range(b1, 0xB1, 0xBF)) | (equal(b, 0xDA) & in_range(b1, 0x80, 0xBF)) |
                (equal(b, 0xDB) & in_range(b1, 0x80, 0x93));
     }
-    if (above & in_range(b, 0xE3, 0xED)) {
+    if (above & in_range(b, 0xE2, 0xEF)) {
         const block b2 = load_block(p + 2, BLOCK);
-        const mask kana = equal(b, 0xE3), han = in_range(b, 0xE5, 0xE9), hangul = in_range(b, 0xEB, 0xEC);
+        const mask general = equal(b, 0xE2) & equal(b1, 0x80), wide = equal(b, 0xEF) & equal(b1, 0xBC);
+        const mask kana = equal(b, 0xE3), k80 = kana & equal(b1, 0x80), han = in_range(b, 0xE5, 0xE9),
+                   hangul = in_range(b, 0xEB, 0xEC);
         three |= (han | hangul) & in_range(b1, 0x80, 0xBF); /* U+5000..9FFF, U+B000..CFFF */
         three |= equal(b, 0xE4) & in_range(b1, 0xB8, 0xBF); /* U+4E00..4FFF               */
         three |= equal(b, 0xEA) & in_range(b1, 0xB0, 0xBF); /* U+AC00..AFFF               */
         three |= equal(b, 0xED) & in_range(b1, 0x80, 0x9D); /* U+D000..D77F               */
         three &= in_range(b2, 0x80, 0xBF);
+        symbols = general & (in_range(b2, 0x90, 0xA7) | in_range(b2, 0xB0, 0xBF)); /* U+2010..2027, U+2030..203F */
+        symbols |= k80 & (in_range(b2, 0x81, 0x84) | in_range(b2, 0x88, 0xA0));    /* U+3001..3004, U+3008..3020 */
+        symbols |=
+            wide & (in_range(b2, 0x81, 0x8F) | in_range(b2, 0x9A, 0xA0) | in_range(b2, 0xBB, 0xBF)); /* U+FF01.. */
         if (kana) { /* U+3041..3096, U+30A1..30FA, U+30FC..30FF */
             const mask k82 = kana & equal(b1, 0x82), k83 = kana & equal(b1, 0x83);
             three |= kana & equal(b1, 0x81) & in_range(b2, 0x81, 0xBF);
@@ -95,8 +109,8 @@ static mask common_letters(block b, mask above, const uint8_t *p, size_t left, m
             three |= k83 & (in_range(b2, 0x80, 0xBA) | in_range(b2, 0xBC, 0xBF));
         }
     }
-    set_letters(m, spill, two, three);
-    return two | three;
+    set_common(m, spill, two, three, symbols);
+    return two | three | symbols;
 }
 
 /* The classes of the characters outside ASCII, in a block or from the one before. */
@@ -105,7 +119,7 @@ static __attribute__((noinline)) masks beyond_ascii(lf_split_run *r, block b, ma
     masks *spill = &r->spill, all = *spill, *m = &all;
     memset(spill, 0, sizeof *spill);
     mask firsts = above & ~in_range(b, 0x80, 0xBF);
-    firsts &= ~common_letters(b, firsts, p, left, m, spill);
+    firsts &= ~common_characters(b, firsts, p, left, m, spill);
     for (; firsts; firsts &= firsts - 1) {
         const int i = lowest(firsts);
         uint32_t c;
