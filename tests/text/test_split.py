@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scalars import SCALARS
 
 from lmfast.reference import text as reference
 from lmfast.text import _text
@@ -101,8 +102,7 @@ def test_truth_any_characters(text: str) -> None:
 
 @pytest.fixture(scope="module")
 def pair_vocab() -> Vocab:
-    used = sorted({byte for atom in ATOMS for byte in atom})
-    pairs = [bytes([a, b]) for a in used for b in used]
+    pairs = [bytes([a, b]) for a in range(256) for b in range(256)]
     random.Random(5).shuffle(pairs)
     return Vocab.from_items((token, i) for i, token in enumerate([*(bytes([b]) for b in range(256)), *pairs]))
 
@@ -156,6 +156,16 @@ def test_isa_everything_at_every_edge(tok: Tokenizer, isa: str) -> None:
             for offset in range(58, 66):
                 check(tok, before * offset + middle)
                 check(tok, before * offset + middle + b"c.\n d")
+
+
+@every_pattern
+def test_isa_every_character(tok: Tokenizer, isa: str) -> None:
+    """Each between letters, signs and white space, in texts of many blocks, and some at each place about an edge."""
+    for first in range(0, len(SCALARS), 0x400):
+        some = [chr(c) for c in SCALARS[first : first + 0x400]]
+        check(tok, "".join(f"a{c} {c}{c}!{c}b {c}\n" for c in some).encode())
+    for c in map(chr, [*range(0x80, 0x600), *range(0x2000, 0x2100), *range(0x3000, 0x3100), *range(0xFF00, 0xFFF0)]):
+        check(tok, "".join("x" * n + c for n in range(60, 70)).encode() + b"y" * 66)
 
 
 @every_pattern
