@@ -142,7 +142,7 @@ static void segment(lf_sp_workspace *w, const uint8_t *text, size_t from, size_t
 
 /* Normalized text between two cuts of BPE, one after another. Where there is more than one, they are looked up. */
 static void segment_all(lf_sp_workspace *w, const uint8_t *text, size_t n, sink *s) {
-    enum { WHOLE = 16, AHEAD = 32 };
+    enum { WHOLE = 32, AHEAD = 32 };
     const lf_scored_bpe *bpe = &w->model->bpe;
     if (bpe->ambiguous || n <= WHOLE) return merge(w, text, 0, n, NULL, s);
     size_t cuts[AHEAD + 1] = {0}, at = 0;
