@@ -5,11 +5,13 @@
  * What the table says is made in lmfast/text/automata.py. The end of the text is a class of its own, the last one, so a
  * pattern that looks one character ahead needs nothing more. Here a state is the place where its row begins.
  *
- * Time: linear in the bytes that a match and its look ahead have. Text is well-formed UTF-8. */
+ * Time: linear in the bytes that a match and its look ahead have. Text is well-formed UTF-8, or where `any_bytes` says so
+ * any bytes: one that belongs to no character is looked up as the lone surrogate that Python's "surrogateescape" has for it. */
 #ifndef LF_TEXT_AUTOMATON_H
 #define LF_TEXT_AUTOMATON_H
 
 #include "lf.h"
+#include "text/utf8.h"
 
 enum { LF_AUTOMATON_PAGE = 128, LF_AUTOMATON_PAGES = 0x110000 / LF_AUTOMATON_PAGE };
 #define LF_AUTOMATON_MATCH 0x80000000u
@@ -34,13 +36,21 @@ static inline unsigned lf_automaton_read(const uint8_t *p, uint32_t *cp) {
     return *cp = (p[0] & 7u) << 18 | (p[1] & 63u) << 12 | (p[2] & 63u) << 6 | (p[3] & 63u), 4;
 }
 
+/* The same of any bytes before `end`. */
+static inline unsigned lf_automaton_read_any(const uint8_t *p, const uint8_t *end, uint32_t *cp) {
+    const unsigned width = lf_utf8_read(p, end, cp);
+    if (LF_UNLIKELY(*cp == LF_NO_CHARACTER)) *cp = 0xDC00u | p[0];
+    return width;
+}
+
 /* Where the match that begins at `at` ends in a text that ends at n; `at` if there is none. */
-static inline size_t lf_automaton_match(const lf_automaton *a, const uint8_t *text, size_t n, size_t at) {
+static inline size_t lf_automaton_match(const lf_automaton *a, const uint8_t *text, size_t n, size_t at, int any_bytes) {
     size_t end = at;
     for (uint32_t row = a->n_columns;;) {
         uint32_t cp;
         if (LF_UNLIKELY(at >= n)) return a->table[row + a->n_columns - 1] & LF_AUTOMATON_MATCH ? n : end;
-        const unsigned width = lf_automaton_read(text + at, &cp);
+        const unsigned width =
+            any_bytes ? lf_automaton_read_any(text + at, text + n, &cp) : lf_automaton_read(text + at, &cp);
         const uint8_t class =
             a->blocks[(size_t)a->pages[cp / LF_AUTOMATON_PAGE] * LF_AUTOMATON_PAGE + cp % LF_AUTOMATON_PAGE];
         const uint32_t next = a->table[row + class];

@@ -38,6 +38,8 @@ typedef struct {
     const lf_added *added_normalized; /* looked for after normalization; NULL if there are none  */
     lf_split split;
     int nfc; /* normalize to NFC                                        */
+    const struct lf_stack *stages; /* cut the pieces in place of `split`: staged.h; NULL if there are none */
+    unsigned doublings;            /* stages that may make a text twice as long */
 } lf_text;
 
 /* Which special tokens a call recognises; a set bit for each token number of lf_added. */
@@ -79,7 +81,7 @@ const lf_text_ops *lf_text_ops_for(lf_isa isa);
 
 /* Room for the ids of n bytes: stores are 16 bytes wide, so a few more than there can be. */
 static inline size_t lf_text_bound(const lf_text *text, size_t n) {
-    return (text->nfc ? 3 * n : n) + 8; /* NFC makes UTF-8 at most three times as long */
+    return ((text->nfc ? 3 * n : n) << text->doublings) + 8; /* NFC makes UTF-8 at most three times as long */
 }
 
 #endif

@@ -243,14 +243,15 @@ static void cut(lf_stack_workspace *w, size_t stage, size_t begin, size_t end) {
     }
     const lf_automaton *a = &s->stages[stage].automaton;
     const int invert = s->stages[stage].invert;
+    const int any_bytes = w->wanted != NULL;
     const uint8_t *text = w->text->bytes;
     waiting last = {0, 0, 0, 0};
     size_t done = begin;
     for (size_t at = begin; at < end && w->status == LF_OK;) {
-        const size_t stop = lf_automaton_match(a, text, end, at);
+        const size_t stop = lf_automaton_match(a, text, end, at, any_bytes);
         if (stop == at) {
             uint32_t unused;
-            at += lf_automaton_read(text + at, &unused);
+            at += any_bytes ? lf_automaton_read_any(text + at, text + end, &unused) : lf_automaton_read(text + at, &unused);
             continue;
         }
         if (done < at) add_stretch(w, stage, &last, done, at, invert);
@@ -313,11 +314,22 @@ static void finish(lf_stack_workspace *w) {
     w->status = LF_OK;
 }
 
+/* A text as it is. */
+static lf_status take_as_is(lf_stack_workspace *w, const uint8_t *text, size_t n) {
+    lf_aligned *to = &w->texts[0];
+    w->texts[0].traced = w->texts[1].traced = 0;
+    to->n = 0;
+    if (!lf_aligned_reserve(to, n)) return LF_ENOMEM;
+    if (n) memcpy(to->bytes, text, n);
+    to->n = n;
+    w->text = to, w->changed = &w->texts[1];
+    return LF_OK;
+}
+
 /* What the workspace is set up for, of a text. */
 static lf_status run(lf_stack_workspace *w, const uint8_t *text, size_t n, int first) {
     w->begins = first;
-    lf_status status = normalize(w, text, n);
-    if (status == LF_OK && w->wanted && (w->text->n != n || (n && memcmp(w->text->bytes, text, n)))) status = LF_EUTF8;
+    lf_status status = w->wanted ? take_as_is(w, text, n) : normalize(w, text, n);
     if (status == LF_OK) {
         cut_all(w);
         status = w->status;

@@ -46,7 +46,7 @@ typedef struct {
 } lf_stage;
 
 /* What a tokenizer is made of; one of the models. */
-typedef struct {
+typedef struct lf_stack {
     lf_step steps[LF_STACK_STEPS];
     lf_stage stages[LF_STACK_STAGES];
     size_t n_steps, n_stages;
@@ -76,14 +76,14 @@ lf_status lf_stack_encode(lf_stack_workspace *w, const uint8_t *text, size_t n, 
                           int64_t *spans, size_t *n_ids);
 
 /* The words themselves, one after another, and where each ends; begins as zeros and grows. A stack for this needs no model,
- * and its workspace no cache. */
+ * its workspace no cache, and there are no steps. Text is any bytes (automaton.h). */
 typedef struct {
     uint8_t *bytes;
     int64_t *ends;
     size_t n, room, n_words, ends_room; /* room: in bytes */
 } lf_stack_words;
 
-/* LF_EUTF8: the text is not UTF-8. LF_EVALUE: it is too long, or becomes so. */
+/* LF_EVALUE: the text is longer than LF_SP_MOST. */
 lf_status lf_stack_split(lf_stack_workspace *w, const uint8_t *text, size_t n, lf_stack_words *words);
 void lf_stack_words_free(lf_stack_words *words);
 

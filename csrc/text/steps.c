@@ -95,7 +95,7 @@ static lf_status replace_spaces(const lf_step *step, const lf_aligned *text, lf_
 static lf_status replace_pattern(const lf_step *step, const lf_aligned *text, lf_aligned *out) {
     size_t done = 0;
     for (size_t at = 0; at < text->n;) {
-        const size_t end = lf_automaton_match(&step->automaton, text->bytes, text->n, at);
+        const size_t end = lf_automaton_match(&step->automaton, text->bytes, text->n, at, 0);
         if (end == at) {
             uint32_t unused;
             at += lf_automaton_read(text->bytes + at, &unused);

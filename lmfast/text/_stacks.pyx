@@ -2,13 +2,14 @@
 """The door to csrc/text/stack.h: any stack of components whose words are encoded one by one."""
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.pycapsule cimport PyCapsule_New
 from libc.stddef cimport size_t
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
 from libc.string cimport memcpy, memset
 
 import numpy as np
 
-from lmfast._lf cimport LF_EINDEX, LF_EUTF8, LF_EVALUE, LF_OK, lf_status
+from lmfast._lf cimport LF_EINDEX, LF_EVALUE, LF_OK, lf_status
 from lmfast.text cimport _engine
 from lmfast.text._converted import KINDS, OPTIONS, SCHEMES
 from lmfast.text._sentencepiece cimport LF_SP_MOST
@@ -210,21 +211,31 @@ cdef class Splitter:
     Errors: ValueError for what is not as described.
     """
     cdef lf_stack stack
-    cdef list stages
+    cdef list keep
 
     def __init__(self, list stages not None):
-        if self.stages is not None:
+        if self.keep is not None:
             raise ValueError("the stages have been compiled already")
-        self.stages = stages
+        self.keep = stages
         for stage in stages:
             add_stage(&self.stack, stage)
         check(lf_stack_init(&self.stack), "a stage")
+
+    @property
+    def stages(self):
+        """The `lf_stack` itself, for a door that keeps the splitter as long."""
+        return PyCapsule_New(&self.stack, "lf_stack", NULL)
+
+    @property
+    def doublings(self):
+        """How many stages may make a text twice as long, with a mark for each of its pieces."""
+        return sum(len(stage) == 2 for stage in self.keep)
 
     def __dealloc__(self):
         lf_stack_free(&self.stack)
 
     def split(self, const uint8_t[::1] text not None):
-        """The pieces of a text, one after another, and where each ends: bytes, int64[n]. None: it is not UTF-8."""
+        """The pieces of a text, one after another, and where each ends: bytes, int64[n]."""
         cdef lf_stack_words words
         cdef lf_stack_workspace *w = NULL
         cdef size_t n = <size_t>text.shape[0]
@@ -235,10 +246,8 @@ cdef class Splitter:
             check(lf_stack_workspace_new(&w, &self.stack, 0), "a workspace")
             with nogil:
                 status = lf_stack_split(w, &text[0] if n else NULL, n, &words)
-            if status == LF_EUTF8:
-                return None
             if status == LF_EVALUE:
-                raise ValueError(f"{n} bytes of text, or what they become, are too many: at most {LF_SP_MOST} are allowed")
+                raise ValueError(f"a text of {n} bytes is too long; want at most {LF_SP_MOST}")
             if status != LF_OK:
                 raise MemoryError(f"no memory to split {n} bytes")
             ends = np.empty(words.n_words, np.int64)

@@ -5,6 +5,8 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import Self, disjoint_base
 
+from lmfast.text._stacks import Splitter
+
 _Bytes: TypeAlias = bytes | bytearray | memoryview | NDArray[np.uint8]
 _Special: TypeAlias = Literal["all"] | Collection[str]
 _Errors: TypeAlias = Literal["replace", "strict"]
@@ -60,7 +62,7 @@ class Encoder:
         whole_pieces: bool,
         raw: _Added,
         normalized: _Added,
-        splitter: str,
+        splitter: str | Splitter,
         nfc: bool,
         cache_bytes: int,
         isa: str,

@@ -8,6 +8,7 @@ bytes of text take less time than one Python call; `lmfast.Tokenizer` inherits f
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.list cimport PyList_New
+from cpython.pycapsule cimport PyCapsule_GetPointer
 from cpython.pythread cimport (
     WAIT_LOCK, PyThread_acquire_lock, PyThread_allocate_lock, PyThread_free_lock, PyThread_release_lock,
     PyThread_type_lock,
@@ -28,6 +29,7 @@ import numpy as np
 from lmfast import _checking
 from lmfast._lf cimport LF_EINDEX, LF_ENOMEM, LF_EUTF8, LF_EVALUE, LF_OK, lf_isa, lf_isa_best, lf_status
 from lmfast.text._idle cimport idle_free, idle_give, idle_new, idle_stack, idle_take
+from lmfast.text._sentencepiece cimport LF_SP_MOST
 from lmfast.text._split cimport (
     LF_SPLIT_CL100K, LF_SPLIT_GPT2, LF_SPLIT_LLAMA3, LF_SPLIT_NONE, LF_SPLIT_O200K, LF_SPLIT_QWEN2, lf_split,
     lf_split_next, lf_unicode, lf_unicode_for,
@@ -201,6 +203,8 @@ cdef extern from "text/decode.h" nogil:
                        uint32_t largest, void *out, size_t n_characters)
 
 cdef extern from "text/encode.h" nogil:
+    ctypedef struct lf_stack "struct lf_stack":
+        pass
     ctypedef struct lf_text:
         const lf_bpe *model
         const lf_unicode *unicode
@@ -208,6 +212,8 @@ cdef extern from "text/encode.h" nogil:
         const lf_added *added_normalized
         lf_split split
         int nfc
+        const lf_stack *stages
+        unsigned doublings
     ctypedef struct lf_allowed:
         const uint8_t *raw
         const uint8_t *normalized
@@ -232,6 +238,9 @@ cdef extern from "text/encode.h" nogil:
                                    uint32_t *ids, size_t *n_ids) noexcept nogil
     const lf_text_ops *lf_text_ops_for(lf_isa isa)
     size_t lf_text_bound(const lf_text *text, size_t n)
+
+cdef extern from "text/staged.h" nogil:
+    const lf_text_ops *lf_staged_ops_for(lf_isa isa)
 
 cdef extern from "text/batch.h" nogil:
     enum:
@@ -476,13 +485,18 @@ cdef int transcode(slot *s, lf_text_view *view, size_t *lone) noexcept nogil:
     return 1
 
 
+cdef object too_long(str which):
+    # only where tables cut the pieces
+    return ValueError(f"text {which} is too long for a split pattern without a name; want at most {LF_SP_MOST} bytes")
+
+
 cdef class Encoder:
     """A compiled tokenizer: the model, the added tokens, the decoder and a pool of workspaces.
 
     vocab_*      the model's tokens, in rank order for a rank file: bytes, int64[n + 1] offsets, uint32[n] ids
     merges       uint32[m, 2] pairs of positions in the vocabulary, or None for a rank file
     added        two tuples (raw, normalized) of (content bytes, id, flags)
-    splitter     a name in SPLITTERS
+    splitter     a name in SPLITTERS, or a lmfast.text._stacks.Splitter
     cache_bytes  of the tables of a workspace; there is one for each call that encodes at the same time
     """
 
@@ -515,11 +529,12 @@ cdef class Encoder:
 
     def _compile(self, bytes blob not None, const int64_t[::1] offsets not None, const uint32_t[::1] ids not None,
                  const uint32_t[:, ::1] merges, bint whole_pieces, tuple raw not None, tuple normalized not None,
-                 str splitter not None, bint nfc, size_t cache_bytes, str isa not None, int unicode):
+                 splitter not None, bint nfc, size_t cache_bytes, str isa not None, int unicode):
         if self.model != NULL:
             raise ValueError("the tokenizer has been compiled already")
         cdef size_t where = 0
         cdef lf_status status
+        cdef bint named = isinstance(splitter, str)
         cdef size_t n_merges = <size_t>merges.shape[0] if merges is not None else 0
         cdef const uint32_t *pairs = NULL
         cdef uint32_t nothing[2]
@@ -529,9 +544,9 @@ cdef class Encoder:
         if isa not in isas():
             raise ValueError(f"isa {isa!r} is not available here; available: {', '.join(isas())}")
         cdef int number = ISA_NAMES.index(isa)
-        self.ops = lf_text_ops_for(<lf_isa>number)
+        self.ops = lf_text_ops_for(<lf_isa>number) if named else lf_staged_ops_for(<lf_isa>number)
         self.reader = lf_utf8_reader_for(<lf_isa>number)
-        self.keep = (blob, np.asarray(offsets), np.asarray(ids))
+        self.keep = (blob, np.asarray(offsets), np.asarray(ids), splitter)
         self.cache_bytes = cache_bytes
         cdef size_t n_tokens = <size_t>ids.shape[0]
         with nogil:
@@ -555,11 +570,14 @@ cdef class Encoder:
             raise ValueError(f"Unicode {unicode} is not available; available: 16")
         self.text.added_raw = self.added_raw
         self.text.added_normalized = self.added_normalized
-        self.text.split = SPLITTERS[splitter]
+        self.text.split = SPLITTERS[splitter if named else "none"]
+        if not named:
+            self.text.stages = <const lf_stack *>PyCapsule_GetPointer(splitter.stages, "lf_stack")
+            self.text.doublings = splitter.doublings
         self.text.nfc = nfc
 
     cdef int make_decoder(self, tuple added) except -1:
-        blob, offsets, ids = self.keep
+        blob, offsets, ids, _ = self.keep
         all_ids = np.concatenate([ids, np.array([i for _, i, _ in added], np.uint32)])
         lengths = np.array([len(content) for content, _, _ in added], np.int64)
         all_offsets = np.concatenate([offsets, len(blob) + np.cumsum(lengths)]).astype(np.int64)
@@ -657,6 +675,8 @@ cdef class Encoder:
         else:
             with nogil:
                 status = self.ops.encode(s.workspace, <const uint8_t *>view.data, view.n, allowed, ids, &n_ids)
+        if status == LF_EINDEX:
+            raise too_long(f"of {view.n} bytes")
         if status != LF_OK:
             raise MemoryError(f"no memory to encode {view.n} bytes")
         return n_ids
@@ -1107,6 +1127,8 @@ cdef class Batch:
         """How many ids there are. Errors: those of the first text that had any."""
         if self.status == LF_ENOMEM:
             raise MemoryError("no memory to encode a text")
+        if self.status == LF_EINDEX:
+            raise too_long(f"{self.failed_text} or one soon after it")
         if self.status == LF_EUTF8:
             raise ValueError(f"byte 0x{self.failed_byte:02x} at offset {self.failed_at} of text {self.failed_text} is not"
                              f" UTF-8, and this vocabulary has no token for it")

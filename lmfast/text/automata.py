@@ -125,12 +125,11 @@ def runs(gaps_and_lengths: str) -> Members:
 
 @lru_cache(1)
 def _everything() -> str:
-    """Every code point but the surrogates, which stand as a space, as patterns are shown it."""
+    """Every code point as patterns are shown it; a lone surrogate is a byte that is not UTF-8."""
     shown = np.arange(_LIMIT, dtype=np.uint32)
-    shown[0xD800:0xE000] = 0x20
     for code_point, character in stand_ins().items():
         shown[code_point] = ord(character)
-    return shown.tobytes().decode("utf-32-le")
+    return shown.tobytes().decode("utf-32-le", "surrogatepass")
 
 
 @lru_cache(64)
@@ -139,7 +138,6 @@ def members(atom: str) -> Members:
     found = np.zeros(_LIMIT, np.bool_)
     for match in regex.finditer(f"(?:{atom})+", _everything()):
         found[match.start() : match.end()] = True
-    found[0xD800:0xE000] = False
     found.flags.writeable = False
     return found
 

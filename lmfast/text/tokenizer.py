@@ -3,8 +3,8 @@
 The life of one call, `tok.encode("Hello, Wörld")`: the str becomes UTF-8 (an ASCII str is read where it lies); added
 tokens are cut out; what is between them is normalized, split into pieces, and each piece is looked up in a cache or
 merged; the ids come back as one array. All of that is one call into C (csrc/text/encode.h), without the GIL where the
-text is long. A spec whose split pattern has no hand-written splitter takes the same steps one by one from here, with
-tables in place of the pattern where it has such (lmfast.text.stacks).
+text is long. A split pattern that has no hand-written splitter becomes tables (lmfast.text.stacks); a spec with one
+that no table is made for takes the same steps one by one from here.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import codecs
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing
-from functools import cached_property, partial
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, TypeGuard, TypeVar
 
 import numpy as np
@@ -41,6 +41,7 @@ from lmfast.text.utf8 import Errors, Text, character_starts, is_strict, str_inde
 if TYPE_CHECKING:
     from lmfast.text._stacks import Splitter
     from lmfast.text.encoding import Encoding, Side, Strategy
+    from lmfast.text.regex_split import Step
 
 __all__ = ["Offsets", "StreamDecoder", "Tokenizer"]
 
@@ -107,7 +108,8 @@ class Tokenizer(_text.Encoder):
             if not np.array_equal(known[merges], model.merges):
                 bad = int(np.argmax((known[merges] != model.merges).any(axis=1)))
                 raise ValueError(f"merges[{bad}] = {model.merges[bad].tolist()} names an id that is no token")
-        splitter, self._steps = "none", None
+        splitter: str | Splitter = "none"
+        self._steps: list[Step] | None = None
         match spec.pre_tokenizer:
             case ():
                 pass
@@ -115,8 +117,10 @@ class Tokenizer(_text.Encoder):
                 splitter = splitter_of(pattern) or "none"
             case steps:
                 from lmfast.text.regex_split import steps_of
+                from lmfast.text.stacks import splitter_for
 
-                self._steps = steps_of(steps)
+                by_regex, tables = steps_of(steps), splitter_for(steps)
+                splitter, self._steps = ("none", by_regex) if tables is None else (tables, None)
         self._added = added_tokens(spec, False), added_tokens(spec, True)
         most = 2 * len(model.vocab) + 2**17  # tables are as long as the largest id
         if (largest := max([int(model.vocab.ids[-1]), *(t.id for t in spec.added_tokens)])) > most:
@@ -295,7 +299,7 @@ class Tokenizer(_text.Encoder):
         ids.resize(_work(batch, workers, batch.size()), refcheck=False)
         return Ragged(ids, offsets_of(counts), self._ints)
 
-    # Encoding by steps, where the pattern has no hand-written splitter or more than ids is asked for.
+    # Encoding by steps, where the pattern has no table or more than ids is asked for.
 
     def _segments(self, data: bytes, raw: Bits, normalized: Bits) -> Iterator[tuple[bytes, Origin, int | None]]:
         """Stretches of text in order, as the model sees them: (bytes, where they come from in `data`, id). Added tokens
@@ -309,19 +313,12 @@ class Tokenizer(_text.Encoder):
             for a, b, found in gaps(len(text), inner):
                 yield text[a:b], start + a if back is None else back[a : b + 1], found
 
-    @cached_property
-    def _compiled(self) -> Splitter | None:
-        """The steps as tables, where patterns have such; made when first asked for, since that takes a while."""
-        from lmfast.text.stacks import splitter_for
-
-        return splitter_for(self._spec.pre_tokenizer)
-
     def _pieces(self, text: bytes) -> tuple[bytes, NDArray[np.int64]]:
         """Normalized plain text as the pieces that the model sees: their bytes, one after another, and their ends."""
+        if not isinstance(self._splitter, str):
+            return self._splitter.split(text)
         if self._steps is None:
             return text, np.array(_text.split(self._splitter, text), np.int64)
-        if self._compiled is not None and (found := self._compiled.split(text)):
-            return found
         from lmfast.text.regex_split import pieces
 
         parts = [
@@ -656,9 +653,9 @@ class Tokenizer(_text.Encoder):
     def explain(self) -> str:
         """Which path each part of the tokenizer takes, a line each."""
         spec, (all_form, n_odd) = self._spec, self._properties()
-        pieces = f"{self._splitter}, compiled"
+        pieces = f"{self._splitter}, compiled" if isinstance(self._splitter, str) else "a table, compiled"
         if self._steps is not None:
-            pieces = "a table, compiled" if self._compiled is not None else "regex package: exact, slow"
+            pieces = "regex package: exact, slow"
         heap = f"; heap, n log n, where one of {n_odd} tokens occurs" if n_odd else ""
         return "\n".join(
             [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,16 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import lmfast
+from lmfast.reference.text import byte_level as reference
 from lmfast.text import automata, patterns
 from lmfast.text._stacks import Splitter
 from lmfast.text._stacks import StackEngine as Door
+from lmfast.text._text import isas
 from lmfast.text.formats import huggingface
 from lmfast.text.formats.oniguruma import from_oniguruma
 from lmfast.text.pipeline import Pipeline
+from lmfast.text.pipeline.bytes_alphabet import CHARACTER_OF
+from lmfast.text.spec import BPE, NFC, AddedToken, TokenizerSpec, Vocab
 from lmfast.text.stacks import StackEngine
 
 BRIEF = os.environ.get("LMFAST_TEST_BRIEF") == "1"
@@ -388,6 +393,8 @@ def test_peer_byte_level(name: str, lines: list[str], data_dir: Path) -> None:
     for line, want in zip(lines, wanted, strict=True):
         found = ours.encode_with_offsets(line, allowed_special="all")
         assert found.ids.tolist() == ours.encode_list(line, allowed_special="all") == want.ids, ascii(line)
+    assert ours.encode_batch(lines, allowed_special="all").tolist() == [want.ids for want in wanted]
+    assert ours.count_batch(lines, allowed_special="all").tolist() == [len(want.ids) for want in wanted]
 
 
 @cache
@@ -399,6 +406,95 @@ def byte_level_pair(name: str, data_dir: Path) -> tuple[lmfast.Tokenizer, Any]:
     return lmfast.Tokenizer(huggingface.read_bytes(file.encode(), where="x")), tokenizers.Tokenizer.from_str(file)
 
 
+@cache
+def byte_level_spec(name: str) -> TokenizerSpec:
+    """A stack of them behind NFC, with few tokens and added tokens of all kinds."""
+    words = ["th", "the", " the", "in", "er", " a", "\n\n", " \n", "hello", "é", " 中", "12", "don", "'t", "\u0301"]
+    cut_by = [
+        b"a\xff",
+        b"\xffa",
+        b" \xff",
+        b"\xff ",
+        b"1\xff",
+        b"!\xff",
+        b"\xff!",
+        b"\xff\n",
+        b"\xe4\xb8",
+        b"\xb8 ",
+        b"\xff\xff",
+    ]
+    tokens = [*(bytes([byte]) for byte in range(256)), *(word.encode() for word in words), *cut_by]
+    steps = {"pre_tokenizer": {"type": "Sequence", "pretokenizers": BYTE_LEVEL[name]}}
+    model = {"type": "BPE", "vocab": {CHARACTER_OF[byte]: byte for byte in range(256)}, "merges": []}
+    document = {"version": "1.0", "added_tokens": [], "normalizer": None, "post_processor": None, "decoder": None}
+    spec = huggingface.read_bytes(json.dumps(document | steps | {"model": model}).encode(), where="x")
+    added = (
+        AddedToken("<end>", 300),
+        AddedToken("the", 301, special=False, single_word=True),
+        AddedToken("<é>", 302, special=False, normalized=True, lstrip=True, rstrip=True),
+    )
+    vocab = Vocab.from_items((token, i) for i, token in enumerate(tokens))
+    return replace(spec, model=BPE(vocab), normalizer=(NFC(),), added_tokens=added)
+
+
+anything = st.lists(
+    st.one_of(
+        st.binary(max_size=4),
+        st.sampled_from([b"<end>", b"the", "<e\u0301>".encode(), b" ", b"\n", b"\xe4\xb8", b"\xed\xa0\x80", b"\xff"]),
+        st.sampled_from(
+            [
+                b"a\xffa",
+                b" \xff !\xff!",
+                b"1\xff\n\xff\xff",
+                b"\xe4\xb8 \xad",
+                b"a\x80",
+                b"'\xc3t",
+                b"\xf0\x9f\x98",
+                b"1\xe2\x822",
+            ]
+        ),
+        texts.map(lambda text: text.encode("utf-8", "replace")),
+    ),
+    max_size=8,
+).map(b"".join)
+
+
+@pytest.mark.parametrize("name", BYTE_LEVEL)
+@settings(max_examples=10 if BRIEF else 40)
+@given(documents=st.lists(anything, max_size=5), allowed=st.sampled_from([(), "all"]))
+def test_truth_byte_level_any_bytes_through_every_door(name: str, documents: list[bytes], allowed: Any) -> None:
+    spec = byte_level_spec(name)
+    ours = byte_level_tokenizer(name)
+    want = [reference.encode(text, spec, allowed_special=allowed) for text in documents]
+    for text, ids in zip(documents, want, strict=True):
+        assert ours.encode(text, allowed_special=allowed).tolist() == ids
+        assert ours.count(text, allowed_special=allowed) == len(ids)
+        assert ours.encode_with_offsets(text, allowed_special=allowed).ids.tolist() == ids
+    assert ours.encode_batch(documents, allowed_special=allowed, threads=2).tolist() == want
+    assert ours.count_batch(documents, allowed_special=allowed).tolist() == list(map(len, want))
+
+
+@cache
+def byte_level_tokenizer(name: str) -> lmfast.Tokenizer:
+    return lmfast.Tokenizer(byte_level_spec(name), cache_bytes=1 << 17)
+
+
+@pytest.mark.parametrize("name", ["deepseek", "removed"])
+@pytest.mark.parametrize("isa", isas())
+def test_peer_byte_level_in_parts(name: str, isa: str, data_dir: Path, tmp_path: Path) -> None:
+    """Many documents, a long one among them, by threads that share tables, and as files."""
+    ours, peer = byte_level_pair(name, data_dir)
+    ours = lmfast.Tokenizer(ours.spec, cache_bytes=1 << 16, isa=isa)
+    lines = [TEXT[i : i + 90] for i in range(len(TEXT))] * 8 + [TEXT * 400, ""]
+    want = [encoding.ids for encoding in peer.encode_batch(lines[: len(TEXT)])]
+    want = want * 8 + [peer.encode(TEXT * 400).ids, []]
+    for threads in (1, 3):
+        assert ours.encode_batch(lines, threads=threads).tolist() == want
+        assert ours.count_batch(lines, threads=threads).tolist() == list(map(len, want))
+    (tmp_path / "a").write_bytes("\0".join(lines).encode())
+    assert ours.encode_files([tmp_path / "a"], separator="\0", threads=2).tolist() == want[:-1]
+
+
 def test_safety_splitter() -> None:
     table = automata.compiled(automata.parse(r"\w+| "))
     assert table is not None
@@ -406,7 +502,8 @@ def test_safety_splitter() -> None:
     text, ends = splitter.split("né 4-中".encode())
     assert (text, ends.tolist()) == ("né 4中".encode(), [3, 4, 5, 8])
     assert not splitter.split(b"")[1].size
-    assert splitter.split(b"a\xff") is None
+    text, ends = splitter.split(b"a\xff\xc3 \xe4\xb8")  # bytes that are not UTF-8 are no word
+    assert (text, ends.tolist()) == (b"a ", [1, 2])
     with pytest.raises(ValueError, match="want at most 16 stages"):
         Splitter([(table, "isolated", False)] * 17)
     with pytest.raises(ValueError, match="have been compiled"):
