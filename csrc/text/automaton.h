@@ -19,6 +19,8 @@ enum { LF_AUTOMATON_PAGE = 128, LF_AUTOMATON_PAGES = 0x110000 / LF_AUTOMATON_PAG
 typedef struct {
     const uint16_t *pages; /* by code point / LF_AUTOMATON_PAGE, a block of classes */
     const uint8_t *blocks;
+    const uint8_t *ascii;              /* the classes of the first 128 code points */
+    uint8_t begins[LF_AUTOMATON_PAGE]; /* whether a match may begin with one of them */
     uint32_t *table;
     uint32_t n_columns;
 } lf_automaton;
@@ -43,17 +45,30 @@ static inline unsigned lf_automaton_read_any(const uint8_t *p, const uint8_t *en
     return width;
 }
 
+/* The first place from `at` on where no ASCII character stands, or one that a match may begin with; n if there is none. */
+static inline size_t lf_automaton_skip(const lf_automaton *a, const uint8_t *text, size_t n, size_t at) {
+    while (at < n && text[at] < 0x80 && !a->begins[text[at]]) at++;
+    return at;
+}
+
 /* Where the match that begins at `at` ends in a text that ends at n; `at` if there is none. */
-static inline size_t lf_automaton_match(const lf_automaton *a, const uint8_t *text, size_t n, size_t at, int any_bytes) {
+static inline size_t lf_automaton_match(const lf_automaton *a, const uint8_t *text, size_t n, size_t at,
+                                        int any_bytes) {
     size_t end = at;
+    const uint32_t *table = a->table;
+    const uint8_t *ascii = a->ascii;
     for (uint32_t row = a->n_columns;;) {
-        uint32_t cp;
-        if (LF_UNLIKELY(at >= n)) return a->table[row + a->n_columns - 1] & LF_AUTOMATON_MATCH ? n : end;
-        const unsigned width =
-            any_bytes ? lf_automaton_read_any(text + at, text + n, &cp) : lf_automaton_read(text + at, &cp);
-        const uint8_t class =
-            a->blocks[(size_t)a->pages[cp / LF_AUTOMATON_PAGE] * LF_AUTOMATON_PAGE + cp % LF_AUTOMATON_PAGE];
-        const uint32_t next = a->table[row + class];
+        if (LF_UNLIKELY(at >= n)) return table[row + a->n_columns - 1] & LF_AUTOMATON_MATCH ? n : end;
+        uint8_t class;
+        unsigned width = 1;
+        if (LF_LIKELY(text[at] < 0x80)) {
+            class = ascii[text[at]];
+        } else {
+            uint32_t cp;
+            width = any_bytes ? lf_automaton_read_any(text + at, text + n, &cp) : lf_automaton_read(text + at, &cp);
+            class = a->blocks[(size_t)a->pages[cp / LF_AUTOMATON_PAGE] * LF_AUTOMATON_PAGE + cp % LF_AUTOMATON_PAGE];
+        }
+        const uint32_t next = table[row + class];
         if (next & LF_AUTOMATON_MATCH) end = at;
         row = next & ~LF_AUTOMATON_MATCH;
         if (!row) return end;

@@ -37,7 +37,7 @@ typedef struct {
     const lf_added *added_raw;        /* looked for in the text as given; NULL if there are none */
     const lf_added *added_normalized; /* looked for after normalization; NULL if there are none  */
     lf_split split;
-    int nfc; /* normalize to NFC                                        */
+    int nfc;                       /* normalize to NFC                                        */
     const struct lf_stack *stages; /* cut the pieces in place of `split`: staged.h; NULL if there are none */
     unsigned doublings;            /* stages that may make a text twice as long */
 } lf_text;

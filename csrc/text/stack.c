@@ -124,17 +124,23 @@ static void add_traced(lf_stack_workspace *w, size_t begin, size_t end) {
     }
 }
 
+/* Most words begin where the one before them ends, and are copied together. */
 static void keep_words(lf_stack_workspace *w, size_t n_words) {
     lf_stack_words *to = w->wanted;
-    for (size_t i = 0; i < n_words; i++) {
-        const size_t n = w->bounds[i][1] - w->bounds[i][0];
-        if (!lf_grow(&to->bytes, &to->room, to->n + n) ||
-            !lf_grow(&to->ends, &to->ends_room, (to->n_words + 1) * sizeof *to->ends)) {
+    if (!lf_grow(&to->ends, &to->ends_room, (to->n_words + n_words) * sizeof *to->ends)) w->status = LF_ENOMEM;
+    for (size_t i = 0; i < n_words && w->status == LF_OK;) {
+        const size_t begin = w->bounds[i][0];
+        size_t end = begin;
+        for (; i < n_words && w->bounds[i][0] == end; i++) {
+            end = w->bounds[i][1];
+            to->ends[to->n_words++] = (int64_t)(to->n + end - begin);
+        }
+        if (!lf_grow(&to->bytes, &to->room, to->n + end - begin)) {
             w->status = LF_ENOMEM;
             return;
         }
-        memcpy(to->bytes + to->n, w->text->bytes + w->bounds[i][0], n);
-        to->ends[to->n_words++] = (int64_t)(to->n += n);
+        memcpy(to->bytes + to->n, w->text->bytes + begin, end - begin);
+        to->n += end - begin;
     }
 }
 
@@ -247,11 +253,12 @@ static void cut(lf_stack_workspace *w, size_t stage, size_t begin, size_t end) {
     const uint8_t *text = w->text->bytes;
     waiting last = {0, 0, 0, 0};
     size_t done = begin;
-    for (size_t at = begin; at < end && w->status == LF_OK;) {
+    for (size_t at = begin; (at = lf_automaton_skip(a, text, end, at)) < end && w->status == LF_OK;) {
         const size_t stop = lf_automaton_match(a, text, end, at, any_bytes);
         if (stop == at) {
             uint32_t unused;
-            at += any_bytes ? lf_automaton_read_any(text + at, text + end, &unused) : lf_automaton_read(text + at, &unused);
+            at += any_bytes ? lf_automaton_read_any(text + at, text + end, &unused)
+                            : lf_automaton_read(text + at, &unused);
             continue;
         }
         if (done < at) add_stretch(w, stage, &last, done, at, invert);
