@@ -1,7 +1,8 @@
 """The split patterns that lmfast knows by name, and which of them have a hand-written splitter.
 
 A splitter is chosen by the exact text of the pattern, so a pattern that differs by one character is never taken for
-another: it goes through the `regex` package instead (exact, slower). Several texts may mean the same splitter.
+another: it becomes a table, or where it has none it goes through the `regex` package (exact, slower). Several texts may
+mean the same splitter.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Pre-tokenizers without a hand-written splitter: any pattern, by the `regex` package. Exact and slow.
+"""Pre-tokenizers of byte-level BPE with a pattern that has no table, by the `regex` package. Exact and slow.
 
 Text here is a str in which each byte that is not UTF-8 stands as a lone surrogate (`errors="surrogateescape"`): a
 character that is neither letter, number nor white space, which is lmfast's rule for such bytes.
