@@ -26,19 +26,14 @@ enum { LF_ALIGNED_PAD = 80 }; /* bytes behind the text that may be read */
 
 /* Room for n more bytes. Returns 0 if there is no memory. */
 static inline int lf_aligned_reserve(lf_aligned *text, size_t n) {
-    if (LF_UNLIKELY(text->n + n + LF_ALIGNED_PAD > text->room)) {
-        const size_t room = text->n + n + (text->n + n) / 2 + 2 * LF_ALIGNED_PAD;
-        uint8_t *bytes = realloc(text->bytes, room);
-        if (!bytes) return 0;
-        lf_pages_advise(bytes, room);
-        text->bytes = bytes, text->room = room;
+    const size_t room = text->n + n + LF_ALIGNED_PAD, places_room = (text->n + n) * sizeof *text->places;
+    if (LF_UNLIKELY(room > text->room)) {
+        if (!lf_grow(&text->bytes, &text->room, room)) return 0;
+        lf_pages_advise(text->bytes, text->room);
     }
-    if (text->traced && LF_UNLIKELY(text->n + n > text->places_room)) {
-        const size_t room = text->n + n + (text->n + n) / 2;
-        lf_place *places = realloc(text->places, room * sizeof *places);
-        if (!places) return 0;
-        lf_pages_advise(places, room * sizeof *places);
-        text->places = places, text->places_room = room;
+    if (text->traced && LF_UNLIKELY(places_room > text->places_room)) {
+        if (!lf_grow(&text->places, &text->places_room, places_room)) return 0;
+        lf_pages_advise(text->places, text->places_room);
     }
     return 1;
 }

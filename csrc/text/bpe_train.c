@@ -92,17 +92,6 @@ struct lf_bpe_trainer {
     uint32_t next_id;
 };
 
-/* Grows an array to at least n items. */
-static lf_status grow(void **array, size_t *room, size_t n, size_t size) {
-    if (n <= *room) return LF_OK;
-    n += n / 2 + 16;
-    void *grown = realloc(*array, n * size);
-    if (!grown) return LF_ENOMEM;
-    *array = grown;
-    *room = n;
-    return LF_OK;
-}
-
 /* Pairs. */
 
 static inline size_t slot_of(const lf_bpe_trainer *t, uint64_t key) {
@@ -141,7 +130,7 @@ static lf_status rehash(lf_bpe_trainer *t, unsigned bits) {
 /* A pair that is not in the table yet. */
 static lf_status new_pair(lf_bpe_trainer *t, uint64_t key, uint64_t count, uint32_t n_places, uint32_t *places) {
     if (t->n_pairs == NO_PAIR - 1) return LF_ENOMEM;
-    if (grow((void **)&t->pairs, &t->pairs_room, t->n_pairs + (size_t)1, sizeof(pair)) != LF_OK) return LF_ENOMEM;
+    if (!lf_grow(&t->pairs, &t->pairs_room, (t->n_pairs + (size_t)1) * sizeof(pair))) return LF_ENOMEM;
     t->pairs[t->n_pairs++] = (pair){key, count, places, n_places};
     if ((size_t)t->n_pairs > (size_t)1 << (t->table_bits - 1)) return rehash(t, t->table_bits + 1);
     enter(t, t->n_pairs - 1);
@@ -246,7 +235,7 @@ static uint64_t tie_of_piece(const lf_bpe_trainer *t, uint64_t key) {
 
 static lf_status push(lf_bpe_trainer *t, uint32_t which) {
     const pair *p = &t->pairs[which];
-    if (grow((void **)&t->heap, &t->heap_room, t->n_heap + 1, sizeof *t->heap) != LF_OK) return LF_ENOMEM;
+    if (!lf_grow(&t->heap, &t->heap_room, (t->n_heap + 1) * sizeof *t->heap)) return LF_ENOMEM;
     candidate x = {p->count, p->key, which};
     if (t->rules.ties == LF_TIES_FIRST) x.tie = p->places[0];
     if (t->rules.ties == LF_TIES_LEXMAX) x.tie = tie_of_string(t, (uint32_t)(p->key >> 32));
@@ -268,7 +257,7 @@ static int may_join(const lf_bpe_trainer *t, uint32_t a, uint32_t b) {
 
 static lf_status keep(lf_bpe_trainer *t, uint64_t key) {
     if (!t->rules.keeps) return LF_OK;
-    if (grow((void **)&t->born, &t->born_room, t->n_born + 1, sizeof *t->born) != LF_OK) return LF_ENOMEM;
+    if (!lf_grow(&t->born, &t->born_room, (t->n_born + 1) * sizeof *t->born)) return LF_ENOMEM;
     t->born[t->n_born++] = key;
     return LF_OK;
 }
@@ -301,7 +290,7 @@ static lf_status new_symbol(lf_bpe_trainer *t, uint32_t a, uint32_t b, uint32_t 
     if (n_prefix && m >= n_prefix && !memcmp(t->strings + t->string_at[b], t->prefix, n_prefix)) skip = n_prefix;
     m -= skip;
     if (n + m > UINT32_MAX) return LF_ENOMEM;
-    if (grow((void **)&t->strings, &t->strings_room, t->n_strings + n + m, 1) != LF_OK) return LF_ENOMEM;
+    if (!lf_grow(&t->strings, &t->strings_room, t->n_strings + n + m)) return LF_ENOMEM;
     uint8_t *string = t->strings + t->n_strings;
     memcpy(string, t->strings + t->string_at[a], n);
     memcpy(string + n, t->strings + t->string_at[b] + skip, m);
@@ -418,7 +407,7 @@ static lf_status tables(lf_bpe_trainer *t, const lf_bpe_rules *rules) {
     for (size_t i = 0; i < rules->n_strings; i++) {
         const size_t length = (size_t)(rules->string_at[i + 1] - rules->string_at[i]);
         const uint32_t id = rules->string_ids[i];
-        if (grow((void **)&t->strings, &t->strings_room, t->n_strings + length + 1, 1) != LF_OK) return LF_ENOMEM;
+        if (!lf_grow(&t->strings, &t->strings_room, t->n_strings + length + 1)) return LF_ENOMEM;
         if (length) memcpy(t->strings + t->n_strings, rules->strings + rules->string_at[i], length);
         name(t, id, length);
         if (i >= rules->n_symbols) continue;

@@ -168,8 +168,8 @@ static lf_status NAME(merge)(lf_bpe_trainer *t, uint32_t which) {
     const uint32_t a = (uint32_t)(p.key >> 32), b = (uint32_t)p.key, none = t->rules.n_ids;
     const uint32_t length = t->lengths[a], both = length + t->lengths[b], first_pair = t->n_pairs;
     uint32_t id;
-    if (grow((void **)&t->occurrences, &t->occurrences_room, p.n_places, sizeof(occurrence)) != LF_OK) return LF_ENOMEM;
-    if (grow((void **)&t->merges, &t->merges_room, t->n_merges + 1, sizeof *t->merges) != LF_OK) return LF_ENOMEM;
+    if (!lf_grow(&t->occurrences, &t->occurrences_room, p.n_places * sizeof(occurrence))) return LF_ENOMEM;
+    if (!lf_grow(&t->merges, &t->merges_room, (t->n_merges + 1) * sizeof *t->merges)) return LF_ENOMEM;
     if (new_symbol(t, a, b, &id) != LF_OK) return LF_ENOMEM;
     t->merges[t->n_merges++] = (lf_bpe_merge){a, b, id, (int64_t)p.count};
     if (t->lengths[id]) return NAME(repeat)(t, p, id);

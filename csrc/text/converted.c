@@ -595,7 +595,7 @@ static int have_room(const lf_converted_workspace *w, size_t room) {
 }
 
 static void drop(lf_aligned *text) {
-    if (text->room > KEPT_MOST || text->places_room > KEPT_MOST / sizeof *text->places) lf_aligned_free(text);
+    if (text->room > KEPT_MOST || text->places_room > KEPT_MOST) lf_aligned_free(text);
 }
 
 static lf_status finish(lf_converted_workspace *w, lf_status status) {

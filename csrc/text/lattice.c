@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "text/chance.h"
+#include "text/pages.h"
 #include "text/piece_kinds.h"
 
 enum {
@@ -86,21 +87,10 @@ void lf_paths_free(lf_paths *paths) {
 
 /* Begins a path of n nodes; NULL if there is no memory. */
 static uint32_t *new_path(lf_paths *p, size_t n, double score) {
-    if (p->n_paths + 2 > p->room_paths) {
-        const size_t room = 2 * p->room_paths + 16;
-        size_t *offsets = realloc(p->offsets, room * sizeof *offsets);
-        if (offsets) p->offsets = offsets;
-        double *scores = realloc(p->scores, room * sizeof *scores);
-        if (scores) p->scores = scores;
-        if (!offsets || !scores) return NULL;
-        p->room_paths = room;
-    }
-    if (p->n_nodes + n + 1 > p->room_nodes) {
-        const size_t room = 2 * (p->n_nodes + n) + 16;
-        uint32_t *nodes = realloc(p->nodes, room * sizeof *nodes);
-        if (!nodes) return NULL;
-        p->nodes = nodes, p->room_nodes = room;
-    }
+    if (!lf_grow(&p->offsets, &p->room_offsets, (p->n_paths + 2) * sizeof *p->offsets) ||
+        !lf_grow(&p->scores, &p->room_scores, (p->n_paths + 1) * sizeof *p->scores) ||
+        !lf_grow(&p->nodes, &p->room_nodes, (p->n_nodes + n + 1) * sizeof *p->nodes))
+        return NULL;
     uint32_t *path = p->nodes + p->n_nodes;
     p->offsets[p->n_paths] = p->n_nodes;
     p->scores[p->n_paths++] = score;
@@ -117,8 +107,8 @@ typedef struct {
 
 typedef struct {
     hypothesis *all;
-    uint32_t *heap; /* libstdc++'s: equal estimates come in its order */
-    size_t n_all, n_heap, room_all, room_heap;
+    uint32_t *heap;                            /* libstdc++'s: equal estimates come in its order */
+    size_t n_all, n_heap, room_all, room_heap; /* room: in bytes */
 } search;
 
 static void sift(search *s, size_t hole, size_t top, uint32_t value) {
@@ -131,12 +121,7 @@ static void sift(search *s, size_t hole, size_t top, uint32_t value) {
 }
 
 static int push(search *s, uint32_t value) {
-    if (s->n_heap == s->room_heap) {
-        const size_t room = 2 * s->room_heap + 64;
-        uint32_t *heap = realloc(s->heap, room * sizeof *heap);
-        if (!heap) return 0;
-        s->heap = heap, s->room_heap = room;
-    }
+    if (!lf_grow(&s->heap, &s->room_heap, (s->n_heap + 1) * sizeof *s->heap)) return 0;
     sift(s, s->n_heap++, 0, value);
     return 1;
 }
@@ -161,16 +146,14 @@ static uint32_t pop(search *s) {
     return top;
 }
 
-static int add(search *s, hypothesis h) {
-    if (s->n_all == s->room_all) {
-        const size_t room = 2 * s->room_all + 512;
-        hypothesis *all = realloc(s->all, room * sizeof *all);
-        if (!all) return 0;
-        s->all = all, s->room_all = room;
-    }
+/* Adds a hypothesis, not yet to the heap. */
+static int keep(search *s, hypothesis h) {
+    if (!lf_grow(&s->all, &s->room_all, (s->n_all + 1) * sizeof *s->all)) return 0;
     s->all[s->n_all++] = h;
-    return push(s, (uint32_t)(s->n_all - 1));
+    return 1;
 }
+
+static int add(search *s, hypothesis h) { return keep(s, h) && push(s, (uint32_t)(s->n_all - 1)); }
 
 static void free_search(search *s) { free(s->all), free(s->heap); }
 
@@ -343,12 +326,7 @@ static int expand_perturbed(const lf_lattice *l, double alpha, search *s, uint32
     for (uint32_t k = l->ends[at]; k < l->ends[at + 1]; k++) {
         const double sum = from.sum + log_share(l, alpha, l->by_end[k], at), perturbed = sum + gumbel(state);
         if (perturbed > largest) largest = perturbed;
-        if (s->n_all == s->room_all) { /* as in add, but not yet in the heap */
-            hypothesis *all = realloc(s->all, (2 * s->room_all + 512) * sizeof *all);
-            if (!all) return 0;
-            s->all = all, s->room_all = 2 * s->room_all + 512;
-        }
-        s->all[s->n_all++] = (hypothesis){perturbed, sum, l->by_end[k], h};
+        if (!keep(s, (hypothesis){perturbed, sum, l->by_end[k], h})) return 0;
     }
     for (size_t i = first; i < s->n_all; i++) {
         hypothesis *way = &s->all[i];

@@ -39,7 +39,7 @@ typedef struct {
     uint32_t *nodes;
     size_t *offsets;
     double *scores;
-    size_t n_paths, n_nodes, room_paths, room_nodes;
+    size_t n_paths, n_nodes, room_offsets, room_scores, room_nodes; /* room: in bytes */
 } lf_paths;
 void lf_paths_free(lf_paths *paths);
 

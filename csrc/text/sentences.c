@@ -5,18 +5,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "text/pages.h"
+
 static const uint8_t MARKER[3] = {0xE2, 0x96, 0x81}, UNKNOWN[3] = {0xE2, 0x96, 0x85};
 enum { BOUNDARY = 0x1F };
 
 static lf_status end_word(lf_sentences *words, size_t end) {
-    if (words->n_words + 1 >= words->room) {
-        const size_t room = words->room + words->room / 2 + 1024;
-        int64_t *offsets = realloc(words->offsets, room * sizeof *offsets);
-        if (!offsets) return LF_ENOMEM;
-        words->offsets = offsets;
-        words->room = room;
-        offsets[0] = 0;
-    }
+    if (!lf_grow(&words->offsets, &words->room, (words->n_words + 2) * sizeof *words->offsets)) return LF_ENOMEM;
+    words->offsets[0] = 0;
     words->offsets[++words->n_words] = (int64_t)end;
     return LF_OK;
 }
@@ -42,13 +38,7 @@ static lf_status split(lf_sentences *words, const lf_sentences_rules *rules, siz
 }
 
 static lf_status make_room(lf_sp_text *text, size_t more) {
-    if (text->room >= text->n + more) return LF_OK;
-    const size_t room = (text->n + more) * 3 / 2 + 4096;
-    uint8_t *bytes = realloc(text->bytes, room);
-    if (!bytes) return LF_ENOMEM;
-    text->bytes = bytes;
-    text->room = room;
-    return LF_OK;
+    return lf_grow(&text->bytes, &text->room, text->n + more) ? LF_OK : LF_ENOMEM;
 }
 
 /* Appends a normalized line with its marks replaced; `begins` says which bytes these begin with. */

@@ -304,7 +304,7 @@ static lf_status normalize(lf_stack_workspace *w, const uint8_t *text, size_t n)
 }
 
 static void drop(lf_aligned *text) {
-    if (text->room > KEPT_MOST || text->places_room > KEPT_MOST / sizeof *text->places) lf_aligned_free(text);
+    if (text->room > KEPT_MOST || text->places_room > KEPT_MOST) lf_aligned_free(text);
 }
 
 static void drop_ends(lf_stack_workspace *w, unsigned i) {

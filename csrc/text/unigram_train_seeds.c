@@ -132,13 +132,7 @@ static int add_seed(lf_unigram_trainer *t, lf_seed_part *part, const bucket *b, 
     if (!can_be_piece(t, t->text + b->items[left].value, length)) return 1;
     const uint64_t count = seed_count(t, b, left, right, length);
     if (!count) return 1;
-    if (part->n_seeds == part->room) {
-        const size_t room = part->room ? part->room * 2 : 1024;
-        lf_seed *seeds = realloc(part->seeds, room * sizeof *seeds);
-        if (!seeds) return 0;
-        part->seeds = seeds;
-        part->room = room;
-    }
+    if (!lf_grow(&part->seeds, &part->room, (part->n_seeds + 1) * sizeof *part->seeds)) return 0;
     part->seeds[part->n_seeds++] =
         (lf_seed){count, (uint32_t)(base + left), (uint32_t)(base + right), LF_GONE, (uint16_t)length};
     return 1;

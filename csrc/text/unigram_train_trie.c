@@ -22,13 +22,7 @@ typedef struct {
 
 /* Room for n more edges. */
 static int reserve(lf_word_part *part, size_t n) {
-    if (part->room - part->n_edges >= n) return 1;
-    const size_t room = part->room + part->room / 2 + n + 1024;
-    uint32_t *edges = realloc(part->edges, room * sizeof *edges);
-    if (!edges) return 0;
-    part->edges = edges;
-    part->room = room;
-    return 1;
+    return lf_grow(&part->edges, &part->room, (part->n_edges + n) * sizeof *part->edges);
 }
 
 lf_status lf_unigram_fast_fill(lf_unigram_trainer *t, size_t part_) {
@@ -44,12 +38,9 @@ lf_status lf_unigram_fast_fill(lf_unigram_trainer *t, size_t part_) {
         size_t n_found = 0;
         for (uint32_t k = shared; k <= n; k++) at[k] = 0;
         for (uint32_t k = 0; k < n; k++) {
-            if (room - n_found <= t->rules.max_length) {
-                room = room + room / 2 + 2 * LF_UNIGRAM_LONGEST;
-                incoming *more = realloc(found, room * sizeof *found);
-                if (!more) status = LF_ENOMEM;
-                if (!more) break;
-                found = more;
+            if (!lf_grow(&found, &room, (n_found + t->rules.max_length + 1) * sizeof *found)) {
+                status = LF_ENOMEM;
+                break;
             }
             uint32_t piece = t->deepest[slot + k];
             for (; piece != LF_GONE && k + t->piece_length[piece] > shared; piece = t->parent[piece]) {
@@ -87,9 +78,10 @@ void lf_unigram_fast_compact(lf_unigram_trainer *t, size_t part_) {
         to += piece != LF_GONE;
     }
     part->n_edges = to;
-    if (to > part->room / 2) return;
-    uint32_t *edges = realloc(part->edges, (to + 1) * sizeof *edges);
+    const size_t room = (to + 1) * sizeof *part->edges;
+    if (room > part->room / 2) return;
+    uint32_t *edges = realloc(part->edges, room);
     if (!edges) return;
     part->edges = edges;
-    part->room = to + 1;
+    part->room = room;
 }

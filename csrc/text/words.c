@@ -143,13 +143,7 @@ static lf_status grow(lf_words *w) {
 
 /* Room for n more bytes of long words. */
 static lf_status reserve(lf_words *w, size_t n) {
-    if (w->arena_room - w->n_arena >= n) return LF_OK;
-    const size_t room = w->arena_room + w->arena_room / 2 + n + 4096;
-    uint8_t *arena = realloc(w->arena, room);
-    if (!arena) return LF_ENOMEM;
-    w->arena = arena;
-    w->arena_room = room;
-    return LF_OK;
+    return lf_grow(&w->arena, &w->arena_room, w->n_arena + n) ? LF_OK : LF_ENOMEM;
 }
 
 static lf_status insert(lf_words *w, entry *e, const word *x, int64_t count, uint64_t first) {

@@ -7,20 +7,19 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t
 
 import numpy as np
 
-from lmfast._lf cimport LF_EINDEX, LF_EVALUE, LF_OK, lf_status
+from lmfast._lf cimport LF_EVALUE, LF_OK, lf_status
 from lmfast.text cimport _engine
 from lmfast.text._normalize cimport (
     LF_CLEAN, LF_LOWERCASE, LF_NFC, LF_NFD, LF_NFKC, LF_NFKD, LF_NMT, LF_SPACE_IDEOGRAPHS, LF_STRIP_ACCENTS,
     LF_STRIP_NONSPACING,
 )
 from lmfast.text._sentencepiece cimport (
-    LF_RULE_TOKENIZERS, LF_SP_MOST, LF_SP_NO_ID, LF_SP_UNIGRAM, lf_sp_options, lf_sp_parts,
+    LF_RULE_TOKENIZERS, LF_SP_NO_ID, LF_SP_UNIGRAM, lf_sp_options, lf_sp_parts,
 )
 from lmfast.text._steps cimport (
     LF_PREPEND_ALWAYS, LF_PREPEND_FIRST, LF_PREPEND_NEVER, LF_STEP_FORM, LF_STEP_PRECOMPILED, LF_STEP_PREPEND,
     LF_STEP_REPLACE, LF_STEP_REWRITE, LF_STEP_SPACES, LF_STEP_STRIP, lf_prepend, lf_step, set_step,
 )
-from lmfast.text.engine import GrowsTooMuch
 
 cdef extern from "text/converted.h" nogil:
     enum:
@@ -180,9 +179,6 @@ cdef class UnigramEngine(_engine.Engine):
                           size_t *n_ids) noexcept nogil:
         return lf_converted_encode(<lf_converted_workspace *>w, text, n, first, ids, spans, n_ids)
 
-    cdef object failure(self, lf_status status, Py_ssize_t i, size_t n):
-        return too_long(status, n)
-
 
 cdef class CharacterEngine(_engine.Engine):
     """A compiled BPE over characters with byte fallback, an `lmfast.text.engine.Engine`.
@@ -237,14 +233,3 @@ cdef class CharacterEngine(_engine.Engine):
     cdef lf_status encode(self, void *w, const uint8_t *text, size_t n, bint first, uint32_t *ids, int64_t *spans,
                           size_t *n_ids) noexcept nogil:
         return lf_character_bpe_encode(<lf_character_workspace *>w, text, n, first, ids, spans, n_ids)
-
-    cdef object failure(self, lf_status status, Py_ssize_t i, size_t n):
-        return too_long(status, n)
-
-
-cdef object too_long(lf_status status, size_t n):
-    if status == LF_EINDEX:
-        return GrowsTooMuch(f"a text of {n} bytes might become more ids than there is room for")
-    if status == LF_EVALUE:
-        return ValueError(f"a text of {n} bytes is too long, or becomes so; want at most {LF_SP_MOST}")
-    return MemoryError(f"no memory to encode {n} bytes")

@@ -5,8 +5,10 @@ from cpython.bytes cimport PyBytes_AS_STRING
 
 import numpy as np
 
-from lmfast._lf cimport LF_EVALUE, LF_OK
+from lmfast._lf cimport LF_EINDEX, LF_EVALUE, LF_OK
 from lmfast.text._idle cimport idle_free, idle_give, idle_new, idle_take
+from lmfast.text._sentencepiece cimport LF_SP_MOST
+from lmfast.text.engine import GrowsTooMuch
 
 cdef object empty = np.empty
 cdef object uint32 = np.dtype(np.uint32)
@@ -41,6 +43,10 @@ cdef class Engine:
 
     cdef object failure(self, lf_status status, Py_ssize_t i, size_t n):
         # the exception for text i, of n bytes
+        if status == LF_EINDEX:
+            return GrowsTooMuch(f"a text of {n} bytes might become more ids than there is room for")
+        if status == LF_EVALUE:
+            return ValueError(f"a text of {n} bytes is too long, or becomes so; want at most {LF_SP_MOST}")
         return MemoryError(f"no memory to encode {n} bytes")
 
     # A thread takes a workspace for the length of a call.

@@ -9,7 +9,7 @@ from libc.string cimport memcpy, memset
 
 import numpy as np
 
-from lmfast._lf cimport LF_EINDEX, LF_EVALUE, LF_OK, lf_status
+from lmfast._lf cimport LF_EVALUE, LF_OK, lf_status
 from lmfast.text cimport _engine
 from lmfast.text._converted import KINDS, OPTIONS, SCHEMES
 from lmfast.text._sentencepiece cimport LF_SP_MOST
@@ -17,7 +17,6 @@ from lmfast.text._steps cimport (
     LF_AUTOMATON_PAGE, LF_AUTOMATON_PAGES, LF_STEP_PATTERN, lf_automaton, lf_automaton_new, lf_prepend, lf_step, set_step,
 )
 from lmfast.text._wordpiece cimport lf_wordpiece, lf_wordpiece_new
-from lmfast.text.engine import GrowsTooMuch
 
 cdef extern from "text/word_bpe.h" nogil:
     ctypedef struct lf_word_parts:
@@ -197,12 +196,10 @@ cdef class StackEngine(_engine.Engine):
         return lf_stack_encode(<lf_stack_workspace *>w, text, n, first, ids, spans, n_ids)
 
     cdef object failure(self, lf_status status, Py_ssize_t i, size_t n):
-        if status == LF_EINDEX:
-            return GrowsTooMuch(f"a text of {n} bytes might become more ids than there is room for")
         if status == LF_EVALUE:
             return ValueError(f"text {i} has a word that is unknown, and this model has no unknown token; or its {n} "
                               f"bytes are too many, or become so: at most {LF_SP_MOST} are allowed")
-        return MemoryError(f"no memory to encode {n} bytes")
+        return _engine.Engine.failure(self, status, i, n)
 
 
 cdef class Splitter:

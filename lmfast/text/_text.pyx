@@ -28,6 +28,7 @@ import numpy as np
 
 from lmfast import _checking
 from lmfast._lf cimport LF_EINDEX, LF_ENOMEM, LF_EUTF8, LF_EVALUE, LF_OK, lf_isa, lf_isa_best, lf_status
+from lmfast.text._decode cimport lf_decode, lf_decode_size, lf_decoder, lf_decoder_free, lf_decoder_new
 from lmfast.text._idle cimport idle_free, idle_give, idle_new, idle_stack, idle_take
 from lmfast.text._sentencepiece cimport LF_SP_MOST
 from lmfast.text._split cimport (
@@ -181,19 +182,10 @@ cdef extern from "text/decode.h" nogil:
         LF_BEYOND_ASCII
         LF_BEYOND_LATIN1
         LF_BEYOND_BMP
-    ctypedef struct lf_decoder:
-        uint8_t (*slots)[16]
-        uint32_t *lengths
-        size_t n_ids
     ctypedef struct lf_decoded:
         size_t n_characters
         unsigned flags
-    lf_status lf_decoder_new(lf_decoder **decoder, const uint8_t *blob, const int64_t *offsets, const uint32_t *ids,
-                             size_t n_tokens, size_t n_ids)
-    void lf_decoder_free(lf_decoder *decoder)
-    lf_status lf_decode_size(const lf_decoder *decoder, const uint32_t *ids, size_t n, size_t *n_bytes, size_t *where)
     lf_status lf_decode_measure(const lf_decoder *decoder, const uint32_t *ids, size_t n, lf_decoded *sum, size_t *where)
-    size_t lf_decode(const lf_decoder *decoder, const uint32_t *ids, size_t n, uint8_t *out, size_t n_bytes)
     lf_status lf_decode_some(const lf_decoder *decoder, const uint32_t *ids, size_t n, uint8_t *out, size_t room,
                              size_t *n_done, size_t *n_bytes)
     void lf_decode_measure_bytes(const uint8_t *bytes, size_t n, lf_decoded *sum)

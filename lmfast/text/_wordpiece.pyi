@@ -4,7 +4,6 @@ from typing_extensions import Self, disjoint_base
 
 from lmfast.text import _engine
 
-ISA_NAMES: tuple[str, ...]
 RULES: tuple[str, ...]
 
 @disjoint_base

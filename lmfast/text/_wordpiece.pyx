@@ -7,8 +7,9 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t
 
 import numpy as np
 
-from lmfast._lf cimport LF_EVALUE, LF_OK, lf_isa, lf_isa_best, lf_status
+from lmfast._lf cimport LF_EVALUE, LF_OK, lf_isa, lf_status
 from lmfast.text cimport _engine
+from lmfast.text import _text
 
 cdef extern from "text/bert.h" nogil:
     ctypedef enum lf_word_rule:
@@ -35,7 +36,6 @@ cdef extern from "text/bert.h" nogil:
         lf_status (*encode)(lf_bert_workspace *w, const uint8_t *text, size_t n, uint32_t *ids, size_t *n_ids) noexcept nogil
     const lf_bert_ops *lf_bert_ops_for(lf_isa isa)
 
-ISA_NAMES = ("generic", "avx2", "avx512")
 RULES = ("bert", "classes", "spaces")
 cdef uint32_t NO_ID = (1 << 28) - 1  # LF_UNIT_NONE
 
@@ -60,12 +60,10 @@ cdef class BertEngine(_engine.Engine):
                   bint whole, bytes prefix not None, int64_t unk_id, size_t max_chars, str rule not None, bint clean,
                   bint space_ideographs, bint strip_accents, bint lowercase, size_t cache_bytes,
                   str isa not None):
-        if isa not in ISA_NAMES or ISA_NAMES.index(isa) > <int>lf_isa_best():
-            raise ValueError(f"isa {isa!r} is not available here")
-        cdef int number = ISA_NAMES.index(isa)
+        if isa not in _text.isas():
+            raise ValueError(f"isa {isa!r} is not available here; available: {', '.join(_text.isas())}")
+        cdef int number = _text.ISA_NAMES.index(isa)
         self.ops = lf_bert_ops_for(<lf_isa>number)
-        if self.ops == NULL:
-            raise ValueError(f"isa {isa!r} is not available here")
         self.cache_bytes = max(cache_bytes, <size_t>(1 << 16))
         if offsets.shape[0] != ids.shape[0] + 1:
             raise ValueError(f"offsets: want shape ({ids.shape[0] + 1},), got ({offsets.shape[0]},)")

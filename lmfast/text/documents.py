@@ -10,16 +10,37 @@ from typing import IO
 
 __all__ = ["documents", "mark_of", "measured", "opened", "several"]
 
+_PART = 1 << 26  # bytes of a file that are in memory at a time, if its documents are no longer
+
 
 def documents(
     paths: Iterable[str | os.PathLike[str]], separator: str | bytes | None
 ) -> Iterator[tuple[bytes, list[tuple[int, int]]]]:
-    """The contents of each file and where the documents in it lie."""
+    """Parts of files and where whole documents in them lie, a document in one part."""
     mark = mark_of(separator)
     for path in several(paths):
         with open(path, "rb") as file:
-            data = file.read()
-        yield data, list(_ends(data, mark)) if mark else [(0, len(data))]
+            if mark is None:
+                data = file.read()
+                yield data, [(0, len(data))]
+            else:
+                yield from _parts(file, mark)
+
+
+def _parts(file: IO[bytes], mark: bytes) -> Iterator[tuple[bytes, list[tuple[int, int]]]]:
+    rest, is_first = b"", True
+    while block := file.read(max(_PART, len(rest))):  # of a long document twice as much each time: all is searched anew
+        data = rest + block
+        ends, start = [], 0
+        while (stop := data.find(mark, start)) >= 0:
+            ends.append((start, stop))
+            start = stop + len(mark)
+        rest = data[start:]
+        if ends:
+            yield data, ends
+            is_first = False
+    if rest or is_first:
+        yield rest, [(0, len(rest))]
 
 
 def several(paths: Iterable[str | os.PathLike[str]]) -> Iterable[str | os.PathLike[str]]:
@@ -35,16 +56,6 @@ def mark_of(separator: str | bytes | None) -> bytes | None:
     if mark is not None and not mark:
         raise ValueError("separator is empty; want at least one byte, or None for one document a file")
     return mark
-
-
-def _ends(data: bytes, separator: bytes) -> Iterator[tuple[int, int]]:
-    """Where the documents of a file lie."""
-    start = 0
-    while (stop := data.find(separator, start)) >= 0:
-        yield start, stop
-        start = stop + len(separator)
-    if start < len(data) or start == 0:
-        yield start, len(data)
 
 
 def measured(path: str | os.PathLike[str], stack: ExitStack) -> tuple[str | os.PathLike[str] | IO[bytes], int]:

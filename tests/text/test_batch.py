@@ -10,6 +10,7 @@ import pytest
 
 from lmfast.reference.text import byte_level as reference
 from lmfast.text import _text
+from lmfast.text.documents import documents
 from lmfast.text.patterns import PATTERNS
 from lmfast.text.spec import BPE, NFC, AddedToken, Split, TokenizerSpec, Vocab
 from lmfast.text.tokenizer import Tokenizer
@@ -249,6 +250,19 @@ def test_truth_documents_of_files(mark: bytes | None, tmp_path: Path, rng: np.ra
         assert len(rows) == len(want)
         assert all(np.array_equal(a, b) for a, b in zip(rows, want, strict=True))
     assert len(tok.encode_files([], separator=mark)) == 0
+
+
+@pytest.mark.parametrize("mark", [None, b"a", b"aa", b"aba", b"\n\n"])
+def test_truth_documents_in_parts_of_files(mark: bytes | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What tokenizers of other families read: a part ends with a document, however short parts are."""
+    contents = [b"", b"a", b"aaa", b"abab", b"aaaaab", b"b" * 9 + b"aab", b"\n\n\n", b"ababaab" * 5, b"xaab" * 9 + b"a"]
+    paths = [tmp_path / str(i) for i in range(len(contents))]
+    for path, data in zip(paths, contents, strict=True):
+        path.write_bytes(data)
+    for part in (1, 2, 3, 7, 1000):
+        monkeypatch.setattr("lmfast.text.documents._PART", part)
+        found = [data[start:stop] for data, ends in documents(paths, mark) for start, stop in ends]
+        assert found == [row for data in contents for row in rows_of(data, mark)]
 
 
 def test_truth_what_is_no_file_of_known_size(tmp_path: Path) -> None:
