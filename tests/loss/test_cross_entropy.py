@@ -59,6 +59,17 @@ def assert_gradient(got: Any, want: Any, dtype: Any, *, slack: float = 1e-6) -> 
     assert (np.abs(got - want) <= bound).all(), (np.abs(got - want) - bound).max()
 
 
+def which_are_told(x: Any, y: Any, softcap: float) -> Any:
+    """In which rows it does not hang on the last places of tanh whether the label is the first of the largest: capped
+    logits near 1 are equal or not by one rounding, and 4 of them allow each of two libraries an error of 2.
+    """
+    if not softcap:
+        return np.ones(len(y), bool)
+    capped = np.tanh(x / softcap)
+    near = capped >= capped.max(1, keepdims=True) - 4 * 2.0**-53
+    return (near.sum(1) == 1) | ~near[np.arange(len(y)), y.clip(0)]
+
+
 @pytest.mark.parametrize("n_classes", SIZES)
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_truth_rows(isa: str, dtype: Any, n_classes: int, rng: np.random.Generator) -> None:
@@ -86,7 +97,8 @@ def test_truth_rows(isa: str, dtype: Any, n_classes: int, rng: np.random.Generat
                 )
                 for name in ("loss", "lse", "logprob", "entropy"):
                     np.testing.assert_allclose(getattr(got, name), getattr(want, name), rtol=2e-7, atol=tolerance)
-                assert (got.correct == want.correct).all()
+                told = which_are_told(truth[0], y.numpy(), options.get("softcap", 0.0))
+                assert (got.correct == want.correct)[told].all()
                 assert_gradient(gradient, want.gradient, dtype)
 
                 want = reference.cross_entropy_rows(*truth, **options, scale=0.3)
