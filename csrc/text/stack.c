@@ -7,6 +7,7 @@
 
 enum {
     BATCH = 256,        /* words keyed before the first is looked up */
+    MANY = 1 << 12,     /* words that are taken together */
     SLACK = 32,         /* ids that one store may write beyond those of a word */
     KEPT_MOST = 1 << 22 /* bytes that are kept between calls */
 };
@@ -124,6 +125,13 @@ static void add_traced(lf_stack_workspace *w, size_t begin, size_t end) {
     }
 }
 
+static void hand_over(lf_stack_workspace *w) {
+    lf_stack_words *words = w->wanted;
+    if (!words->take) return;
+    w->status = words->take(words->taker);
+    words->n = words->n_words = 0;
+}
+
 /* Most words begin where the one before them ends, and are copied together. */
 static void keep_words(lf_stack_workspace *w, size_t n_words) {
     lf_stack_words *to = w->wanted;
@@ -142,6 +150,7 @@ static void keep_words(lf_stack_workspace *w, size_t n_words) {
         memcpy(to->bytes + to->n, w->text->bytes + begin, end - begin);
         to->n += end - begin;
     }
+    if (w->status == LF_OK && to->n_words >= MANY) hand_over(w);
 }
 
 static void take_words(lf_stack_workspace *w) {
@@ -287,6 +296,7 @@ static void cut_all(lf_stack_workspace *w) {
         w->into ^= 1;
     }
     if (w->status == LF_OK) take_words(w);
+    if (w->status == LF_OK && w->wanted) hand_over(w);
 }
 
 /* A text. */
@@ -367,7 +377,8 @@ lf_status lf_stack_split(lf_stack_workspace *w, const uint8_t *text, size_t n, l
 
 void lf_stack_words_free(lf_stack_words *words) {
     free(words->bytes), free(words->ends);
-    memset(words, 0, sizeof *words);
+    words->bytes = NULL, words->ends = NULL;
+    words->n = words->room = words->n_words = words->ends_room = 0;
 }
 
 lf_status lf_stack_workspace_new(lf_stack_workspace **out, const lf_stack *stack, size_t cache_bytes) {

@@ -81,10 +81,14 @@ typedef struct {
     uint8_t *bytes;
     int64_t *ends;
     size_t n, room, n_words, ends_room; /* room: in bytes */
+    /* NULL: all words of a text are kept. Else it is called with `taker` when there are many and at the end, and they go. */
+    lf_status (*take)(void *taker);
+    void *taker;
 } lf_stack_words;
 
-/* LF_EVALUE: the text is longer than LF_SP_MOST. */
+/* LF_EVALUE: the text is longer than LF_SP_MOST; else what `take` says. */
 lf_status lf_stack_split(lf_stack_workspace *w, const uint8_t *text, size_t n, lf_stack_words *words);
+/* Gives the memory back. */
 void lf_stack_words_free(lf_stack_words *words);
 
 #endif

@@ -23,16 +23,22 @@ struct lf_text_workspace {
     lf_status status;
 };
 
-/* Plain text: no added token in it, already normalized. */
-static void plain(lf_text_workspace *w, const uint8_t *text, size_t n) {
-    lf_status status = lf_stack_split(w->stages, text, n, &w->words);
-    uint32_t *ids = w->out ? w->out + w->n_out : NULL;
+/* The ids of w->words. */
+static lf_status take(void *workspace) {
+    lf_text_workspace *w = workspace;
+    lf_status status = LF_OK;
     size_t n_ids = 0;
-    if (!ids && status == LF_OK)
-        ids = w->counted = lf_grown(w->counted, &w->n_counted, (w->words.n + 8) * sizeof *ids, &status);
+    uint32_t *ids = w->out ? w->out + w->n_out : NULL;
+    if (!ids) ids = w->counted = lf_grown(w->counted, &w->n_counted, (w->words.n + 8) * sizeof *ids, &status);
     if (status == LF_OK)
         status = w->ops->encode_pieces(w->inner, w->words.bytes, w->words.ends, w->words.n_words, ids, &n_ids);
     w->n_out += n_ids;
+    return status;
+}
+
+/* Plain text: no added token in it, already normalized. */
+static void plain(lf_text_workspace *w, const uint8_t *text, size_t n) {
+    const lf_status status = lf_stack_split(w->stages, text, n, &w->words);
     w->status = status == LF_EVALUE ? LF_EINDEX : status;
 }
 
@@ -114,6 +120,7 @@ static lf_status workspace_around(lf_text_workspace **workspace, const lf_text_o
     lf_text_workspace *w = calloc(1, sizeof *w);
     if (!w) return LF_ENOMEM;
     w->text = text, w->ops = ops;
+    w->words.take = take, w->words.taker = w;
     const lf_status status = lf_stack_workspace_new(&w->stages, text->stages, 0);
     if (status != LF_OK || (owner ? ops->workspace_join(&w->inner, owner->inner)
                                   : ops->workspace_new(&w->inner, text, cache_bytes)) != LF_OK)

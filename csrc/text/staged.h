@@ -6,7 +6,7 @@
  * The functions keep the promises of encode.h, and the doors need not know which of both they call. A workspace here has
  * one of the instruction set's own inside.
  *
- * Time: as stack.h and encode.h. Memory: besides theirs, of the order of the longest stretch between added tokens. */
+ * Time: as stack.h and encode.h. Memory: besides theirs a copy of the longest stretch between added tokens. */
 #ifndef LF_TEXT_STAGED_H
 #define LF_TEXT_STAGED_H
 
