@@ -235,11 +235,17 @@ def test_peer_stacks(name: str, lines: list[str], tmp_path_factory: pytest.TempP
 @pytest.mark.parametrize("name", NAMES)
 def test_peer_corpora(name: str, data_dir: Path, tmp_path: Path) -> None:
     pytest.importorskip("tokenizers")
-    lines: list[str] = []
+    lines = [line for text in beginnings(data_dir, 4_000_000 if FULL else 30_000) for line in text.split("\n")]
+    check(file_of(name), tmp_path / "stack.json", lines)
+
+
+def beginnings(data_dir: Path, n: int) -> list[str]:
+    """The first n bytes of each corpus."""
+    texts = []
     for corpus in ("english", "multilingual", "code"):
         with open(data_dir / "corpus" / f"{corpus}.txt", "rb") as file:
-            lines += file.read(4_000_000 if FULL else 30_000).decode("utf-8", "ignore").split("\n")
-    check(file_of(name), tmp_path / "stack.json", lines)
+            texts.append(file.read(n).decode("utf-8", "ignore"))
+    return texts
 
 
 @pytest.mark.corpus
@@ -395,6 +401,18 @@ def test_peer_byte_level(name: str, lines: list[str], data_dir: Path) -> None:
         assert found.ids.tolist() == ours.encode_list(line, allowed_special="all") == want.ids, ascii(line)
     assert ours.encode_batch(lines, allowed_special="all").tolist() == [want.ids for want in wanted]
     assert ours.count_batch(lines, allowed_special="all").tolist() == [len(want.ids) for want in wanted]
+
+
+@pytest.mark.corpus
+@pytest.mark.parametrize("name", BYTE_LEVEL)
+def test_peer_byte_level_corpora(name: str, data_dir: Path) -> None:
+    ours, peer = byte_level_pair(name, data_dir)
+    texts = beginnings(data_dir, 4_000_000 if FULL else 200_000)
+    lines = [line for text in texts for line in text.splitlines(keepends=True)]
+    for some in (lines, texts):
+        assert ours.encode_batch(some, allowed_special="all").tolist() == [
+            found.ids for found in peer.encode_batch(some)
+        ]
 
 
 @cache
