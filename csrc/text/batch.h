@@ -85,7 +85,7 @@ typedef struct {
     size_t counts_room;
 } lf_batch;
 
-/* Begins a batch that only counts. The views and what they show stay the caller's; `allowed` is that of lf_text_ops.encode;
+/* Begins a batch that only counts. The views and what they show stay the caller's; `allowed` is that of lf_text_encode;
  * `counts` has a zero for each text. */
 void lf_batch_begin(lf_batch *b, const lf_text *text, const lf_text_view *views, size_t n_texts, lf_allowed allowed,
                     int64_t *counts);

@@ -63,11 +63,8 @@ typedef struct {
     void (*workspace_enter)(lf_text_workspace *w);
     void (*workspace_pause)(lf_text_workspace *w);
     void (*workspace_leave)(lf_text_workspace *w);
-    /* The ids of one document. `ids` has room for lf_text_bound(text, n), or is NULL: only their number is wanted. */
-    lf_status (*encode)(lf_text_workspace *w, const uint8_t *document, size_t n, lf_allowed allowed, uint32_t *ids,
-                        size_t *n_ids);
-    /* Those of several, one after another: `ids` has room for all. A document need not outlive the call that adds it; how
-     * many ids it has is known at the end. */
+    /* The ids of documents, one after another. `ids` has room for lf_text_bound(text, n) of all, or is NULL: only their
+     * number is wanted. A document need not outlive the call that adds it; how many ids it has is known at the end. */
     void (*begin)(lf_text_workspace *w, uint32_t *ids);
     void (*add)(lf_text_workspace *w, const uint8_t *document, size_t n, lf_allowed allowed, int64_t *count);
     lf_status (*end)(lf_text_workspace *w, size_t *n_ids);
@@ -78,6 +75,15 @@ typedef struct {
 
 /* The functions for an instruction set, NULL where this build has none. */
 const lf_text_ops *lf_text_ops_for(lf_isa isa);
+
+/* The ids of one document, in the same way. */
+static inline lf_status lf_text_encode(const lf_text_ops *ops, lf_text_workspace *w, const uint8_t *document, size_t n,
+                                       lf_allowed allowed, uint32_t *ids, size_t *n_ids) {
+    int64_t count;
+    ops->begin(w, ids);
+    ops->add(w, document, n, allowed, &count);
+    return ops->end(w, n_ids);
+}
 
 /* Room for the ids of n bytes: stores are 16 bytes wide, so a few more than there can be. */
 static inline size_t lf_text_bound(const lf_text *text, size_t n) {

@@ -614,14 +614,6 @@ static lf_status end(lf_text_workspace *w, size_t *n_ids) {
     return w->status;
 }
 
-static lf_status encode(lf_text_workspace *w, const uint8_t *document, size_t n, lf_allowed allowed, uint32_t *ids,
-                        size_t *n_ids) {
-    int64_t count;
-    begin(w, ids);
-    add(w, document, n, allowed, &count);
-    return end(w, n_ids);
-}
-
 static lf_status encode_pieces(lf_text_workspace *w, const uint8_t *bytes, const int64_t *ends, size_t n_pieces,
                                uint32_t *ids, size_t *n_ids) {
     size_t n = 0, start = 0;
@@ -731,7 +723,6 @@ const lf_text_ops LF_CAT(lf_text, LF_ISA) = {LF_ISA_ID,
                                              workspace_enter,
                                              workspace_pause,
                                              workspace_leave,
-                                             encode,
                                              begin,
                                              add,
                                              end,

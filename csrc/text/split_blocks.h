@@ -51,12 +51,14 @@ static inline void set_class(masks *m, masks *spill, unsigned class, int i, unsi
     }
 }
 
-/* Sets letters of two or three bytes that begin at the bits of `two` and `three`, and symbols of three bytes. */
-static inline void set_common(masks *m, masks *spill, mask two, mask three, mask symbols) {
+/* Sets letters of two or three bytes that begin at the bits of `two` and `three`, of the former those that are capitals or
+ * small letters as such, and symbols of three bytes. */
+static inline void set_common(masks *m, masks *spill, mask upper, mask lower, mask two, mask three, mask symbols) {
     const mask letters = two << 1 | three << 1 | three << 2, letters_past = two >> 63 | three >> 63 | three >> 62;
     m->letter |= two | three | letters, m->inside |= letters | symbols << 1 | symbols << 2;
-    spill->letter |= letters_past,
-        spill->inside |= letters_past | symbols >> 63 | symbols >> 62; /* in the next block */
+    m->upper |= upper | upper << 1, m->lower |= lower | lower << 1;
+    spill->letter |= letters_past, spill->inside |= letters_past | symbols >> 63 | symbols >> 62;
+    spill->upper |= upper >> 63, spill->lower |= lower >> 63;
 }
 
 /* The letters of the commonest scripts and the symbols between them, by ranges of their bytes, as Unicode has had them since
@@ -64,29 +66,23 @@ static inline void set_common(masks *m, masks *spill, mask two, mask three, mask
 static mask common_characters(block b, mask above, const uint8_t *p, size_t left, masks *m, masks *spill) {
     if (left < BLOCK + 2) return 0;
     const block b1 = load_block(p + 1, BLOCK);
-    mask two = 0, three = 0, symbols = 0;
+    mask upper = 0, lower = 0, two = 0, three = 0, symbols = 0;
     const mask latin = above & equal(b, 0xC3);
     if (latin) { /* U+00C0..00FF but for the signs of times and divided by */
-        const mask upper = latin & in_range(b1, 0x80, 0x9E) & ~equal(b1, 0x97);
-        const mask lower = latin & in_range(b1, 0x9F, 0xBF) & ~equal(b1, 0xB7);
-        two |= upper | lower;
-        m->upper |= upper | upper << 1, spill->upper |= upper >> 63;
-        m->lower |= lower | lower << 1, spill->lower |= lower >> 63;
+        upper = latin & in_range(b1, 0x80, 0x9E) & ~equal(b1, 0x97);
+        lower = latin & in_range(b1, 0x9F, 0xBF) & ~equal(b1, 0xB7);
     }
     const mask cyrillic = above & in_range(b, 0xD0, 0xD1), arabic = above & in_range(b, 0xD8, 0xDB);
     if (cyrillic) { /* U+0400..042F are capitals, U+0430..045F small letters */
         const mask first = equal(b, 0xD0), second = equal(b, 0xD1);
-        const mask upper = first & in_range(b1, 0x80, 0xAF);
-        const mask lower = (first & in_range(b1, 0xB0, 0xBF)) | (second & in_range(b1, 0x80, 0x9F));
-        two |= upper | lower;
-        m->upper |= upper | upper << 1, spill->upper |= upper >> 63;
-        m->lower |= lower | lower << 1, spill->lower |= lower >> 63;
+        upper |= first & in_range(b1, 0x80, 0xAF);
+        lower |= (first & in_range(b1, 0xB0, 0xBF)) | (second & in_range(b1, 0x80, 0x9F));
     }
     if (arabic) { /* U+0620..064A, U+0671..06D3 */
         const mask d9 = equal(b, 0xD9);
-        two |= (equal(b, 0xD8) & in_range(b1, 0xA0, 0xBF)) | (d9 & in_range(b1, 0x80, 0x8A)) |
-               (d9 & in_range(b1, 0xB1, 0xBF)) | (equal(b, 0xDA) & in_range(b1, 0x80, 0xBF)) |
-               (equal(b, 0xDB) & in_range(b1, 0x80, 0x93));
+        two = (equal(b, 0xD8) & in_range(b1, 0xA0, 0xBF)) | (d9 & in_range(b1, 0x80, 0x8A)) |
+              (d9 & in_range(b1, 0xB1, 0xBF)) | (equal(b, 0xDA) & in_range(b1, 0x80, 0xBF)) |
+              (equal(b, 0xDB) & in_range(b1, 0x80, 0x93));
     }
     if (above & in_range(b, 0xE2, 0xEF)) {
         const block b2 = load_block(p + 2, BLOCK);
@@ -100,8 +96,8 @@ static mask common_characters(block b, mask above, const uint8_t *p, size_t left
         three &= in_range(b2, 0x80, 0xBF);
         symbols = general & (in_range(b2, 0x90, 0xA7) | in_range(b2, 0xB0, 0xBF)); /* U+2010..2027, U+2030..203F */
         symbols |= k80 & (in_range(b2, 0x81, 0x84) | in_range(b2, 0x88, 0xA0));    /* U+3001..3004, U+3008..3020 */
-        symbols |=
-            wide & (in_range(b2, 0x81, 0x8F) | in_range(b2, 0x9A, 0xA0) | in_range(b2, 0xBB, 0xBF)); /* U+FF01.. */
+        /* U+FF01..FF0F, U+FF1A..FF20, U+FF3B..FF3F */
+        symbols |= wide & (in_range(b2, 0x81, 0x8F) | in_range(b2, 0x9A, 0xA0) | in_range(b2, 0xBB, 0xBF));
         if (kana) { /* U+3041..3096, U+30A1..30FA, U+30FC..30FF */
             const mask k82 = kana & equal(b1, 0x82), k83 = kana & equal(b1, 0x83);
             three |= kana & equal(b1, 0x81) & in_range(b2, 0x81, 0xBF);
@@ -109,7 +105,8 @@ static mask common_characters(block b, mask above, const uint8_t *p, size_t left
             three |= k83 & (in_range(b2, 0x80, 0xBA) | in_range(b2, 0xBC, 0xBF));
         }
     }
-    set_common(m, spill, two, three, symbols);
+    two |= upper | lower;
+    set_common(m, spill, upper, lower, two, three, symbols);
     return two | three | symbols;
 }
 

@@ -91,14 +91,6 @@ static lf_status end(lf_text_workspace *w, size_t *n_ids) {
     return w->status;
 }
 
-static lf_status encode(lf_text_workspace *w, const uint8_t *document, size_t n, lf_allowed allowed, uint32_t *ids,
-                        size_t *n_ids) {
-    int64_t count;
-    begin(w, ids);
-    add(w, document, n, allowed, &count);
-    return end(w, n_ids);
-}
-
 static lf_status encode_pieces(lf_text_workspace *w, const uint8_t *bytes, const int64_t *ends, size_t n_pieces,
                                uint32_t *ids, size_t *n_ids) {
     return w->ops->encode_pieces(w->inner, bytes, ends, n_pieces, ids, n_ids);
@@ -150,7 +142,6 @@ static void workspace_leave(lf_text_workspace *w) { w->ops->workspace_leave(w->i
                                              workspace_enter,                                                          \
                                              workspace_pause,                                                          \
                                              workspace_leave,                                                          \
-                                             encode,                                                                   \
                                              begin,                                                                    \
                                              add,                                                                      \
                                              end,                                                                      \

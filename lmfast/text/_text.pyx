@@ -220,8 +220,6 @@ cdef extern from "text/encode.h" nogil:
         void (*workspace_enter)(lf_text_workspace *w) noexcept nogil
         void (*workspace_pause)(lf_text_workspace *w) noexcept nogil
         void (*workspace_leave)(lf_text_workspace *w) noexcept nogil
-        lf_status (*encode)(lf_text_workspace *w, const uint8_t *document, size_t n, lf_allowed allowed, uint32_t *ids,
-                            size_t *n_ids) noexcept nogil
         void (*begin)(lf_text_workspace *w, uint32_t *ids) noexcept nogil
         void (*add)(lf_text_workspace *w, const uint8_t *document, size_t n, lf_allowed allowed,
                     int64_t *count) noexcept nogil
@@ -229,6 +227,8 @@ cdef extern from "text/encode.h" nogil:
         lf_status (*encode_pieces)(lf_text_workspace *w, const uint8_t *bytes, const int64_t *ends, size_t n_pieces,
                                    uint32_t *ids, size_t *n_ids) noexcept nogil
     const lf_text_ops *lf_text_ops_for(lf_isa isa)
+    lf_status lf_text_encode(const lf_text_ops *ops, lf_text_workspace *w, const uint8_t *document, size_t n,
+                             lf_allowed allowed, uint32_t *ids, size_t *n_ids)
     size_t lf_text_bound(const lf_text *text, size_t n)
 
 cdef extern from "text/staged.h" nogil:
@@ -660,13 +660,14 @@ cdef class Encoder:
 
     cdef size_t run(self, slot *s, lf_text_view *view, lf_allowed allowed, uint32_t *ids) except? <size_t>-1:
         # ids is NULL for a count. Without the GIL where that is worth its price.
+        cdef const uint8_t *text = <const uint8_t *>view.data
         cdef size_t n_ids = 0
         cdef lf_status status
         if view.n < 4096:
-            status = self.ops.encode(s.workspace, <const uint8_t *>view.data, view.n, allowed, ids, &n_ids)
+            status = lf_text_encode(self.ops, s.workspace, text, view.n, allowed, ids, &n_ids)
         else:
             with nogil:
-                status = self.ops.encode(s.workspace, <const uint8_t *>view.data, view.n, allowed, ids, &n_ids)
+                status = lf_text_encode(self.ops, s.workspace, text, view.n, allowed, ids, &n_ids)
         if status == LF_EINDEX:
             raise too_long(f"of {view.n} bytes")
         if status != LF_OK:
