@@ -77,8 +77,9 @@ def test_unit_merge_list() -> None:
 
 @pytest.mark.parametrize("n", [33, 64, 1000])
 def test_unit_bytes_that_never_merge(isa: str, n: int) -> None:
+    tok = Tokenizer(spec_of([b"zq"]), isa=isa)
     for byte in range(256):
-        assert Tokenizer(spec_of([b"zq"]), isa=isa).encode_list(bytes([byte]) * n) == [byte] * n
+        assert tok.encode_list(bytes([byte]) * n) == [byte] * n
 
 
 # Texts in which hardly a word comes twice: where most of a window is new, pieces are merged side by side.

@@ -90,7 +90,7 @@ def test_peer_llama(form: str | None, data_dir: Path, tmp_path: Path) -> None:
     lines = [a + odd + b for odd in ODD for a in ("", " ", "x") for b in ("", " ", "y  z")]
     for corpus in ("english", "multilingual", "code"):
         with open(data_dir / "corpus" / f"{corpus}.txt", "rb") as file:
-            lines += file.read(20_000 if BRIEF else 200_000).decode("utf-8", "ignore").split("\n")
+            lines += file.read(8_000 if BRIEF else 200_000).decode("utf-8", "ignore").split("\n")
     check(converted.llama(formats.read(data_dir / "vocab" / "llama2.model"), form), tmp_path / "llama.json", lines)
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ PARTS = 8 if FULL else 1
 if FULL:
     pytestmark = pytest.mark.timeout(7200)
 MODELS = ("llama2.model", "t5.spiece.model")
-FILES = ("bert", "llama", "llama-first", "llama-normalized", "t5")
+FILES = ("bert", "llama-normalized", "t5", "llama", "llama-first")
 
 ODD = "\u2581 \t\n\r\0\x7f\u00a0\u3000\u200b\u200d\ufeff\ufffdéÉßİſKﬁ①½中文한ᄒ가ñ́̈ि😀👨\u2028\x85"
 texts = st.lists(
@@ -95,7 +96,7 @@ def of_data(data_dir: Path, name: str) -> Path:
     return path
 
 
-@pytest.fixture(scope="module", params=FILES)
+@pytest.fixture(scope="module", params=FILES[:3] if BRIEF else FILES)
 def file(request: pytest.FixtureRequest, data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Pair:
     if request.param == "bert":
         return file_pair(of_data(data_dir, "bert-base-uncased.tokenizer.json"))
@@ -503,10 +504,11 @@ def test_property_stream_is_decode(tokenizer: Any) -> None:
 
 def test_property_long_streams_are_decode(tokenizer: Any, rng: np.random.Generator) -> None:
     """Ids that have no text, alone or at the beginning, between others; what is decoded again each time stays short."""
-    named = [i for i in range(tokenizer.vocab_size) if tokenizer._lengths[i]]
-    odd = [
-        i for i in named if tokenizer.id_to_bytes(i) in (b"</s>", b"<s>", b"<unk>", b"[PAD]", b"##s", b"\xe2\x96\x81")
-    ]
+    named = np.flatnonzero(tokenizer._lengths)
+    odd = []
+    for token in (b"</s>", b"<s>", b"<unk>", b"[PAD]", b"##s", b"\xe2\x96\x81"):
+        with suppress(KeyError):
+            odd.append(tokenizer.bytes_to_id(token))
     for _ in range(5 if BRIEF else 200):
         pool = [*rng.choice(odd, 2), *rng.choice(named, int(rng.integers(0, 3)))]
         ids = rng.choice(pool, int(rng.integers(0, 200))).tolist()

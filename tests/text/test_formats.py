@@ -35,6 +35,7 @@ from lmfast.text.spec import (
     Vocab,
 )
 
+BRIEF = os.environ.get("LMFAST_TEST_BRIEF") == "1"
 SINGLE = {bytes([byte]): byte for byte in range(256)}
 SMALL = SINGLE | {b"ab": 256, b"abc": 257, b" the": 300}
 """A vocabulary with a hole in its ids, and with a token that no merge makes."""
@@ -686,7 +687,7 @@ def test_peer_word_characters(pattern: str) -> None:
     tokenizers = pytest.importorskip("tokenizers")
     read = from_oniguruma(pattern)
     assert from_oniguruma(to_oniguruma(read)) == to_oniguruma(read) == read
-    lines = [f"a{c}x{c} " for c in SCALARS]
+    lines = [f"a{c}x{c} " for c in SCALARS[:: 16 if BRIEF else 1]]
     for i in range(0, len(lines), 1 << 15):
         text = "".join(lines[i : i + (1 << 15)])
         ours = find_matches(read, False, text)

@@ -17,6 +17,8 @@ from lmfast.text.patterns import PATTERNS
 from lmfast.text.spec import BPE, AddedToken, Split, TokenizerSpec, Vocab
 from lmfast.text.tokenizer import Tokenizer
 
+BRIEF = os.environ.get("LMFAST_TEST_BRIEF") == "1"
+LESS = 4 if BRIEF else 1  # so many times less text
 WORDS = [b"th", b"the", b" the", b"in", b"er", b" a", b"\n\n", "é".encode(), b"hello"]
 TOKENS = [*(bytes([b]) for b in range(256)), *WORDS]
 SPEC = TokenizerSpec(
@@ -44,7 +46,7 @@ def some_texts(rng: np.random.Generator, n: int) -> list[str | bytes]:
 
 
 def test_truth_threads_agree(tok: Tokenizer, rng: np.random.Generator) -> None:
-    texts = some_texts(rng, 8000)
+    texts = some_texts(rng, 8000 // LESS)
     one = tok.encode_batch(texts, threads=1, allowed_special="all")
     counts = np.diff(one.offsets)
     assert [one[i].tolist() for i in range(0, len(texts), 97)] == [
@@ -56,14 +58,14 @@ def test_truth_threads_agree(tok: Tokenizer, rng: np.random.Generator) -> None:
 
 
 def test_safety_eight_threads_at_once(tok: Tokenizer, rng: np.random.Generator) -> None:
-    texts = some_texts(rng, 2000)
+    texts = some_texts(rng, 2000 // LESS)
     want = [Tokenizer(SPEC, cache_bytes=1 << 16).encode_list(text) for text in texts]
     start = threading.Barrier(8)
 
     def work(shift: int) -> None:
         start.wait()
         for i in range(len(texts)):
-            k = (i + 250 * shift) % len(texts)
+            k = (i + len(texts) // 8 * shift) % len(texts)
             assert tok.encode_list(texts[k]) == want[k]
             assert tok.count(texts[k]) == len(want[k])
             if i % 500 == 0:
@@ -87,7 +89,7 @@ def test_truth_threads_share_full_tables(isa: str, rng: np.random.Generator) -> 
     """
     tok, alone = Tokenizer(SPEC, cache_bytes=1 << 16, isa=isa), Tokenizer(SPEC, cache_bytes=1 << 24, isa=isa)
     words = hard_words(rng, 3000)
-    texts = [b"".join(words[i] for i in rng.integers(0, len(words), 1500)) for _ in range(40)]
+    texts = [b"".join(words[i] for i in rng.integers(0, len(words), 1500 // LESS)) for _ in range(40)]
     want = [alone.encode(text) for text in texts]
     for n in (8, 2, 4, 1, 3):
         rows = tok.encode_batch(texts, threads=n)
@@ -100,7 +102,7 @@ def test_safety_batches_at_once(rng: np.random.Generator) -> None:
     """Each of several calls at the same time has tables of its own for its threads."""
     tok = Tokenizer(SPEC, cache_bytes=1 << 16)
     words = hard_words(rng, 500)
-    texts = [b"".join(words[i] for i in rng.integers(0, len(words), 1500)) for _ in range(30)]
+    texts = [b"".join(words[i] for i in rng.integers(0, len(words), 1500 // LESS)) for _ in range(30)]
     want = tok.encode_batch(texts, threads=1)
     with ThreadPoolExecutor(4) as pool:
         assert all(pool.map(lambda n: tok.encode_batch(texts, threads=n) == want, [2, 3, 1, 4] * 4))
@@ -126,14 +128,14 @@ def test_safety_interrupted(rng: np.random.Generator) -> None:
 
 def test_safety_a_batch_within_a_batch(tok: Tokenizer) -> None:
     """Threads of our own pool may ask it for more: a batch encoded from within a part of another."""
-    texts = ["the " * 100_000] * 8
+    texts = ["the " * (100_000 // LESS)] * 8
     want = tok.encode_batch(texts, threads=1)
     assert all(threads.run([lambda: tok.encode_batch(texts, threads=3) == want] * 3, 2))
 
 
 @pytest.mark.parametrize("bad", [5, None, ["a"]])
 def test_safety_a_wrong_text_among_right_ones(tok: Tokenizer, bad: Any) -> None:
-    texts = ["hello the " * 1000] * 300
+    texts = ["hello the " * (1000 // LESS)] * 300
     want = tok.encode_batch(texts, threads=2)
     for n in (1, 2):
         with pytest.raises(TypeError, match=r"texts\[300\]"):
