@@ -98,8 +98,8 @@ static unsigned merge_short(const lf_bpe *m, const uint8_t *piece, unsigned n, u
         n--;
         memmove(symbol + at + 1, symbol + at + 2, (n - at - 1) * sizeof *symbol);
         memmove(rank + at, rank + at + 1, (n - at - 1) * sizeof *rank);
-        if (at + 1 < n) rank[at] = lf_bpe_pair(m, best, symbol[at + 1]);
-        if (at) rank[at - 1] = lf_bpe_pair(m, symbol[at - 1], best);
+        if (at + 1 < n) rank[at] = lf_pairs_find(&m->pairs, best, symbol[at + 1]);
+        if (at) rank[at - 1] = lf_pairs_find(&m->pairs, symbol[at - 1], best);
     }
     return n;
 }
@@ -183,7 +183,7 @@ static inline void run_heap(heap_merge *h, rank_function *rank_of, made_function
 }
 
 static uint32_t rank_by_pair(const heap_merge *h, uint32_t i, uint32_t j) {
-    return lf_bpe_pair(h->model, h->symbol[i], h->symbol[j]);
+    return lf_pairs_find(&h->model->pairs, h->symbol[i], h->symbol[j]);
 }
 
 static uint32_t itself(const heap_merge *h, uint32_t rank) {
@@ -216,7 +216,7 @@ static size_t merge_with_heap(const lf_bpe *m, const uint8_t *piece, size_t n, u
 static int stay_apart(const lf_bpe *m, uint32_t a, uint32_t b) {
     uint32_t limit = LF_NO_SYMBOL; /* a merge across must be at least this weak */
     for (;;) {
-        const uint32_t across = lf_bpe_pair(m, a, b);
+        const uint32_t across = lf_pairs_find(&m->pairs, a, b);
         if (across < limit) return 0;
         if (a < 256 && b < 256) return 1;
         if (a > b) limit = a, a = m->right[a];
@@ -495,14 +495,7 @@ static int forms(const builder *b, uint32_t t, uint32_t *left, uint32_t *right) 
 }
 
 static void add_pair(lf_bpe *m, uint32_t left, uint32_t right, uint32_t symbol) {
-    const uint64_t key = (uint64_t)left << 21 | right;
-    const size_t mask = ((size_t)1 << m->pair_bits) - 1;
-    const uint64_t hash = key * 0x9E3779B97F4A7C15u;
-    const size_t bit = (size_t)(hash >> (64 - LF_BPE_PAIR_FILTER_BITS));
-    m->pair_filter[bit / 8] |= (uint8_t)(1u << bit % 8);
-    size_t at = (size_t)(hash >> (64 - m->pair_bits));
-    while (m->pairs[at]) at = (at + 1) & mask;
-    m->pairs[at] = key << 22 | (symbol + 1);
+    lf_pairs_put(&m->pairs, left, right, symbol);
     m->left[symbol] = left, m->right[symbol] = right;
     if (left < 256 && right < 256) m->byte_pairs[left | right << 8] = symbol;
 }
@@ -553,10 +546,6 @@ typedef struct {
     uint32_t at;                               /* bytes in the left part                                 */
 } cut;
 
-static uint64_t pair_hash(uint32_t left, uint32_t right) {
-    return ((uint64_t)left << 21 | right) * 0x9E3779B97F4A7C15u;
-}
-
 static size_t known_bit(const builder *b, uint64_t hash) {
     return (size_t)(hash >> (64 - KNOWN_BITS - b->model->token_bits));
 }
@@ -603,7 +592,8 @@ static void find_symbols(const builder *b, cut *c) {
     c->left_symbol = symbol_by_hash(b, c->left), c->right_symbol = symbol_by_hash(b, c->right);
     c->later = c->left_symbol > c->right_symbol ? c->left_symbol : c->right_symbol;
     if (c->later == LF_NO_SYMBOL) return;
-    __builtin_prefetch(&m->pairs[pair_hash(c->left_symbol, c->right_symbol) >> (64 - m->pair_bits)], 1);
+    const uint64_t hash = lf_pair_hash(lf_pair_key(c->left_symbol, c->right_symbol));
+    __builtin_prefetch(&m->pairs.slots[lf_pair_home(&m->pairs, hash)], 1);
     __builtin_prefetch(&m->right[c->left_symbol]);
     __builtin_prefetch(&m->left[c->right_symbol]);
 }
@@ -792,7 +782,6 @@ lf_status lf_bpe_new(lf_bpe **model, const uint8_t *blob, const int64_t *offsets
     if (!m) return LF_ENOMEM;
     *m = (lf_bpe){.blob = blob, .offsets = offsets, .ids = ids, .n_tokens = n_tokens, .whole_pieces = whole_pieces};
     m->n_symbols = (uint32_t)n_symbols;
-    m->pair_bits = bits_for(n_symbols);
     m->forms = calloc(n_tokens / 8 + 1, 1);
     m->symbol_tokens = malloc(n_symbols * sizeof(uint32_t));
     m->symbol_ids = malloc(n_symbols * sizeof(uint32_t));
@@ -800,14 +789,13 @@ lf_status lf_bpe_new(lf_bpe **model, const uint8_t *blob, const int64_t *offsets
     m->symbol_lengths = malloc(n_symbols * sizeof(uint32_t));
     m->left = malloc(n_symbols * sizeof(uint32_t));
     m->right = malloc(n_symbols * sizeof(uint32_t));
-    m->pairs = lf_pages_new(((size_t)1 << m->pair_bits) * sizeof *m->pairs);
-    m->pair_filter = calloc(1, (size_t)1 << (LF_BPE_PAIR_FILTER_BITS - 3));
+    const int has_pairs = lf_pairs_new(&m->pairs, n_symbols);
     m->joined_characters = calloc(1, (size_t)1 << (LF_BPE_CUT_BITS - 3));
     lf_status status = LF_ENOMEM;
     builder b = {.model = m};
     uint32_t *made = NULL;
     if (!m->forms || !m->symbol_tokens || !m->prefixes || !m->symbol_ids || !m->symbol_lengths || !m->left ||
-        !m->right || !m->pairs || !m->pair_filter || !m->joined_characters)
+        !m->right || !has_pairs || !m->joined_characters)
         goto end;
     if ((status = build_tokens(&b, where)) != LF_OK) goto end;
     const size_t n_scratch = m->longest > SHORT ? m->longest : SHORT;
@@ -835,9 +823,9 @@ void lf_bpe_free(lf_bpe *m) {
     if (!m) return;
     free(m->symbol_ids), free(m->symbol_lengths), free(m->left), free(m->right);
     lf_pages_free(m->token_slots, ((size_t)1 << m->token_bits) * sizeof *m->token_slots);
-    lf_pages_free(m->pairs, ((size_t)1 << m->pair_bits) * sizeof *m->pairs);
+    lf_pairs_free(&m->pairs);
     if (m->prefixes) prefixes_free(*m->prefixes);
-    free(m->prefixes), free(m->symbol_tokens), free(m->pair_filter), free(m->joined_characters), free(m->forms);
+    free(m->prefixes), free(m->symbol_tokens), free(m->joined_characters), free(m->forms);
     lf_trie_free(&m->odd);
     free(m);
 }

@@ -17,10 +17,10 @@
 #define LF_TEXT_BPE_H
 
 #include "lf.h"
+#include "text/pairs.h"
 #include "text/trie.h"
 
 #define LF_BPE_MAX_SYMBOLS (1u << 21)
-#define LF_NO_SYMBOL 0xFFFFFFFFu
 #define LF_NO_ID 0xFFFFFFFFu
 
 /* The longest symbol that a text begins with, and the next shorter one that a symbol begins with. */
@@ -45,15 +45,11 @@ typedef struct {
 
     /* Symbols. */
     uint32_t n_symbols;
-    uint32_t *symbol_tokens;  /* the token, LF_NO_SYMBOL for an unused number         */
-    uint32_t *symbol_ids;     /* the token's id, LF_NO_ID for an unused number        */
-    uint32_t *symbol_lengths; /* bytes                                                */
-    uint32_t *left, *right;   /* the pair a symbol forms from; a byte forms from itself */
-    uint64_t *pairs;          /* hash table: left (21) | right (21) | symbol + 1 (22); 1 << pair_bits slots */
-    unsigned pair_bits;
-    uint8_t *
-        pair_filter; /* 1 << LF_BPE_PAIR_FILTER_BITS bits, by the hash of the pair: most pairs form nothing, and this says
-                             so from a tenth of the memory */
+    uint32_t *symbol_tokens;    /* the token, LF_NO_SYMBOL for an unused number         */
+    uint32_t *symbol_ids;       /* the token's id, LF_NO_ID for an unused number        */
+    uint32_t *symbol_lengths;   /* bytes                                                */
+    uint32_t *left, *right;     /* the pair a symbol forms from; a byte forms from itself */
+    lf_pairs pairs;             /* ... and the symbol that it forms                        */
     uint32_t byte_pairs[65536]; /* the symbol of two bytes, first byte low; LF_NO_SYMBOL if none */
 
     /* For long pieces, if there come to be many: made by the first thread that has met enough of them. */
@@ -74,7 +70,6 @@ typedef struct {
 #define LF_BPE_CUT_BITS 20
 #define LF_BPE_CUT_BEFORE 0x9E3779B1u
 #define LF_BPE_CUT_AFTER 0x85EBCA77u
-#define LF_BPE_PAIR_FILTER_BITS 20
 
 /* Builds a model. The token arrays stay the caller's and must outlive it. `merges` is n_merges pairs of token numbers
  * (not ids) in rank order, or NULL for a rank file, whose tokens must be given by rising rank.
@@ -126,26 +121,6 @@ static inline size_t lf_bpe_cut_bit(uint32_t before, uint32_t after) {
 static inline unsigned lf_bpe_is_cut(const lf_bpe *m, uint32_t before, uint32_t after, uint8_t last, uint8_t first) {
     const size_t bytes = lf_bpe_byte_pair_bit(last, first), characters = lf_bpe_cut_bit(before, after);
     return ~(m->joined_bytes[bytes / 8] >> bytes % 8 | m->joined_characters[characters / 8] >> characters % 8) & 1u;
-}
-
-/* Fetches what lf_bpe_pair will read. */
-static inline void lf_bpe_pair_prefetch(const lf_bpe *model, uint32_t left, uint32_t right) {
-    const uint64_t hash = ((uint64_t)left << 21 | right) * 0x9E3779B97F4A7C15u;
-    const size_t bit = (size_t)(hash >> (64 - LF_BPE_PAIR_FILTER_BITS));
-    if (model->pair_filter[bit / 8] >> bit % 8 & 1) __builtin_prefetch(&model->pairs[hash >> (64 - model->pair_bits)]);
-}
-
-static inline uint32_t lf_bpe_pair(const lf_bpe *model, uint32_t left, uint32_t right) {
-    const uint64_t key = (uint64_t)left << 21 | right;
-    const size_t mask = ((size_t)1 << model->pair_bits) - 1;
-    const uint64_t hash = key * 0x9E3779B97F4A7C15u;
-    const size_t bit = (size_t)(hash >> (64 - LF_BPE_PAIR_FILTER_BITS));
-    if (!(model->pair_filter[bit / 8] >> bit % 8 & 1)) return LF_NO_SYMBOL;
-    for (size_t at = (size_t)(hash >> (64 - model->pair_bits));; at = (at + 1) & mask) {
-        const uint64_t slot = model->pairs[at];
-        if (slot >> 22 == key && slot) return (uint32_t)(slot & 0x3FFFFF) - 1;
-        if (!slot) return LF_NO_SYMBOL;
-    }
 }
 
 #endif

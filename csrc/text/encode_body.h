@@ -105,10 +105,11 @@ static size_t merged_16(const lf_bpe *model, const uint8_t *p, size_t n, uint32_
         rank = _mm512_mask_compress_epi32(_mm512_set1_epi32(-1), kept, rank);
         n--;
         _mm512_storeu_si512(symbols, symbol);
-        if (at) lf_bpe_pair_prefetch(model, symbols[at - 1], best);
-        const uint32_t next = at + 1 < n ? lf_bpe_pair(model, best, symbols[at + 1]) : LF_NO_SYMBOL;
+        if (at) lf_pairs_prefetch(&model->pairs, symbols[at - 1], best);
+        const uint32_t next = at + 1 < n ? lf_pairs_find(&model->pairs, best, symbols[at + 1]) : LF_NO_SYMBOL;
         rank = _mm512_mask_set1_epi32(rank, here, (int)next);
-        if (at) rank = _mm512_mask_set1_epi32(rank, here >> 1, (int)lf_bpe_pair(model, symbols[at - 1], best));
+        if (at)
+            rank = _mm512_mask_set1_epi32(rank, here >> 1, (int)lf_pairs_find(&model->pairs, symbols[at - 1], best));
     }
     _mm512_storeu_si512(symbols, symbol);
     for (size_t i = 0; i < n; i++) ids[i] = model->symbol_ids[symbols[i]];
@@ -392,7 +393,7 @@ static void merge_some(lf_text_workspace *w, const uint32_t *which, size_t n_pie
         const delayed_piece *piece = &d->pieces[which[k]];
         put_in_lane(model, &group[k / LANES], k % LANES, piece->bytes, piece->n_bytes);
     }
-    merge_lanes(model, group);
+    merge_lanes(&model->pairs, group);
     for (size_t k = 0; k < n_pieces; k++) {
         delayed_piece *piece = &d->pieces[which[k]];
         const uint32_t n = group[k / LANES].n[k % LANES];

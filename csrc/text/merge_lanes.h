@@ -34,7 +34,7 @@ static inline lanes choose(some these, lanes yes, lanes no) {
     return (lanes)_mm512_mask_mov_epi32((__m512i)no, these, (__m512i)yes);
 }
 
-/* Questions to the table of pairs, one in each lane of two vectors, as four halves of 64 bits a lane; and what lf_bpe_pair
+/* Questions to the table of pairs, one in each lane of two vectors, as four halves of 64 bits a lane; and what lf_pairs_find
  * says to them. */
 typedef union {
     lanes whole[2];
@@ -49,40 +49,35 @@ typedef struct {
 static inline half_lanes widened(half_narrow v) { return __builtin_convertvector(v, half_lanes); }
 
 /* Looks where the pairs should be; only in `these` lanes, and where the filter lets them through. */
-static inline void ask(const lf_bpe *model, const four_halves left, const four_halves right, const some these[2],
+static inline void ask(const lf_pairs *pairs, const four_halves left, const four_halves right, const some these[2],
                        questions *q) {
     four_halves bit;
     for (int i = 0; i < 4; i++) {
         q->key[i] = widened(left.half[i]) << 21 | widened(right.half[i]);
-        const half_lanes hash = q->key[i] * 0x9E3779B97F4A7C15u;
-        bit.half[i] = __builtin_convertvector(hash >> (64 - LF_BPE_PAIR_FILTER_BITS), half_narrow);
-        q->at[i] = hash >> (64 - model->pair_bits);
+        const half_lanes hash = q->key[i] * 0x9E3779B97F4A7C15u; /* lf_pair_hash */
+        bit.half[i] = __builtin_convertvector(hash >> (64 - LF_PAIR_FILTER_BITS), half_narrow);
+        q->at[i] = hash >> (64 - pairs->bits);
     }
     q->open = 0;
     for (int i = 0; i < 2; i++) {
         const __m512i words = _mm512_mask_i32gather_epi32(_mm512_setzero_si512(), these[i],
-                                                          (__m512i)(bit.whole[i] >> 5), model->pair_filter, 4);
+                                                          (__m512i)(bit.whole[i] >> 5), pairs->filter, 4);
         const lanes wanted = ((lanes){0} + 1) << (bit.whole[i] & 31);
         q->open |= (uint32_t)_mm512_test_epi32_mask(words, (__m512i)wanted) << i * LANES;
     }
     for (uint32_t open = q->open; open; open &= open - 1) {
         const unsigned i = (unsigned)__builtin_ctz(open);
-        __builtin_prefetch(&model->pairs[((const uint64_t *)q->at)[i]]);
+        __builtin_prefetch(&pairs->slots[((const uint64_t *)q->at)[i]]);
     }
 }
 
 /* What the table says to those questions. */
-static inline four_halves answers(const lf_bpe *model, const questions *q) {
-    const uint64_t mask = ((uint64_t)1 << model->pair_bits) - 1;
+static inline four_halves answers(const lf_pairs *pairs, const questions *q) {
     four_halves answer = {{~(lanes){0}, ~(lanes){0}}};
     for (uint32_t open = q->open; open; open &= open - 1) {
         const unsigned i = (unsigned)__builtin_ctz(open);
-        const uint64_t key = ((const uint64_t *)q->key)[i];
-        for (uint64_t at = ((const uint64_t *)q->at)[i], slot; (slot = model->pairs[at]); at = (at + 1) & mask)
-            if (slot >> 22 == key) {
-                ((uint32_t *)answer.whole)[i] = (uint32_t)(slot & 0x3FFFFF) - 1;
-                break;
-            }
+        ((uint32_t *)answer.whole)[i] =
+            lf_pairs_probe(pairs, ((const uint64_t *)q->key)[i], ((const uint64_t *)q->at)[i]);
     }
     return answer;
 }
@@ -118,7 +113,7 @@ static inline void put_in_lane(const lf_bpe *model, merging *g, unsigned lane, c
 
 /* Finds the least rank of each lane and merges there; what the new symbol forms is asked. Returns 0 where nothing is left to
  * merge. */
-static inline int merge_step(const lf_bpe *model, merging *g, questions *q) {
+static inline int merge_step(const lf_pairs *pairs, merging *g, questions *q) {
     const uint32_t rows = g->rows;
     const lanes none = ~(lanes){0}, zero = {0};
     lanes best = none, place = none, row = zero + rows;
@@ -151,23 +146,23 @@ static inline int merge_step(const lf_bpe *model, merging *g, questions *q) {
     g->at = at;
     const four_halves left = {{best, before}}, right = {{next, best}};
     const some these[2] = {active & below(at + 1, g->n), active & (some)~equal(at, zero)};
-    ask(model, left, right, these, q);
+    ask(pairs, left, right, these, q);
     return active != 0;
 }
 
 /* Merges several vectors of pieces. */
 enum { SIDE_BY_SIDE = 2 };
-static void merge_lanes(const lf_bpe *model, merging *g) {
+static void merge_lanes(const lf_pairs *pairs, merging *g) {
     questions q[SIDE_BY_SIDE];
     for (int more = 1; more;) {
         more = 0;
         for (int i = 0; i < SIDE_BY_SIDE; i++)
-            if (g[i].rows > 1 && merge_step(model, &g[i], &q[i])) more = 1;
+            if (g[i].rows > 1 && merge_step(pairs, &g[i], &q[i])) more = 1;
             else g[i].rows = 0;
         for (int i = 0; i < SIDE_BY_SIDE; i++) {
             if (g[i].rows == 0) continue;
-            const four_halves pairs = answers(model, &q[i]);
-            g[i].with_next = pairs.whole[0], g[i].with_before = pairs.whole[1];
+            const four_halves answer = answers(pairs, &q[i]);
+            g[i].with_next = answer.whole[0], g[i].with_before = answer.whole[1];
             g[i].rows--;
         }
     }

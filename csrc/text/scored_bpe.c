@@ -42,37 +42,9 @@ static lf_status rank(lf_scored_bpe *m, const float *scores) {
     return LF_OK;
 }
 
-static int new_pairs(lf_scored_pairs *pairs, size_t n) {
-    pairs->bits = 8;
-    while (((size_t)1 << pairs->bits) < 2 * n) pairs->bits++;
-    pairs->slots = calloc((size_t)1 << pairs->bits, sizeof *pairs->slots);
-    pairs->filter = calloc(1, (size_t)1 << (LF_SCORED_FILTER_BITS - 3));
-    return pairs->slots && pairs->filter;
-}
-
-static void free_pairs(lf_scored_pairs *pairs) { free(pairs->slots), free(pairs->filter); }
-
-static inline uint64_t hash_of(uint64_t key) { return key * 0x9E3779B97F4A7C15u; }
-
-static void put_pair(lf_scored_pairs *pairs, uint32_t left, uint32_t right, uint32_t symbol) {
-    const uint64_t key = (uint64_t)left << 21 | right;
-    const uint64_t hash = hash_of(key), bit = hash >> (64 - LF_SCORED_FILTER_BITS);
-    size_t at = (size_t)(hash >> (64 - pairs->bits));
-    pairs->filter[bit / 8] |= (uint8_t)(1u << bit % 8);
-    while (pairs->slots[at]) at = (at + 1) & (((size_t)1 << pairs->bits) - 1);
-    pairs->slots[at] = key << 22 | (symbol + 1);
-}
-
-/* What two symbols join to, LF_NO_MERGE where they do not. */
-static inline uint32_t find_pair(const lf_scored_pairs *pairs, uint32_t left, uint32_t right) {
-    if (left == LF_UNIT_NONE || right == LF_UNIT_NONE) return LF_NO_MERGE;
-    const uint64_t key = (uint64_t)left << 21 | right, hash = hash_of(key), bit = hash >> (64 - LF_SCORED_FILTER_BITS);
-    if (!(pairs->filter[bit / 8] >> bit % 8 & 1)) return LF_NO_MERGE;
-    for (size_t at = (size_t)(hash >> (64 - pairs->bits));; at = (at + 1) & (((size_t)1 << pairs->bits) - 1)) {
-        const uint64_t slot = pairs->slots[at];
-        if (slot >> 22 == key && slot) return (uint32_t)(slot & 0x3FFFFF) - 1;
-        if (!slot) return LF_NO_MERGE;
-    }
+/* What two symbols join to, LF_NO_SYMBOL where they do not or one is a character that no piece has. */
+static inline uint32_t find_pair(const lf_pairs *pairs, uint32_t left, uint32_t right) {
+    return left == LF_UNIT_NONE || right == LF_UNIT_NONE ? LF_NO_SYMBOL : lf_pairs_find(pairs, left, right);
 }
 
 /* A user-defined piece is a symbol of its own and joins nothing. */
@@ -94,7 +66,7 @@ static size_t ways(lf_scored_bpe *m, const uint8_t *p, size_t n, uint32_t symbol
         if (!joins(m, right)) continue;
         n_ways++;
         if (!put) continue;
-        put_pair(&m->all, left, right, symbol);
+        lf_pairs_put(&m->all, left, right, symbol);
         if (m->kinds[symbol] == LF_UNUSED) m->taken_apart[2 * symbol] = left, m->taken_apart[2 * symbol + 1] = right;
     }
     return n_ways;
@@ -153,7 +125,7 @@ static lf_status build(lf_scored_bpe *m, const uint8_t *blob, const int64_t *off
     m->ranks = malloc((size_t)m->n_symbols * sizeof *m->ranks + 1);
     m->taken_apart = malloc((size_t)m->n_ids * 2 * sizeof *m->taken_apart + 1);
     m->joined = calloc(1, (size_t)1 << (LF_SCORED_CUT_BITS - 3));
-    if (!new_pairs(&m->all, n_pairs) || !new_pairs(&m->last, m->n_ids)) return LF_ENOMEM;
+    if (!lf_pairs_new(&m->all, n_pairs) || !lf_pairs_new(&m->last, m->n_ids)) return LF_ENOMEM;
     if (!m->ranks || !m->taken_apart || !m->joined) return LF_ENOMEM;
     memset(m->taken_apart, 0xFF, (size_t)m->n_ids * 2 * sizeof *m->taken_apart);
     for (uint32_t i = 0; i < m->n_ids; i++) {
@@ -188,7 +160,7 @@ lf_status lf_scored_bpe_new(lf_scored_bpe *m, const uint8_t *blob, const int64_t
 
 void lf_scored_bpe_free(lf_scored_bpe *m) {
     lf_double_array_free(&m->pieces);
-    free_pairs(&m->all), free_pairs(&m->last);
+    lf_pairs_free(&m->all), lf_pairs_free(&m->last);
     free(m->ranks), free(m->taken_apart), free(m->joined);
     memset(m, 0, sizeof *m);
 }
@@ -244,7 +216,7 @@ static size_t begin(const lf_scored_bpe *m, const uint8_t *text, size_t n, lf_sc
 
 /* Orders the pairs of a few symbols: the rank of what symbols i and the next join to, and i. */
 static inline uint32_t key_of(const lf_scored_bpe *m, uint32_t merged, uint32_t i) {
-    if (merged == LF_NO_MERGE) return NOBODY;
+    if (merged == LF_NO_SYMBOL) return NOBODY;
     return (m->in_order ? merged : m->ranks[merged]) * FEW + i;
 }
 
@@ -261,8 +233,8 @@ static inline uint32_t least_of(const volatile uint32_t *keys, size_t n) {
 
 /* A few symbols: the best pair is found by looking at all of them; the smallest key is the leftmost of the best. Returns the
  * two symbols of the last merge. The text is there for the first look at pairs of ASCII, NULL if `pairs` are not the last. */
-static uint64_t merge_few(const lf_scored_bpe *m, const lf_scored_pairs *pairs, const uint8_t *text,
-                          lf_scored_node *nodes, size_t n) {
+static uint64_t merge_few(const lf_scored_bpe *m, const lf_pairs *pairs, const uint8_t *text, lf_scored_node *nodes,
+                          size_t n) {
     uint32_t merged[FEW], keys[FEW + 1];
     uint64_t last = 0;
     for (uint32_t i = 0, at = 0; i + 1 < n; at += nodes[i].length, i++) {
@@ -314,19 +286,19 @@ static lf_scored_entry pop(lf_scored_entry *heap, size_t *n) {
 }
 
 /* Notes that a node and the next one join, if they do. */
-static void propose(const lf_scored_bpe *m, const lf_scored_pairs *pairs, lf_scored_scratch *s, size_t *n_heap,
+static void propose(const lf_scored_bpe *m, const lf_pairs *pairs, lf_scored_scratch *s, size_t *n_heap,
                     uint32_t left) {
     const uint32_t right = s->nodes[left].next;
     if (right == NOBODY) return;
     const uint32_t a = s->nodes[left].symbol, b = s->nodes[right].symbol, merged = find_pair(pairs, a, b);
-    if (merged == LF_NO_MERGE) return;
+    if (merged == LF_NO_SYMBOL) return;
     push(s->heap, n_heap, (lf_scored_entry){(uint64_t)m->ranks[merged] << 32 | left, a, b});
     if (s->apart && merged < m->n_ids && m->kinds[merged] == LF_UNUSED)
         s->apart[2 * merged] = a, s->apart[2 * merged + 1] = b;
 }
 
 /* Returns the two symbols of the last merge. */
-static uint64_t merge_many(const lf_scored_bpe *m, const lf_scored_pairs *pairs, lf_scored_scratch *s, size_t n,
+static uint64_t merge_many(const lf_scored_bpe *m, const lf_pairs *pairs, lf_scored_scratch *s, size_t n,
                            lf_scored_chance *chance) {
     size_t n_heap = 0;
     uint64_t last = 0;
@@ -360,7 +332,7 @@ lf_status lf_scored_bpe_merge(const lf_scored_bpe *m, const uint8_t *text, size_
         if (!s->apart) return LF_ENOMEM;
     }
     const size_t n_nodes = begin(m, text, n, s->nodes);
-    const lf_scored_pairs *pairs = m->ambiguous || chance ? &m->all : &m->last;
+    const lf_pairs *pairs = m->ambiguous || chance ? &m->all : &m->last;
     if (pairs == &m->last && n_nodes <= FEW) return merge_few(m, pairs, text, s->nodes, n_nodes), LF_OK;
     if (!make_room(s, 0, 3 * n_nodes + 1)) return LF_ENOMEM; /* each merge proposes two more */
     if (s->apart) memset(s->apart, 0xFF, (size_t)m->n_ids * 2 * sizeof *s->apart);
@@ -382,7 +354,7 @@ static lf_status find_last(lf_scored_bpe *m, const uint8_t *blob, const int64_t 
         const size_t n_nodes = begin(m, blob + offsets[id], n, s.nodes);
         const uint64_t last =
             n_nodes <= FEW ? merge_few(m, &m->all, NULL, s.nodes, n_nodes) : merge_many(m, &m->all, &s, n_nodes, NULL);
-        if (n_nodes > 1 && s.nodes[0].symbol == id) put_pair(&m->last, (uint32_t)(last >> 32), (uint32_t)last, id);
+        if (n_nodes > 1 && s.nodes[0].symbol == id) lf_pairs_put(&m->last, (uint32_t)(last >> 32), (uint32_t)last, id);
     }
     lf_scored_scratch_free(&s);
     return status;

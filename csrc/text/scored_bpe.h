@@ -20,19 +20,10 @@
 
 #include "lf.h"
 #include "text/double_array.h"
+#include "text/pairs.h"
 
 #define LF_SCORED_MAX_SYMBOLS (1u << 21)
 #define LF_SCORED_CUT_BITS 19
-#define LF_NO_MERGE 0xFFFFFFFFu
-
-/* A hash table of slots: left (21) | right (21) | symbol + 1 (22). Most pairs that are asked for join to nothing, and a
- * filter of a bit a pair, small enough for the second-level cache, says so before the table is touched. */
-#define LF_SCORED_FILTER_BITS 19
-typedef struct {
-    uint64_t *slots;
-    uint8_t *filter;
-    unsigned bits;
-} lf_scored_pairs;
 
 typedef struct {
     lf_double_array pieces;         /* mergeable pieces and lone characters; values are symbols */
@@ -40,8 +31,8 @@ typedef struct {
     const uint8_t *kinds;           /* by id */
     uint32_t n_ids, n_symbols;
     uint32_t *ranks;                /* by symbol */
-    lf_scored_pairs all;            /* every way of joining two symbols to a piece */
-    lf_scored_pairs last;           /* the ones that pieces form from */
+    lf_pairs all;                   /* every way of joining two symbols to a piece */
+    lf_pairs last;                  /* the ones that pieces form from */
     uint32_t *taken_apart;          /* by id, two each: the symbols that an unused piece is joined from */
     int ambiguous;                  /* some unused piece can be joined in several ways: no part stands alone then */
     uint32_t ascii[128];            /* symbols of these characters, LF_UNIT_NONE where no piece has it */
