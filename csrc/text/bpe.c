@@ -666,12 +666,15 @@ static void take_ranks(builder *b, cut *cuts) {
 static void finish_symbols(builder *b) {
     lf_bpe *m = b->model;
     size_t n_formed = 0;
+    m->ids_follow = 1;
     for (uint32_t s = 0; s < m->n_symbols; s++) {
         const uint32_t t = b->model->symbol_tokens[s];
         m->symbol_ids[s] = t == LF_NO_SYMBOL ? LF_NO_ID : m->ids[t];
         m->symbol_lengths[s] = t == LF_NO_SYMBOL ? 0 : (uint32_t)token_length(m, t);
         if (t == LF_NO_SYMBOL) continue;
         n_formed++;
+        if (s >= 256 && n_formed == 257) m->id_shift = m->ids[t] - s;
+        if (s >= 256) m->ids_follow &= m->ids[t] - s == m->id_shift;
         m->forms[t / 8] |= (uint8_t)(1u << t % 8);
         if (s >= 256 && m->left[s] == LF_NO_SYMBOL)
             add_pair(m, b->token_symbols[b->lefts[s]], b->token_symbols[b->rights[s]], s);

@@ -45,8 +45,10 @@ typedef struct {
 
     /* Symbols. */
     uint32_t n_symbols;
-    uint32_t *symbol_tokens;    /* the token, LF_NO_SYMBOL for an unused number         */
-    uint32_t *symbol_ids;       /* the token's id, LF_NO_ID for an unused number        */
+    uint32_t *symbol_tokens; /* the token, LF_NO_SYMBOL for an unused number         */
+    uint32_t *symbol_ids;    /* the token's id, LF_NO_ID for an unused number        */
+    int ids_follow;          /* but for bytes, an id is id_shift more than its symbol (mod 2^32): so it mostly is  */
+    uint32_t id_shift;
     uint32_t *symbol_lengths;   /* bytes                                                */
     uint32_t *left, *right;     /* the pair a symbol forms from; a byte forms from itself */
     lf_pairs pairs;             /* ... and the symbol that it forms                        */

@@ -380,6 +380,15 @@ static int merely_merges(const lf_text_workspace *w, const uint8_t *p, size_t n,
     return unformed_token(w, p, n) == LF_NO_SYMBOL;
 }
 
+/* Puts ids in the place of the symbols in the first rows. */
+static inline void ids_of_rows(const lf_bpe *model, merging *g, uint32_t rows) {
+    for (uint32_t r = 0; r < rows; r++) {
+        const lanes symbol = g->symbol[r], id = symbol + model->id_shift, none = {0};
+        const some bytes = below(symbol, none + 256);
+        g->symbol[r] = (lanes)_mm512_mask_i32gather_epi32((__m512i)id, bytes, (__m512i)symbol, model->symbol_ids, 4);
+    }
+}
+
 /* Merges at most SIDE_BY_SIDE * LANES delayed pieces, given by length. */
 static void merge_some(lf_text_workspace *w, const uint32_t *which, size_t n_pieces) {
     const lf_bpe *model = w->text->model;
@@ -394,11 +403,15 @@ static void merge_some(lf_text_workspace *w, const uint32_t *which, size_t n_pie
         put_in_lane(model, &group[k / LANES], k % LANES, piece->bytes, piece->n_bytes);
     }
     merge_lanes(&model->pairs, group);
+    const int follow = model->ids_follow;
+    for (size_t v = 0; v < SIDE_BY_SIDE && follow; v++)
+        ids_of_rows(model, &group[v], (uint32_t)_mm512_reduce_max_epu32((__m512i)group[v].n));
     for (size_t k = 0; k < n_pieces; k++) {
         delayed_piece *piece = &d->pieces[which[k]];
         const uint32_t n = group[k / LANES].n[k % LANES];
+        const uint32_t *symbol = (const uint32_t *)group[k / LANES].symbol + k % LANES;
         uint32_t *ids = d->ids + d->n_ids;
-        for (size_t r = 0; r < n; r++) ids[r] = model->symbol_ids[group[k / LANES].symbol[r][k % LANES]];
+        for (size_t r = 0; r < n; r++) ids[r] = follow ? symbol[r * LANES] : model->symbol_ids[symbol[r * LANES]];
         piece->begin = d->n_ids, piece->n_ids = n, d->n_ids += n;
         remember(w, piece->bytes, piece->n_bytes, piece->bytes + sizeof piece->bytes, ids, n);
     }

@@ -61,13 +61,13 @@ static inline void lf_pairs_prefetch(const lf_pairs *pairs, uint32_t left, uint3
     if (lf_pair_may_join(pairs, hash)) __builtin_prefetch(&pairs->slots[lf_pair_home(pairs, hash)]);
 }
 
-/* What the pair of a key joins to, from its home on; LF_NO_SYMBOL if it is not there. */
+/* What the pair of a key joins to, from its home on; LF_NO_SYMBOL if it is not there. No branch on which of the two it is: a
+ * free slot is one more than LF_NO_SYMBOL. */
 static inline uint32_t lf_pairs_probe(const lf_pairs *pairs, uint64_t key, size_t home) {
-    for (size_t at = home;; at = lf_pair_after(pairs, at)) {
-        const uint64_t slot = pairs->slots[at];
-        if (slot >> 22 == key && slot) return (uint32_t)(slot & 0x3FFFFF) - 1;
-        if (!slot) return LF_NO_SYMBOL;
-    }
+    uint64_t slot = pairs->slots[home];
+    for (size_t at = home; LF_UNLIKELY((slot != 0) & (slot >> 22 != key)); slot = pairs->slots[at])
+        at = lf_pair_after(pairs, at);
+    return (uint32_t)(slot & 0x3FFFFF) - 1;
 }
 
 /* What two symbols join to, LF_NO_SYMBOL where they do not. */
