@@ -10,6 +10,20 @@
 enum { PLAIN, RULED, JOINS }; /* stays as it is; simple, and has a rule; not simple */
 enum { WHOLE_MOST = 5 };      /* bytes of a cluster that is looked up as a whole */
 
+/* The longest run of first bytes whose characters, of so many pages each, all stay; of none a byte that no text has. */
+static void note_plain_firsts(const uint64_t *odd, unsigned n_pages, unsigned first, unsigned n, uint8_t *from,
+                              uint8_t *more) {
+    unsigned length = 0, longest = 0;
+    *from = 255, *more = 0;
+    for (unsigned i = 0; i < n; i++) {
+        uint64_t any = 0;
+        for (unsigned page = 0; page < n_pages; page++) any |= odd[i * n_pages + page];
+        length = any ? 0 : length + 1;
+        if (length > longest)
+            longest = length, *from = (uint8_t)(first + i + 1 - length), *more = (uint8_t)(length - 1);
+    }
+}
+
 static void note_kinds(lf_precompiled *z) {
     z->printable = 1;
     for (uint32_t cp = 0; cp < 0x10000; cp++) {
@@ -23,12 +37,15 @@ static void note_kinds(lf_precompiled *z) {
         if (to && to[0] && to[0] < 128 && !to[1]) z->bytes[cp] = to[0];
         if (cp >= ' ' && cp <= '~') z->printable &= z->kinds[cp] == PLAIN;
     }
-    memset(z->odd_twos, 1, sizeof z->odd_twos), memset(z->odd_threes, 1, sizeof z->odd_threes);
+    memset(z->odd_twos, 255, sizeof z->odd_twos), memset(z->odd_threes, 255, sizeof z->odd_threes);
     for (uint32_t page = 2; page < 0x10000 / 64; page++) {
-        uint8_t *odd = page < 0x800 / 64 ? &z->odd_twos[page] : &z->odd_threes[page];
-        *odd = page >= 0xD800 / 64 && page < 0xE000 / 64; /* surrogates */
-        for (uint32_t i = 0; i < 64; i++) *odd |= z->kinds[64 * page + i] != PLAIN;
+        uint64_t *odd = page < 0x800 / 64 ? &z->odd_twos[page] : &z->odd_threes[page];
+        if (page >= 0xD800 / 64 && page < 0xE000 / 64) continue; /* surrogates */
+        *odd = 0;
+        for (uint32_t i = 0; i < 64; i++) *odd |= (uint64_t)(z->kinds[64 * page + i] != PLAIN) << i;
     }
+    note_plain_firsts(z->odd_twos, 1, 0xC0, 32, &z->plain_two, &z->plain_twos);
+    note_plain_firsts(z->odd_threes, 64, 0xE0, 16, &z->plain_three, &z->plain_threes);
 }
 
 lf_status lf_precompiled_new(lf_precompiled **out, const uint8_t *blob, size_t n, size_t *where) {
@@ -141,20 +158,29 @@ static inline unsigned kind_at(job *j, size_t at, unsigned *width) {
 
 #if defined(__SSE2__)
 /* Of 64 bytes from the begin of a character on: how many of them are whole characters of one to three bytes, and a bit for
- * each of these that may not stay as it is. */
+ * each of these that may not stay as it is. The two bytes behind them may be read. */
 static inline uint64_t odd_characters(const lf_precompiled *z, const uint8_t *p, unsigned *n_bytes) {
-    uint64_t continues = 0, twos = 0, threes = 0, fours = 0, odd = 0;
+    uint64_t high = 0, continues = 0, twos = 0, threes = 0, fours = 0, odd = 0, plain = 0;
+    __m128i v[4];
 #define MASK(x) (uint64_t)(uint32_t)_mm_movemask_epi8(x) << 16 * i
+#define UP_TO(x, n) _mm_cmpeq_epi8(_mm_min_epu8(x, _mm_set1_epi8((char)(n))), x)
     for (unsigned i = 0; i < 4; i++) {
-        const __m128i v = _mm_loadu_si128((const void *)(p + 16 * i)),
-                      high = _mm_and_si128(v, _mm_set1_epi8((char)0xF0));
-        continues |= MASK(_mm_cmplt_epi8(v, _mm_set1_epi8(-64)));
-        twos |= MASK(_mm_cmpeq_epi8(_mm_and_si128(v, _mm_set1_epi8((char)0xE0)), _mm_set1_epi8((char)0xC0)));
-        threes |= MASK(_mm_cmpeq_epi8(high, _mm_set1_epi8((char)0xE0)));
-        fours |= MASK(_mm_cmpeq_epi8(high, _mm_set1_epi8((char)0xF0)));
-        odd |= MASK(
-            _mm_or_si128(_mm_cmpeq_epi8(v, _mm_set1_epi8(127)), _mm_cmpeq_epi8(_mm_min_epu8(v, _mm_set1_epi8(31)), v)));
+        v[i] = _mm_loadu_si128((const void *)(p + 16 * i));
+        high |= MASK(v[i]);
+        odd |= MASK(_mm_or_si128(_mm_cmpeq_epi8(v[i], _mm_set1_epi8(127)), UP_TO(v[i], 31)));
     }
+    *n_bytes = 64;
+    if (!high) return odd;
+    for (unsigned i = 0; i < 4; i++) {
+        const __m128i four = _mm_and_si128(v[i], _mm_set1_epi8((char)0xF0));
+        continues |= MASK(_mm_cmplt_epi8(v[i], _mm_set1_epi8(-64)));
+        twos |= MASK(_mm_cmpeq_epi8(_mm_and_si128(v[i], _mm_set1_epi8((char)0xE0)), _mm_set1_epi8((char)0xC0)));
+        threes |= MASK(_mm_cmpeq_epi8(four, _mm_set1_epi8((char)0xE0)));
+        fours |= MASK(_mm_cmpeq_epi8(four, _mm_set1_epi8((char)0xF0)));
+        plain |= MASK(_mm_or_si128(UP_TO(_mm_sub_epi8(v[i], _mm_set1_epi8((char)z->plain_two)), z->plain_twos),
+                                   UP_TO(_mm_sub_epi8(v[i], _mm_set1_epi8((char)z->plain_three)), z->plain_threes)));
+    }
+#undef UP_TO
 #undef MASK
     const uint64_t firsts = twos | threes;
     const uint64_t stops = (continues ^ (firsts << 1 | threes << 2)) | fours;
@@ -163,13 +189,13 @@ static inline uint64_t odd_characters(const lf_precompiled *z, const uint8_t *p,
     const uint64_t before = n < 64 ? firsts & (((uint64_t)1 << n) - 1) : firsts;
     const unsigned last = before ? 63 - (unsigned)__builtin_clzll(before) : 0;
     if (before && last + 2 + (threes >> last & 1) > n) n = last;
-    for (uint64_t rest = twos; rest; rest &= rest - 1) {
+    for (uint64_t rest = twos & ~plain; rest; rest &= rest - 1) {
         const unsigned at = (unsigned)__builtin_ctzll(rest);
-        odd |= (uint64_t)z->odd_twos[p[at] & 31u] << at;
+        odd |= (z->odd_twos[p[at] & 31] >> (p[at + 1] & 63) & 1) << at;
     }
-    for (uint64_t rest = threes; rest; rest &= rest - 1) {
+    for (uint64_t rest = threes & ~plain; rest; rest &= rest - 1) {
         const unsigned at = (unsigned)__builtin_ctzll(rest);
-        odd |= (uint64_t)z->odd_threes[(p[at] & 15u) << 6 | (p[at + 1] & 63u)] << at;
+        odd |= (z->odd_threes[(p[at] & 15u) << 6 | (p[at + 1] & 63u)] >> (p[at + 2] & 63) & 1) << at;
     }
     *n_bytes = n;
     return n < 64 ? odd & (((uint64_t)1 << n) - 1) : odd;
@@ -197,7 +223,7 @@ static inline int is_easy(job *j, size_t at, unsigned *kind, unsigned *width) {
 static size_t easy_end(job *j, size_t at, unsigned *kind, unsigned *width) {
     while (at < j->n) {
 #if defined(__SSE2__)
-        if (j->z->printable && j->n - at > 64) {
+        if (j->z->printable && j->n - at >= 64 + 2) {
             unsigned n_bytes;
             for (uint64_t odd = odd_characters(j->z, j->text + at, &n_bytes); odd; odd &= odd - 1) {
                 const size_t here = at + (unsigned)__builtin_ctzll(odd);

@@ -19,8 +19,10 @@ typedef struct {
     lf_charsmap *map;
     int printable;          /* the characters from space to ~ stay as they are */
     uint8_t kinds[0x10000]; /* by code point */
-    /* By all bytes but the last of a character: such characters may not stay as they are, or are none. */
-    uint8_t odd_twos[32], odd_threes[0x10000 / 64];
+    /* By all bytes but the last of a character, a bit for each that may not stay as it is, or is none. */
+    uint64_t odd_twos[32], odd_threes[0x10000 / 64];
+    /* First bytes side by side, the first of them and how many more, behind which all characters stay as they are. */
+    uint8_t plain_two, plain_twos, plain_three, plain_threes;
     uint8_t bytes[128]; /* what an ASCII character becomes where that is one, too, and it joins no other; else 0 */
 } lf_precompiled;
 

@@ -314,6 +314,18 @@ def test_peer_places_of_albert(t5: Any, tmp_path: Path) -> None:
     pair.check([*lines, "ộ\u0331 Ǖ\u0323ñ ﬁ①"], places=True)
 
 
+def test_peer_precompiled_of_long_texts(t5: Any, tmp_path: Path) -> None:
+    """Characters among others in texts of many blocks of 64 bytes, each of them a piece: ids tell what it became."""
+    characters = [chr(c) for c in SCALARS if 0 < c < 0x10000 and c != 0x20]
+    file = json.loads(t5_file(t5)) | {"pre_tokenizer": PRE["never"], "added_tokens": [], "post_processor": None}
+    vocab = [["<unk>", 0.0], *([c, -1.0] for c in characters)]
+    file["model"] = {"type": "Unigram", "unk_id": 0, "vocab": vocab, "byte_fallback": False}
+    pair = Pair(json.dumps(file), tmp_path / "x.json")
+    step = 1009 if BRIEF else 97
+    alone = [" a".join(characters[i : i + 97]) for i in range(0, len(characters), step)]
+    pair.check([*("".join(characters[i : i + 97]) for i in range(0, len(characters), step)), *alone])
+
+
 def test_peer_texts_that_grow(tmp_path: Path) -> None:
     """What becomes much longer than most goes step by step, alone and among others."""
     pytest.importorskip("tokenizers")
