@@ -75,7 +75,7 @@ static void note_joined(lf_converted *c) {
             if (cp < 128 && last < 128) c->pairs[last][cp / 64] |= (uint64_t)1 << cp % 64;
         }
     }
-    c->by_units = largest <= 100 && c->model->unigram.scored && (c->metaspace.split || c->metaspace.by_white_space);
+    c->by_units = largest <= 100 && (c->metaspace.split || c->metaspace.by_white_space);
 }
 
 /* Every id stands for a character at least, or for a byte where unknown ones become bytes. */

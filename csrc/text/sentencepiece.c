@@ -65,7 +65,7 @@ static lf_status build_unigram(lf_sp *m, size_t *where) {
     m->unigram.rule = parts->rule;
     if (parts->unknown_id != LF_SP_NO_ID) m->sums[parts->unknown_id] = (float)m->unigram.unknown;
     const lf_status status = array_of(m, in_text, &m->unigram.pieces, where);
-    return status == LF_OK ? lf_unigram_prepare(&m->unigram) : status;
+    return status == LF_OK ? lf_unigram_prepare(&m->unigram, parts->n_ids) : status;
 }
 
 static lf_status build_bpe(lf_sp *m, size_t *where) {
@@ -218,7 +218,7 @@ static lf_status find_words(lf_sp *m) {
     if (status != LF_OK) return status;
     m->by_words = notes.well_formed && is_known(m, z->marker, z->n_marker) && m->is_space[' '] &&
                   !z->options.treat_whitespace_as_suffix && !m->bpe.ambiguous &&
-                  m->parts.rule == LF_RULE_SENTENCEPIECE && (m->parts.family == LF_SP_BPE || m->unigram.scored);
+                  m->parts.rule == LF_RULE_SENTENCEPIECE;
     return LF_OK;
 }
 

@@ -84,26 +84,21 @@ static float limit_of(double margin, size_t c, double largest) {
     return (float)(limit - (double)c * largest);
 }
 
-lf_status lf_unigram_prepare(lf_unigram *m) {
-    const size_t n = m->pieces.n_units;
-    if (n > LF_SCORED_MOST) return LF_OK;
-    m->scored = malloc(n * sizeof *m->scored);
-    if (!m->scored) return LF_ENOMEM;
-    for (size_t i = 0; i < n; i++) {
-        const uint64_t unit = m->pieces.units[i];
-        const uint32_t id = lf_unit_value(unit);
-        m->scored[i].link = (uint32_t)(unit >> 36 << 8 | (unit >> 28 & 255));
-        m->scored[i].score = id == LF_UNIT_NONE ? -INFINITY : (float)m->scores[id];
-    }
+lf_status lf_unigram_prepare(lf_unigram *m, uint32_t n_ids) {
+    m->narrow = malloc(((size_t)n_ids + 1) * sizeof *m->narrow);
+    if (!m->narrow) return LF_ENOMEM;
+    for (uint32_t id = 0; id < n_ids; id++) m->narrow[id] = (float)m->scores[id];
+    m->narrow[n_ids] = -INFINITY;
+    m->n_ids = n_ids;
     return LF_OK;
 }
 
-void lf_unigram_drop(lf_unigram *m) { free(m->scored); }
+void lf_unigram_drop(lf_unigram *m) { free(m->narrow); }
 
 /* The best way from a place to the end of a word, and the next best that leaves it there. */
 typedef struct {
     double best, second;
-    uint64_t piece; /* the first of the best: its unit << 32 | its bytes */
+    uint64_t piece; /* the first of the best: its id << 32 | its bytes */
 } way;
 
 /* Another way, by a piece. Which of two is better nobody could predict, so there is no branch on it. */
@@ -115,8 +110,8 @@ static inline void offer_way(way *to, double sum, uint64_t piece) {
 }
 
 double lf_unigram_word(const lf_unigram *m, const uint8_t *word, size_t n, lf_unigram_node *nodes, float *limit) {
-    const lf_scored_unit *units = m->scored;
-    const uint32_t root = (uint32_t)(m->pieces.root >> 36) << 8;
+    const uint64_t *units = m->pieces.units;
+    const float *scores = m->narrow;
     size_t n_terms = 0;
     nodes[n].score = 0;
     for (size_t at = n, after = n; at--;) {
@@ -126,19 +121,21 @@ double lf_unigram_word(const lf_unigram *m, const uint8_t *word, size_t n, lf_un
         }
         const size_t width = after - at;
         way here = {nodes[after].score + m->unknown, -INFINITY, (uint64_t)LF_PIECE_UNKNOWN << 32 | width};
-        uint32_t link = root, unit = 0;
+        uint64_t unit = m->pieces.root;
         size_t end = at;
-        do unit = link >> 8 ^ word[end], link = units[unit].link;
-        while ((uint8_t)link == word[end] && ++end < after);
+        do unit = units[unit >> 36 ^ word[end]];
+        while ((uint8_t)(unit >> 28) == word[end] && ++end < after);
         if (LF_LIKELY(end == after)) {
-            const float score = units[unit].score;
-            if (LF_LIKELY(score > -INFINITY))
-                here = (way){nodes[end].score + (double)score, -INFINITY, (uint64_t)unit << 32 | width};
+            uint32_t id = lf_unit_value(unit);
+            if (LF_LIKELY(id != LF_UNIT_NONE))
+                here = (way){nodes[end].score + (double)scores[id], -INFINITY, (uint64_t)id << 32 | width};
             while (end < n) {
                 const uint8_t byte = word[end++];
-                unit = link >> 8 ^ byte, link = units[unit].link;
-                if ((uint8_t)link != byte) break;
-                offer_way(&here, nodes[end].score + (double)units[unit].score, (uint64_t)unit << 32 | (end - at));
+                unit = units[unit >> 36 ^ byte];
+                if ((uint8_t)(unit >> 28) != byte) break;
+                id = lf_unit_value(unit);
+                id = id < m->n_ids ? id : m->n_ids;
+                offer_way(&here, nodes[end].score + (double)scores[id], (uint64_t)id << 32 | (end - at));
             }
         }
         nodes[at] = (lf_unigram_node){here.best, here.second, (uint32_t)here.piece, (uint32_t)(here.piece >> 32)};
@@ -147,9 +144,8 @@ double lf_unigram_word(const lf_unigram *m, const uint8_t *word, size_t n, lf_un
     /* A path that is not the best leaves it somewhere, for the next best way from there at most. */
     double margin = INFINITY;
     for (size_t at = 0; at < n; at += nodes[at].length) {
-        lf_unigram_node *node = &nodes[at];
-        margin = fmin(margin, node->score - node->second);
-        if (node->id != LF_PIECE_UNKNOWN) node->id = lf_unit_value(m->pieces.units[node->id]);
+        const double by = nodes[at].score - nodes[at].second;
+        margin = by < margin ? by : margin;
     }
     *limit = limit_of(margin, n_terms, m->largest);
     return margin;

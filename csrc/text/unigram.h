@@ -28,25 +28,19 @@
 
 typedef enum { LF_RULE_SENTENCEPIECE, LF_RULE_TOKENIZERS } lf_unigram_rule;
 
-/* A unit of a double array with the score of the piece that ends there, in float32, -INFINITY if none does. */
-typedef struct {
-    uint32_t link; /* base (24 bits) | byte (8) */
-    float score;
-} lf_scored_unit;
-enum { LF_SCORED_MOST = 1 << 24 };
-
 typedef struct {
     lf_double_array pieces; /* values are ids */
     const double *scores;   /* by id, user-defined pieces as the rule scores them */
     double unknown; /* the score of an unknown character, which is less than that of any piece but a user-defined one */
     double largest; /* no score is further from 0 */
     lf_unigram_rule rule;
-    lf_scored_unit
-        *scored; /* the units of `pieces` for lf_unigram_word; NULL: there are too many, it must not be called */
+    /* For lf_unigram_word: the scores in float32, and behind the last the one of a node where no piece ends, -INFINITY. */
+    float *narrow;
+    uint32_t n_ids;
 } lf_unigram;
 
-/* Makes `scored` of a model that is whole but for that, and gives it back. */
-lf_status lf_unigram_prepare(lf_unigram *m);
+/* Makes `narrow` of a model of n_ids pieces that is whole but for that, and gives it back. */
+lf_status lf_unigram_prepare(lf_unigram *m, uint32_t n_ids);
 void lf_unigram_drop(lf_unigram *m);
 
 /* The best path to a place in the text, and its last piece, or from a place to the end, and its first. */
