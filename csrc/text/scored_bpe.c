@@ -8,7 +8,6 @@
 #include "text/piece_kinds.h"
 #include "text/sp_normalizer.h"
 
-enum { FEW = 32 }; /* symbols of a text whose best pair is found by looking at all */
 #define NOBODY 0xFFFFFFFFu
 
 /* Building. */
@@ -40,6 +39,21 @@ static lf_status rank(lf_scored_bpe *m, const float *scores) {
     }
     free(order);
     return LF_OK;
+}
+
+/* Pieces mostly lie in the order of their scores, but for some that share the lowest one. Then only these are late; else
+ * all pieces stay late. */
+static void order_by_id(lf_scored_bpe *m) {
+    uint32_t lowest = 0, before = NOBODY;
+    for (uint32_t i = 0; i < m->n_ids; i++)
+        if (mergeable(m->kinds[i]) && m->ranks[i] > lowest) lowest = m->ranks[i];
+    for (uint32_t i = 0; i < m->n_ids; i++) {
+        if (!mergeable(m->kinds[i]) || m->ranks[i] == lowest) continue;
+        if (before != NOBODY && m->ranks[before] >= m->ranks[i]) return;
+        before = i;
+    }
+    for (uint32_t i = 0; i < m->n_ids; i++)
+        if (m->ranks[i] != lowest) m->late[i / 8] &= (uint8_t)~(1u << i % 8);
 }
 
 /* What two symbols join to, LF_NO_SYMBOL where they do not or one is a character that no piece has. */
@@ -125,26 +139,26 @@ static lf_status build(lf_scored_bpe *m, const uint8_t *blob, const int64_t *off
     m->ranks = malloc((size_t)m->n_symbols * sizeof *m->ranks + 1);
     m->taken_apart = malloc((size_t)m->n_ids * 2 * sizeof *m->taken_apart + 1);
     m->joined = calloc(1, (size_t)1 << (LF_SCORED_CUT_BITS - 3));
+    m->late = malloc(m->n_ids / 8 + 1);
     if (!lf_pairs_new(&m->all, n_pairs) || !lf_pairs_new(&m->last, m->n_ids)) return LF_ENOMEM;
-    if (!m->ranks || !m->taken_apart || !m->joined) return LF_ENOMEM;
+    if (!m->ranks || !m->taken_apart || !m->joined || !m->late) return LF_ENOMEM;
+    memset(m->late, 0xFF, m->n_ids / 8 + 1);
     memset(m->taken_apart, 0xFF, (size_t)m->n_ids * 2 * sizeof *m->taken_apart);
     for (uint32_t i = 0; i < m->n_ids; i++) {
         if (!mergeable(m->kinds[i])) continue;
         ways(m, blob + offsets[i], (size_t)(offsets[i + 1] - offsets[i]), i, 1);
         note_neighbours(m, blob + offsets[i], (size_t)(offsets[i + 1] - offsets[i]));
     }
-    for (unsigned c = 0; c < 128; c++) m->ascii[c] = lf_double_array_find(&m->pieces, &(uint8_t){(uint8_t)c}, 1);
+    for (unsigned c = 0; c < 0x800; c++) {
+        const uint8_t two[2] = {(uint8_t)(0xC0 | c >> 6), (uint8_t)(0x80 | (c & 63))}, one = (uint8_t)c;
+        m->below[c] = c < 128 ? lf_double_array_find(&m->pieces, &one, 1) : lf_double_array_find(&m->pieces, two, 2);
+    }
     status = rank(m, scores);
     if (status == LF_OK && !m->ambiguous) status = find_last(m, blob, offsets);
     if (status != LF_OK) return status;
     for (unsigned a = 0; a < 128; a++)
-        for (unsigned b = 0; b < 128; b++) m->ascii_pairs[a][b] = find_pair(&m->last, m->ascii[a], m->ascii[b]);
-    m->in_order = 1;
-    for (uint32_t i = 0, before = NOBODY; i < m->n_ids; i++) {
-        if (!mergeable(m->kinds[i])) continue;
-        if (before != NOBODY) m->in_order &= m->ranks[before] < m->ranks[i];
-        before = i;
-    }
+        for (unsigned b = 0; b < 128; b++) m->ascii_pairs[a][b] = find_pair(&m->last, m->below[a], m->below[b]);
+    order_by_id(m);
     return LF_OK;
 }
 
@@ -161,7 +175,7 @@ lf_status lf_scored_bpe_new(lf_scored_bpe *m, const uint8_t *blob, const int64_t
 void lf_scored_bpe_free(lf_scored_bpe *m) {
     lf_double_array_free(&m->pieces);
     lf_pairs_free(&m->all), lf_pairs_free(&m->last);
-    free(m->ranks), free(m->taken_apart), free(m->joined);
+    free(m->ranks), free(m->taken_apart), free(m->joined), free(m->late);
     memset(m, 0, sizeof *m);
 }
 
@@ -196,28 +210,34 @@ static int make_room(lf_scored_scratch *s, size_t n_nodes, size_t n_heap) {
     return 1;
 }
 
+/* The symbol that a text begins with, and its bytes. */
+static inline uint32_t first_symbol(const lf_scored_bpe *m, const uint8_t *text, size_t n, size_t *n_bytes) {
+    *n_bytes = m->symbols ? lf_sp_symbol(m->symbols, text, n) : 0;
+    if (!*n_bytes) {
+        if (text[0] < 0x80) return *n_bytes = 1, m->below[text[0]];
+        if (text[0] >= 0xC2 && text[0] < 0xE0 && n > 1 && (text[1] & 0xC0) == 0x80)
+            return *n_bytes = 2, m->below[(text[0] & 31u) << 6 | (text[1] & 63u)];
+        *n_bytes = lf_sp_width(text, n);
+    }
+    return lf_double_array_find(&m->pieces, text, *n_bytes);
+}
+
 /* The symbols that merging begins with; returns how many. */
 static size_t begin(const lf_scored_bpe *m, const uint8_t *text, size_t n, lf_scored_node *nodes) {
     size_t n_nodes = 0;
-    for (size_t at = 0; at < n; n_nodes++) {
-        size_t length = m->symbols ? lf_sp_symbol(m->symbols, text + at, n - at) : 0;
-        uint32_t symbol;
-        if (!length && text[at] < 128) length = 1, symbol = m->ascii[text[at]];
-        else {
-            if (!length) length = lf_sp_width(text + at, n - at);
-            symbol = lf_double_array_find(&m->pieces, text + at, length);
-        }
-        nodes[n_nodes] = (lf_scored_node){symbol, (uint32_t)length, (uint32_t)n_nodes + 1, (uint32_t)n_nodes - 1};
-        at += length;
+    for (size_t at = 0, n_bytes; at < n; at += n_bytes, n_nodes++) {
+        const uint32_t symbol = first_symbol(m, text + at, n - at, &n_bytes);
+        nodes[n_nodes] = (lf_scored_node){symbol, (uint32_t)n_bytes, (uint32_t)n_nodes + 1, (uint32_t)n_nodes - 1};
     }
     nodes[n_nodes - 1].next = NOBODY;
     return n_nodes;
 }
 
-/* Orders the pairs of a few symbols: the rank of what symbols i and the next join to, and i. */
+/* Orders the pairs of a few symbols: by what symbols i and the next join to, and by i. */
 static inline uint32_t key_of(const lf_scored_bpe *m, uint32_t merged, uint32_t i) {
     if (merged == LF_NO_SYMBOL) return NOBODY;
-    return (m->in_order ? merged : m->ranks[merged]) * FEW + i;
+    const int late = m->late[merged / 8] >> merged % 8 & 1; /* a load from a few bytes in place of one from all ranks */
+    return (LF_UNLIKELY(late) ? m->n_ids + m->ranks[merged] : merged) * LF_SCORED_FEW + i;
 }
 
 /* The smallest of n keys and one more, which is there. Numbers that were just stored one by one are read one by one: a
@@ -231,40 +251,58 @@ static inline uint32_t least_of(const volatile uint32_t *keys, size_t n) {
     return a < b ? a : b;
 }
 
-/* A few symbols: the best pair is found by looking at all of them; the smallest key is the leftmost of the best. Returns the
- * two symbols of the last merge. The text is there for the first look at pairs of ASCII, NULL if `pairs` are not the last. */
-static uint64_t merge_few(const lf_scored_bpe *m, const lf_pairs *pairs, const uint8_t *text, lf_scored_node *nodes,
-                          size_t n) {
-    uint32_t merged[FEW], keys[FEW + 1];
-    uint64_t last = 0;
-    for (uint32_t i = 0, at = 0; i + 1 < n; at += nodes[i].length, i++) {
-        if (text && nodes[i].length + nodes[i + 1].length == 2 && (text[at] | text[at + 1]) < 128)
-            merged[i] = m->ascii_pairs[text[at]][text[at + 1]];
-        else merged[i] = find_pair(pairs, nodes[i].symbol, nodes[i + 1].symbol);
+/* lf_scored_bpe_merge_few by any table of pairs: the best pair is found by looking at all of them; the smallest key is the
+ * leftmost of the best. The two symbols of the last merge go to *last. */
+static uint32_t merge_few(const lf_scored_bpe *m, const lf_pairs *pairs, const uint8_t *text, size_t n_bytes,
+                          uint32_t *symbols, uint32_t *starts, uint64_t *last) {
+    uint32_t merged[LF_SCORED_FEW], keys[LF_SCORED_FEW + 1], n = 0;
+    for (size_t at = 0, width; at < n_bytes; at += width, n++) {
+        if (n == LF_SCORED_FEW) return 0;
+        starts[n] = (uint32_t)at;
+        symbols[n] = first_symbol(m, text + at, n_bytes - at, &width);
+    }
+    starts[n] = (uint32_t)n_bytes;
+    for (uint32_t i = 0; i + 1 < n; i++) {
+        const uint8_t *p = text + starts[i];
+        if (starts[i + 2] - starts[i] == 2 && (p[0] | p[1]) < 128 && pairs == &m->last)
+            merged[i] = m->ascii_pairs[p[0]][p[1]];
+        else merged[i] = find_pair(pairs, symbols[i], symbols[i + 1]);
         keys[i] = key_of(m, merged[i], i);
     }
     keys[n - 1] = keys[n] = NOBODY;
-    for (;;) {
-        const uint32_t best = least_of(keys, n);
-        if (best == NOBODY) return last;
-        const uint32_t at = best % FEW;
-        lf_scored_node *left = &nodes[at];
-        const uint32_t gone = left->next, right = nodes[gone].next, before = left->before;
-        last = (uint64_t)left->symbol << 32 | nodes[gone].symbol;
-        left->symbol = merged[at];
-        left->length += nodes[gone].length;
-        left->next = right;
+    uint64_t left = ((uint64_t)1 << n) - 1; /* a bit for each symbol that is */
+    for (uint32_t best; (best = least_of(keys, n)) != NOBODY;) {
+        const uint32_t at = best % LF_SCORED_FEW, symbol = merged[at];
+        uint64_t after = left & ~(uint64_t)1 << at;
+        const uint64_t before = left & (((uint64_t)1 << at) - 1);
+        const unsigned gone = (unsigned)__builtin_ctzll(after);
+        after &= after - 1, left &= ~((uint64_t)1 << gone);
+        *last = (uint64_t)symbols[at] << 32 | symbols[gone];
+        symbols[at] = symbol;
         keys[gone] = keys[at] = NOBODY;
-        if (right != NOBODY) {
-            nodes[right].before = at;
-            merged[at] = find_pair(pairs, left->symbol, nodes[right].symbol);
+        if (after) {
+            merged[at] = find_pair(pairs, symbol, symbols[__builtin_ctzll(after)]);
             keys[at] = key_of(m, merged[at], at);
         }
-        if (before != NOBODY) {
-            merged[before] = find_pair(pairs, nodes[before].symbol, left->symbol);
-            keys[before] = key_of(m, merged[before], before);
+        if (before) {
+            const unsigned i = 63 - (unsigned)__builtin_clzll(before);
+            merged[i] = find_pair(pairs, symbols[i], symbol);
+            keys[i] = key_of(m, merged[i], i);
         }
     }
+    uint32_t k = 0;
+    for (; left; left &= left - 1, k++) {
+        const unsigned i = (unsigned)__builtin_ctzll(left);
+        symbols[k] = symbols[i], starts[k] = starts[i];
+    }
+    starts[k] = (uint32_t)n_bytes;
+    return k;
+}
+
+uint32_t lf_scored_bpe_merge_few(const lf_scored_bpe *m, const uint8_t *text, size_t n, uint32_t *symbols,
+                                 uint32_t *starts) {
+    uint64_t last;
+    return m->ambiguous ? 0 : merge_few(m, &m->last, text, n, symbols, starts, &last);
 }
 
 static void push(lf_scored_entry *heap, size_t *n, lf_scored_entry entry) {
@@ -297,13 +335,12 @@ static void propose(const lf_scored_bpe *m, const lf_pairs *pairs, lf_scored_scr
         s->apart[2 * merged] = a, s->apart[2 * merged + 1] = b;
 }
 
-/* Returns the two symbols of the last merge. */
-static uint64_t merge_many(const lf_scored_bpe *m, const lf_pairs *pairs, lf_scored_scratch *s, size_t n,
-                           lf_scored_chance *chance) {
+/* The two symbols of the last merge go to *last. */
+static void merge_many(const lf_scored_bpe *m, const lf_pairs *pairs, lf_scored_scratch *s, size_t n,
+                       lf_scored_chance *chance, uint64_t *last) {
     size_t n_heap = 0;
-    uint64_t last = 0;
     for (size_t i = 0; i < n; i++) propose(m, pairs, s, &n_heap, (uint32_t)i);
-    if (chance && chance->dropout >= 1) return last;
+    if (chance && chance->dropout >= 1) return;
     while (n_heap) {
         const lf_scored_entry top = pop(s->heap, &n_heap);
         lf_scored_node *left = &s->nodes[(uint32_t)top.key];
@@ -312,7 +349,7 @@ static uint64_t merge_many(const lf_scored_bpe *m, const lf_pairs *pairs, lf_sco
         if (right->symbol != top.right_symbol) continue;
         if (chance && chance->dropout > 0 && lf_chance_uniform(&chance->state) < chance->dropout) continue;
         const uint32_t at = (uint32_t)top.key;
-        last = (uint64_t)top.left_symbol << 32 | top.right_symbol;
+        *last = (uint64_t)top.left_symbol << 32 | top.right_symbol;
         left->symbol = find_pair(pairs, top.left_symbol, top.right_symbol);
         left->length += right->length;
         left->next = right->next;
@@ -321,7 +358,6 @@ static uint64_t merge_many(const lf_scored_bpe *m, const lf_pairs *pairs, lf_sco
         if (left->before != NOBODY) propose(m, pairs, s, &n_heap, left->before);
         propose(m, pairs, s, &n_heap, at);
     }
-    return last;
 }
 
 lf_status lf_scored_bpe_merge(const lf_scored_bpe *m, const uint8_t *text, size_t n, lf_scored_scratch *s,
@@ -331,12 +367,12 @@ lf_status lf_scored_bpe_merge(const lf_scored_bpe *m, const uint8_t *text, size_
         s->apart = malloc((size_t)m->n_ids * 2 * sizeof *s->apart + 1);
         if (!s->apart) return LF_ENOMEM;
     }
-    const size_t n_nodes = begin(m, text, n, s->nodes);
     const lf_pairs *pairs = m->ambiguous || chance ? &m->all : &m->last;
-    if (pairs == &m->last && n_nodes <= FEW) return merge_few(m, pairs, text, s->nodes, n_nodes), LF_OK;
+    uint64_t last;
+    const size_t n_nodes = begin(m, text, n, s->nodes);
     if (!make_room(s, 0, 3 * n_nodes + 1)) return LF_ENOMEM; /* each merge proposes two more */
     if (s->apart) memset(s->apart, 0xFF, (size_t)m->n_ids * 2 * sizeof *s->apart);
-    merge_many(m, pairs, s, n_nodes, chance);
+    merge_many(m, pairs, s, n_nodes, chance, &last);
     return LF_OK;
 }
 
@@ -351,10 +387,14 @@ static lf_status find_last(lf_scored_bpe *m, const uint8_t *blob, const int64_t 
             status = LF_ENOMEM;
             break;
         }
-        const size_t n_nodes = begin(m, blob + offsets[id], n, s.nodes);
-        const uint64_t last =
-            n_nodes <= FEW ? merge_few(m, &m->all, NULL, s.nodes, n_nodes) : merge_many(m, &m->all, &s, n_nodes, NULL);
-        if (n_nodes > 1 && s.nodes[0].symbol == id) lf_pairs_put(&m->last, (uint32_t)(last >> 32), (uint32_t)last, id);
+        const uint8_t *p = blob + offsets[id];
+        uint32_t symbols[LF_SCORED_FEW], starts[LF_SCORED_FEW + 1];
+        uint64_t last = UINT64_MAX; /* nothing was merged */
+        if (!merge_few(m, &m->all, p, n, symbols, starts, &last)) {
+            merge_many(m, &m->all, &s, begin(m, p, n, s.nodes), NULL, &last);
+            symbols[0] = s.nodes[0].symbol;
+        }
+        if (last != UINT64_MAX && symbols[0] == id) lf_pairs_put(&m->last, (uint32_t)(last >> 32), (uint32_t)last, id);
     }
     lf_scored_scratch_free(&s);
     return status;

@@ -24,6 +24,7 @@
 
 #define LF_SCORED_MAX_SYMBOLS (1u << 21)
 #define LF_SCORED_CUT_BITS 19
+#define LF_SCORED_FEW 32 /* symbols of a text whose best pair is found by looking at all */
 
 typedef struct {
     lf_double_array pieces;         /* mergeable pieces and lone characters; values are symbols */
@@ -35,9 +36,9 @@ typedef struct {
     lf_pairs last;                  /* the ones that pieces form from */
     uint32_t *taken_apart;          /* by id, two each: the symbols that an unused piece is joined from */
     int ambiguous;                  /* some unused piece can be joined in several ways: no part stands alone then */
-    uint32_t ascii[128];            /* symbols of these characters, LF_UNIT_NONE where no piece has it */
-    uint32_t ascii_pairs[128][128]; /* what two of them join to, by `last` */
-    int in_order;                   /* the ids of pieces that are joined order as their ranks do */
+    uint32_t below[0x800];          /* symbols of characters of one and two bytes, LF_UNIT_NONE where no piece has it */
+    uint32_t ascii_pairs[128][128]; /* what two of those of one byte join to, by `last` */
+    uint8_t *late;                  /* a bit by id: the piece comes behind those without, which come by their ids */
     uint8_t *joined;                /* a bit by hash of two characters: they are side by side in some piece */
 } lf_scored_bpe;
 
@@ -77,6 +78,11 @@ typedef struct {
  * (UINT32_MAX ends it). `chance` is NULL where no merge is passed over. */
 lf_status lf_scored_bpe_merge(const lf_scored_bpe *m, const uint8_t *text, size_t n, lf_scored_scratch *scratch,
                               lf_scored_chance *chance);
+/* The same, merges never passed over, of a text of at most LF_SCORED_FEW symbols: returns how many are left, and where each
+ * starts, with the end of the text behind. symbols[LF_SCORED_FEW], starts[LF_SCORED_FEW + 1]. 0: there are more, or the model is
+ * ambiguous. */
+uint32_t lf_scored_bpe_merge_few(const lf_scored_bpe *m, const uint8_t *text, size_t n, uint32_t *symbols,
+                                 uint32_t *starts);
 void lf_scored_scratch_free(lf_scored_scratch *scratch);
 
 /* The first place after `from`, where a character begins, at which the text falls apart; n if there is none. */

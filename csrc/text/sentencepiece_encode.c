@@ -104,6 +104,14 @@ static size_t give_symbol(lf_sp_workspace *w, sink *s, const uint8_t *text, uint
 /* Normalized text to ids. */
 
 static void merge(lf_sp_workspace *w, const uint8_t *text, size_t from, size_t to, lf_scored_chance *chance, sink *s) {
+    uint32_t symbols[LF_SCORED_FEW], starts[LF_SCORED_FEW + 1];
+    const uint32_t n_few =
+        chance ? 0 : lf_scored_bpe_merge_few(&w->model->bpe, text + from, to - from, symbols, starts);
+    if (LF_LIKELY(n_few)) {
+        for (uint32_t i = 0; i < n_few; i++)
+            give_symbol(w, s, text, symbols[i], from + starts[i], from + starts[i + 1], 0);
+        return;
+    }
     const lf_status status = lf_scored_bpe_merge(&w->model->bpe, text + from, to - from, &w->scratch, chance);
     if (status != LF_OK) {
         w->status = status;

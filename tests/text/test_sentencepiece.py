@@ -78,6 +78,8 @@ def specs(draw: st.DrawFn, *, unigram: bool | None = None) -> TokenizerSpec:
     words += [w for w in ("▁", "a", ".") if w not in words] if draw(st.booleans()) else []
     kinds = draw(st.lists(st.sampled_from([1, 1, 1, 1, 1, 4, 5]), min_size=len(words), max_size=len(words)))
     scores = draw(st.lists(st.sampled_from([-1.0, -2.0, -2.5, -3.25, -7.0]), min_size=len(words), max_size=len(words)))
+    if draw(st.booleans()):  # in the order of their ids but for some that share the lowest, as in Llama 2
+        scores = [-99.0 if score == -7.0 else -float(i) for i, score in enumerate(scores)]
     pieces = [b"<unk>", b"<s>", *(w.encode() for w in words), *(BYTES if byte_fallback else [])]
     n_bytes = 256 if byte_fallback else 0
     step = draw(st.sampled_from([1, 1, 1, 70_000 // len(pieces)]))  # ids of 16 bits, or of more
