@@ -247,6 +247,16 @@ def test_unit_dropout_is_a_probability() -> None:
         engine.encode_with_dropout(b"ab", 1.5, 1)
 
 
+def test_unit_pieces_that_share_the_lowest_score() -> None:
+    """In the order of their ids but for those, as in Llama 2: they join last, of two the left one."""
+    pieces = {b"<unk>": 0, b"a": -1, b"b": -2, b"c": -3, b"ab": -99, b"ca": -99, b"bc": -5}
+    vocab = Vocab.from_items((piece, i) for i, piece in enumerate(pieces))
+    model = ScoredBPE(vocab, np.array(list(pieces.values())), np.array([2] + [1] * 6), 0)
+    normalizer = SentencePieceNormalizer(add_dummy_prefix=False)
+    engine = engine_of(TokenizerSpec(model, normalizer=(normalizer,), decoder=(SentencePieceDecoder(),)))
+    assert encode_all(engine, [b"abc", b"cab", b"ab", b"bcab"]) == [[1, 6], [5, 2], [4], [6, 4]]
+
+
 # The real models.
 
 hostile = st.lists(
