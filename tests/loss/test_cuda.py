@@ -56,7 +56,7 @@ def check(
     for name in want:
         expected = getattr(truth, name)
         bound = np.maximum(1e-6, 2.0 * np.spacing(np.abs(expected).astype(np.float32))) if name != "correct" else 0.0
-        if options.get("label_smoothing"):  # a difference of weighted means of the logits and lse: the last places of all
+        if options.get("label_smoothing"):  # a difference of weighted means of the logits and lse: the last places
             places = 3.0 if w is None else 3.0 * max(1.0, w.max())  # the class's weight multiplies lse and its error
             bound = np.maximum(bound, places * np.spacing(np.abs(truth.lse).astype(np.float32)))
         bound = bound + 2.0**-22 * options.get("softcap", 0.0) * options.get(
