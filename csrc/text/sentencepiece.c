@@ -217,8 +217,7 @@ static lf_status find_words(lf_sp *m) {
     lf_status status = note_characters(m);
     if (status != LF_OK) return status;
     m->by_words = notes.well_formed && is_known(m, z->marker, z->n_marker) && m->is_space[' '] &&
-                  !z->options.treat_whitespace_as_suffix && !m->bpe.ambiguous &&
-                  m->parts.rule == LF_RULE_SENTENCEPIECE;
+                  !z->options.treat_whitespace_as_suffix && !m->bpe.ambiguous && m->parts.rule == LF_RULE_SENTENCEPIECE;
     return LF_OK;
 }
 
